@@ -1,0 +1,122 @@
+"""Checks at the border: errors that name the argument, what was expected and what came.
+
+`UserError` is for mistakes that the person at the terminal can mend (a flag, a file, a config):
+the mains print its one line and exit with status 2. `ValueError` is for mistakes of calling code.
+Nothing here imports JAX, so that arguments can be checked before anything heavy starts.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class UserError(Exception):
+    """A mistake outside the code, told in one line that says what to do about it."""
+
+
+def check(condition: bool, message: str) -> None:
+    """Raises ValueError with `message` unless `condition` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def check_rank(name: str, array, rank: int) -> None:
+    """Checks that `array` has `rank` dimensions.
+
+    Args:
+        name: what the caller calls the argument.
+        array: anything with a `shape`.
+        rank: the number of dimensions expected.
+
+    Raises:
+        ValueError: naming the argument, the expected rank and the shape that came.
+
+    Example:
+        >>> import numpy as np
+        >>> check_rank("query", np.zeros(3), 2)
+        Traceback (most recent call last):
+        ...
+        ValueError: query: expected 2 dimensions, got shape (3,)
+    """
+    shape = tuple(getattr(array, "shape", ()))
+    if len(shape) != rank:
+        raise ValueError(f"{name}: expected {rank} dimensions, got shape {shape}")
+
+
+def check_shape(name: str, array, shape: Sequence[int | None]) -> None:
+    """Checks the shape of `array`; None in `shape` stands for any size.
+
+    Raises:
+        ValueError: naming the argument, the expected shape and the shape that came.
+    """
+    actual = tuple(getattr(array, "shape", ()))
+    expected = tuple(shape)
+    fits = len(actual) == len(expected) and all(
+        e is None or e == a for e, a in zip(expected, actual, strict=True)
+    )
+    if not fits:
+        shown = "(" + ", ".join("any" if e is None else str(e) for e in expected) + ")"
+        raise ValueError(f"{name}: expected shape {shown}, got {actual}")
+
+
+def check_floating(name: str, array) -> None:
+    """Checks that `array` holds floats (float64, float32, float16 or bfloat16).
+
+    Raises:
+        ValueError: naming the argument and the dtype that came.
+    """
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or not (getattr(dtype, "kind", "") == "f" or str(dtype) == "bfloat16"):
+        raise ValueError(f"{name}: expected a floating dtype, got {dtype}")
+
+
+def check_integer(name: str, array) -> None:
+    """Checks that `array` holds integers.
+
+    Raises:
+        ValueError: naming the argument and the dtype that came.
+    """
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or getattr(dtype, "kind", "") not in "iu":
+        raise ValueError(f"{name}: expected an integer dtype, got {dtype}")
+
+
+def check_bool(name: str, array) -> None:
+    """Checks that `array` is a boolean mask.
+
+    Raises:
+        ValueError: naming the argument and the dtype that came.
+    """
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or getattr(dtype, "kind", "") != "b":
+        raise ValueError(f"{name}: expected a bool mask (True = real), got dtype {dtype}")
+
+
+def check_widths(name: str, widths: Sequence[int], dim: int) -> tuple[int, ...]:
+    """Checks nested (Matryoshka) widths: positive, distinct, none above `dim`.
+
+    Returns:
+        The widths as a tuple, widest first.
+
+    Raises:
+        ValueError: naming the argument and the width at fault.
+    """
+    widths = tuple(int(width) for width in widths)
+    if not widths:
+        raise ValueError(f"{name}: expected at least one width, got none")
+    for width in widths:
+        if not 1 <= width <= dim:
+            raise ValueError(f"{name}: expected widths between 1 and {dim}, got {width}")
+    if len(set(widths)) != len(widths):
+        raise ValueError(f"{name}: expected distinct widths, got {widths}")
+    return tuple(sorted(widths, reverse=True))
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """A ' did you mean ...?' clause for a misspelt name, or '' when nothing is near.
+
+    Example:
+        >>> suggest("temprature", ["temperature", "symmetric"])
+        ' Did you mean temperature?'
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]}?" if near else ""

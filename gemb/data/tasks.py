@@ -1,0 +1,84 @@
+"""seqio tasks over files of pairs, and mixtures of them. Imports seqio, and so TensorFlow."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from gemb.checks import UserError
+from gemb.data.sources.beir import read_pairs
+
+
+def pair_task(path: Path) -> str:
+    """Registers the task of one JSONL file of {"query", "document"}.
+
+    Its features are texts: they are tokenized a batch at a time behind seqio, in gemb.data.features.
+
+    Args:
+        path: the file; each line is one pair.
+
+    Returns:
+        The name under which seqio knows the task.
+    """
+    name = f"gemb_{path.stem}_{_digest(str(path.resolve()))}"
+    if name not in seqio.TaskRegistry.names():
+        text = seqio.Feature(seqio.PassThroughVocabulary(1), add_eos=False, dtype=tf.string, rank=0)
+        seqio.TaskRegistry.add(
+            name,
+            source=seqio.FunctionDataSource(_shuffled_pairs(path), splits=("train",)),
+            preprocessors=[],
+            output_features={"query": text, "document": text},
+        )
+    return name
+
+
+def endless_mixture(
+    rates: Mapping[str, float], seed: int, shard_index: int = 0, shard_count: int = 1
+) -> tf.data.Dataset:
+    """Mixes registered tasks without end, in an order drawn from the seed.
+
+    Args:
+        rates: task name -> rate, relative to the others.
+        seed: of shuffling and mixing.
+        shard_index: which host's part.
+        shard_count: hosts.
+
+    Raises:
+        UserError: if a rate is not positive.
+    """
+    for task, rate in rates.items():
+        if not rate > 0:
+            raise UserError(f"rates: the rate of {task} must be above 0, got {rate}")
+    name = f"gemb_mixture_{_digest(*(f'{task}={rate}' for task, rate in rates.items()))}"
+    if name not in seqio.MixtureRegistry.names():
+        seqio.MixtureRegistry.add(name, list(rates.items()))
+    return seqio.MixtureRegistry.get(name).get_dataset(
+        sequence_length=None,
+        split="train",
+        shuffle=True,
+        seed=seed,
+        shard_info=seqio.ShardInfo(shard_index, shard_count) if shard_count > 1 else None,
+        num_epochs=None,
+    )
+
+
+def _shuffled_pairs(path: Path):
+    """A dataset function that reads the file in an order drawn from the seed."""
+
+    def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+        del split  # the only one is "train"
+        pairs = list(read_pairs(path))
+        order = np.arange(len(pairs))
+        if shuffle_files:
+            np.random.default_rng(seed).shuffle(order)
+        columns = {side: [pairs[i][side] for i in order] for side in ("query", "document")}
+        return tf.data.Dataset.from_tensor_slices(columns)
+
+    return dataset
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

@@ -1,0 +1,128 @@
+"""A finished run, proved: trained model, the one it started from, and BM25 on one retrieval set."""
+
+import json
+from pathlib import Path
+
+from gemb import __version__
+from gemb.checks import UserError
+from gemb.data.sources import beir
+from gemb.evaluation.examples import example_queries
+from gemb.evaluation.report import write_json, write_report
+from gemb.evaluation.retrieval import evaluate_bm25, evaluate_vectors
+from gemb.inference.embedder import Embedder
+from gemb.store.vectors import load_vectors, save_vectors, texts_fingerprint
+
+RESULTS, REPORT = "results.json", "report.html"
+
+
+def model_of(workdir: Path) -> Path:
+    """The trained model of a run.
+
+    Raises:
+        UserError: if the run has not finished.
+    """
+    model = Path(workdir) / "model"
+    if not model.exists():
+        raise UserError(
+            f"{workdir} holds no trained model; run `gemb train --workdir={workdir}` to its end"
+        )
+    return model
+
+
+def evaluate_workdir(
+    workdir: Path, *, corpus: str = "", approximate: bool = True, force: bool = False
+) -> dict:
+    """Measures a run and writes results.json and report.html into it.
+
+    Args:
+        workdir: a finished run.
+        corpus: BEIR folder with the test set; default the folder that the run trained on.
+        approximate: whether to measure ScaNN as well.
+        force: measure again although the results are there.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        UserError: if the run is not finished, or a folder is missing or broken.
+    """
+    workdir = Path(workdir)
+    trained = Embedder.load(model_of(workdir))
+    training = trained.pretrained.manifest.get("training", {})
+    folder = Path(corpus or training.get("data", {}).get("folder", ""))
+    test = beir.read_retrieval(folder)
+    texts = texts_fingerprint(test.corpus_texts + test.query_texts)
+    identity = {
+        "model": trained.fingerprint,
+        "texts": texts,
+        "gemb": __version__,
+        "approximate": approximate,
+    }
+    done = _read(workdir / RESULTS)
+    if done.get("identity") == identity and not force:
+        print(f"{workdir / RESULTS} is there, of this very model and test set; --force repeats it")
+        return done
+    started_from = training.get("started_from")
+    pretrained = Embedder.load(started_from, max_length=trained.spec.max_length)
+    print(f"{len(test.query_texts)} queries, {len(test.corpus_texts)} documents: {folder}")
+    results, vectors = {"bm25": evaluate_bm25(test)}, {}
+    for name, embedder in {"pretrained": pretrained, "trained": trained}.items():
+        vectors[name] = _encode(embedder, test, workdir, name)
+        results[name] = evaluate_vectors(
+            *vectors[name], test.qrels, widths=trained.widths, approximate=approximate
+        )
+    tree = {
+        "retrieval": results,
+        "identity": identity,
+        "corpus": str(folder),
+        "queries": len(test.query_texts),
+        "documents": len(test.corpus_texts),
+        "training": training,
+    }
+    _report(workdir, tree, example_queries(test, vectors["pretrained"], vectors["trained"]))
+    write_json(workdir / RESULTS, tree)
+    return tree
+
+
+def corpus_vectors(embedder: Embedder, texts: list[str], path: Path, label: str):
+    """Document vectors of a corpus, read from `path` where they are there and of this model."""
+    texts_id = texts_fingerprint(texts)
+    try:
+        return load_vectors(path, model=embedder.fingerprint, texts=texts_id)
+    except UserError:  # missing, or made by an earlier model or of an earlier corpus
+        vectors = embedder.encode(texts, kind="document", progress=label)
+        save_vectors(path, vectors, model=embedder.fingerprint, texts=texts_id)
+        return vectors
+
+
+def _encode(embedder: Embedder, test, workdir: Path, name: str):
+    path = workdir / "vectors" / f"{name}.safetensors"
+    documents = corpus_vectors(embedder, test.corpus_texts, path, f"{name} documents")
+    return embedder.encode(test.query_texts, kind="query", progress=f"{name} queries"), documents
+
+
+def _report(workdir: Path, tree: dict, examples: list[dict]) -> None:
+    from gemb.training.records import read_metrics
+
+    summary = {
+        "model": workdir / "model",
+        "fingerprint": tree["identity"]["model"],
+        "started from": tree["training"].get("started_from"),
+        "steps": tree["training"].get("steps"),
+        "training seconds": tree["training"].get("seconds"),
+        "devices": tree["training"].get("devices"),
+        "test set": f"{tree['corpus']}: {tree['queries']} queries, {tree['documents']} documents",
+        "config": workdir / "config.gin",
+    }
+    write_report(
+        workdir / REPORT,
+        title=f"gemb: {workdir.name}",
+        summary={name: value for name, value in summary.items() if value is not None},
+        results=tree["retrieval"],
+        loss_curve=read_metrics(workdir),
+        examples=examples,
+    )
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

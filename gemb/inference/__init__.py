@@ -1,0 +1,1 @@
+"""Texts to vectors, on whatever device is at hand. No TensorFlow."""

@@ -1,0 +1,134 @@
+"""`gemb.Embedder`: the Python door. Loads a model folder, encodes texts at any nested width."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import jax
+import numpy as np
+
+from gemb.checks import UserError
+from gemb.data.tokenizers import Tokenizer
+from gemb.inference.compilation import use_compilation_cache
+from gemb.inference.encode import encode_ids
+from gemb.models.functional import functional
+from gemb.models.pretrained.folder import Pretrained, load
+from gemb.store.fingerprint import fingerprint
+from gemb.store.vectors import truncate
+
+KINDS = ("query", "document")
+
+
+class Embedder:
+    """A model ready to encode.
+
+    Args:
+        pretrained: what `gemb.models.pretrained.folder.load` returns.
+
+    Example:
+        >>> embedder = Embedder.load("runs/quickstart/model")  # doctest: +SKIP
+        >>> embedder.encode(["sort a list by key"], dim=96).shape  # doctest: +SKIP
+        (1, 96)
+    """
+
+    def __init__(self, pretrained: Pretrained):
+        self.spec = pretrained.spec
+        self.pretrained = pretrained
+        prompts = {"query": self.spec.query_prompt, "document": self.spec.document_prompt}
+        self._tokenizers = {
+            kind: Tokenizer(pretrained.tokenizer_json, self.spec.max_length, prompts[kind])
+            for kind in KINDS
+        }
+        self._params = jax.device_put(pretrained.params)
+        self._apply = jax.jit(functional(self.spec).apply)
+
+    @classmethod
+    def load(cls, model: str, max_length: int | None = None) -> "Embedder":
+        """Loads a folder that gemb or sentence-transformers wrote, or a fetched model by name.
+
+        Args:
+            model: path or name.
+            max_length: cut texts to this many tokens instead of to the folder's limit.
+
+        Raises:
+            UserError: for a missing, broken or unsupported model.
+        """
+        use_compilation_cache()
+        return cls(load(str(model), max_length=max_length))
+
+    @property
+    def dim(self) -> int:
+        """Size of the full embedding."""
+        return self.spec.dim
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Nested widths that the model was trained for, widest first."""
+        return self.spec.widths
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The identity of this model's vectors."""
+        return model_fingerprint(self.pretrained)
+
+    def check_dim(self, dim: int) -> int:
+        """Returns `dim` if it is one of the nested widths.
+
+        Raises:
+            UserError: naming the widths that the model has.
+        """
+        if dim not in {*self.widths, self.dim}:
+            raise UserError(
+                f"dim: the model has no nested width {dim}; choose one of {list(self.widths)}"
+            )
+        return dim
+
+    def encode(
+        self,
+        texts: Sequence[str] | str,
+        *,
+        dim: int | None = None,
+        kind: str = "document",
+        progress: str = "",
+    ) -> np.ndarray:
+        """Encodes texts.
+
+        Args:
+            texts: a list of strings; a single string gives a single vector.
+            dim: keep this many leading coordinates, and renormalise. One of `widths`.
+            kind: "query" or "document": which prompt to put in front.
+            progress: label of a progress bar; '' for none.
+
+        Returns:
+            [len(texts), dim] float32, or [dim] for a single string.
+
+        Raises:
+            UserError: if dim is not one of the nested widths, or an item is not a string.
+            ValueError: if kind is unknown.
+        """
+        dim = self.check_dim(self.dim if dim is None else dim)
+        if kind not in KINDS:
+            raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
+        batch = [texts] if isinstance(texts, str) else list(texts)
+        vectors = encode_ids(
+            lambda tokens: self._apply(self._params, *tokens),
+            self._tokenizers[kind].encode(batch),
+            max_length=self.spec.max_length,
+            dim=self.dim,
+            progress=progress,
+        )
+        vectors = truncate(vectors, dim)
+        return vectors[0] if isinstance(texts, str) else vectors
+
+
+def model_fingerprint(pretrained: Pretrained) -> str:
+    """The fingerprint of a model as read: see gemb.store.fingerprint."""
+    spec = pretrained.spec
+    return fingerprint(
+        pretrained.params,
+        pretrained.tokenizer_json,
+        pooling=spec.pooling,
+        normalize=spec.normalize,
+        max_length=spec.max_length,
+        query_prompt=spec.query_prompt,
+        document_prompt=spec.document_prompt,
+    )

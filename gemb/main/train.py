@@ -1,0 +1,73 @@
+"""gemb train: train the experiment of a gin file, or go on where it was stopped.
+
+The workdir receives checkpoints, metrics.jsonl, TensorBoard events, the resolved config.gin (which
+alone reruns the job) and, at the end, model/: a folder that sentence-transformers loads unchanged.
+Killed at any time, the same command goes on from the last checkpoint, step for step the same.
+
+    gemb train --gin_file=configs/experiments/quickstart.gin --workdir=runs/quickstart
+    gemb train --gin_file=... --workdir=... --gin_param='STEPS = 500'
+    gemb train --gin_file=... --gin_file=configs/debug.gin --workdir=runs/debug   # in seconds
+    gemb train --gin_file=... --dry_run     # parameters, sharding, memory, FLOPs; trains nothing
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_multi_string("gin_file", [], "Experiment; repeatable, later files win.")
+flags.DEFINE_multi_string("gin_param", [], "Binding such as 'STEPS = 10'; repeatable, wins.")
+flags.DEFINE_string("workdir", None, "Folder of the run.", allow_override=True)
+flags.DEFINE_bool("dry_run", False, "Print what would be trained, and stop.")
+flags.DEFINE_bool("force", False, "Delete the workdir and begin anew.", allow_override=True)
+
+
+def main(argv: list[str]) -> None:
+    from pathlib import Path
+
+    from gemb import config
+    from gemb.checks import UserError
+
+    if argv:
+        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
+    if not FLAGS.gin_file:
+        raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
+    config.load(FLAGS.gin_file, FLAGS.gin_param)
+    from gemb.training import loop
+
+    if FLAGS.dry_run:
+        from gemb.training.dry_run import dry_run
+
+        print(dry_run(**config.arguments(loop.train)))
+        return
+    if not FLAGS.workdir:
+        raise UserError("--workdir is missing: where should the run be kept?")
+    _train(Path(FLAGS.workdir), config, loop)
+
+
+def _train(workdir, config, loop) -> None:
+    import shutil
+    import time
+
+    from gemb.export import sentence_transformers
+    from gemb.inference.compilation import use_compilation_cache
+    from gemb.training.records import claim_workdir
+
+    if FLAGS.force and (workdir / "config.gin").exists():
+        shutil.rmtree(workdir)
+    train = config.configured(loop.train)
+    claim_workdir(workdir, config.resolved())
+    model = workdir / "model"
+    if model.exists():
+        print(f"{model} is there: the run is finished; --force begins anew")
+        return
+    use_compilation_cache()
+    start = time.perf_counter()
+    trained, summary = train(workdir)
+    summary["seconds"] = round(time.perf_counter() - start, 1)
+    sentence_transformers.save(trained, model, training=summary)
+    print(f"trained {summary['steps']} steps: {model}")
+
+
+if __name__ == "__main__":
+    from gemb.main.__main__ import run
+
+    run("train")

@@ -1,0 +1,1 @@
+"""Vectors at rest: fingerprints, and files of vectors that carry them."""

@@ -1,0 +1,52 @@
+"""Values that cross package borders, and the glossary of dimension names.
+
+Only plain containers belong here: no arithmetic, no JAX import. Every docstring in gemb spells
+shapes with these names:
+
+    batch        queries in the global batch            candidates  documents scored against each query
+    length       token positions, padding included      width       hidden size of the encoder
+    dim          size of an embedding                   heads       attention heads
+    layers       transformer layers                     vocab       tokens the tokenizer knows
+    classes      labels of a classifier                 patches, frames   positions of images, video
+
+`candidates = batch * (1 + negatives)`: the positives come first, in the order of the queries, and
+`positive[i]` is the index of query i's positive, so hard negatives are no special case.
+"""
+
+from typing import Any, NamedTuple
+
+Array = Any  # a numpy.ndarray on the host, a jax.Array on devices
+
+
+class Tokens(NamedTuple):
+    """Tokenized texts, padded on the right.
+
+    Attributes:
+        ids: [batch, length] int32 token ids.
+        mask: [batch, length] bool, True where a token is real.
+    """
+
+    ids: Array
+    mask: Array
+
+
+class Batch(NamedTuple):
+    """One training batch of pairs.
+
+    Attributes:
+        query: Tokens of [batch, length].
+        document: Tokens of [candidates, length].
+        positive: [batch] int32, the index among the candidates of each query's positive.
+        query_id: [batch] int32, a hash of the query's text: equal queries have equal ids.
+        document_id: [candidates] int32, a hash of the document's text.
+        query_mask: [batch] bool, False for rows that only fill the batch up.
+        document_mask: [candidates] bool, likewise.
+    """
+
+    query: Tokens
+    document: Tokens
+    positive: Array
+    query_id: Array
+    document_id: Array
+    query_mask: Array
+    document_mask: Array

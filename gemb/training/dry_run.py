@@ -1,0 +1,109 @@
+"""What a run would be: parameters, sharding, memory and FLOPs, from shapes alone."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gemb.checks import check_widths
+from gemb.models.functional import functional
+from gemb.parallel.mesh import make_mesh
+from gemb.structs import Tokens
+from gemb.training.state import TrainState, state_shardings
+from gemb.training.step import make_step
+
+
+def dry_run(
+    *,
+    model,
+    data,
+    loss,
+    optimizer,
+    steps,
+    widths=(),
+    mesh=make_mesh,
+    query_microbatches=1,
+    document_microbatches=1,
+    remat="full",
+    compute_dtype="float32",
+    seed=0,
+    **unused,
+) -> str:
+    """Describes a run without allocating parameters or training.
+
+    Args: those of `gemb.training.loop.train`; one batch is read, for its shapes.
+
+    Returns:
+        Text: parameter count, sharding table, bytes a device, FLOPs of the compiled step.
+    """
+    del unused  # checkpointing says nothing about shapes
+    spec = model.spec
+    check_widths("widths", widths or spec.widths, spec.dim)
+    devices, transform = mesh(), optimizer(steps=steps)
+    places = state_shardings(spec, transform, devices)
+    batch = next(data(model.tokenizer_json, seed, (jax.process_index(), jax.process_count())))
+    abstract = _abstract_state(spec, transform, places)
+    step = make_step(
+        spec,
+        loss,
+        transform,
+        out_shardings=places,
+        query_microbatches=query_microbatches,
+        document_microbatches=document_microbatches,
+        remat=remat,
+        dtype=jnp.dtype(compute_dtype),
+    )
+    with jax.set_mesh(devices):
+        compiled = step.lower(abstract, jax.tree.map(np.asarray, batch)).compile()
+    return "\n".join(
+        [
+            f"parameters      {sum(math.prod(s.shape) for s in abstract.params.values()):,}",
+            f"devices         {devices.size} as {dict(devices.shape)}",
+            f"batch           {_shape(batch.query)} queries, {_shape(batch.document)} documents",
+            f"state           {_bytes_per_device(abstract) / 2**20:,.1f} MiB a device",
+            f"temporaries     {compiled.memory_analysis().temp_size_in_bytes / 2**20:,.1f} MiB a device",
+            f"FLOPs           {compiled.cost_analysis().get('flops', 0) / 1e9:,.1f} G a step and device",
+            f"steps           {steps}",
+            "",
+            sharding_table(spec, places),
+        ]
+    )
+
+
+def sharding_table(spec, places: TrainState) -> str:
+    """One line a parameter: path, shape, logical axes, mesh axes."""
+    model = functional(spec)
+    rows = [("parameter", "shape", "logical axes", "mesh axes")]
+    for path, shape in sorted(model.shapes.items()):
+        axes = ", ".join(map(str, model.logical_axes[path]))
+        rows.append((path, str(shape.shape), axes, str(tuple(places.params[path].spec))))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _abstract_state(spec, transform, places: TrainState) -> TrainState:
+    shapes = functional(spec).shapes
+    state = TrainState(
+        jax.ShapeDtypeStruct((), jnp.int32), shapes, jax.eval_shape(transform.init, shapes)
+    )
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        state,
+        places,
+    )
+
+
+def _bytes_per_device(state: TrainState) -> int:
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(state)
+    )
+
+
+def _shape(tokens: Tokens) -> str:
+    return " x ".join(map(str, tokens.ids.shape))
+

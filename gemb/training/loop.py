@@ -1,0 +1,158 @@
+"""The training loop: reads top to bottom, dispatches step n, then reads the metrics of step n - 1."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from gemb.checks import UserError, check_widths
+from gemb.models.pretrained.folder import Pretrained
+from gemb.parallel.mesh import make_mesh
+from gemb.parallel.placement import place_batch
+from gemb.structs import Batch
+from gemb.training.checkpoint import Checkpoints
+from gemb.training.records import Records
+from gemb.training.state import TrainState, initial_state, state_shardings
+from gemb.training.step import make_step
+
+
+def train(
+    workdir: Path,
+    *,
+    model: Pretrained,
+    data: Callable,
+    loss: Callable,
+    optimizer: Callable,
+    steps: int,
+    widths: tuple[int, ...] = (),
+    mesh: Callable = make_mesh,
+    seed: int = 0,
+    checkpoint_steps: int = 50,
+    keep_checkpoints: int = 2,
+    query_microbatches: int = 1,
+    document_microbatches: int = 1,
+    remat: str = "full",
+    compute_dtype: str = "float32",
+) -> tuple[Pretrained, dict]:
+    """Trains, or goes on training, until `steps` are done.
+
+    Args:
+        workdir: the run's folder: checkpoints/, metrics.jsonl, tensorboard/.
+        model: spec, starting parameters (None: random) and tokenizer.
+        data: (tokenizer_json, seed, shard) -> iterator of numpy Batch with get_state and set_state.
+        loss: an in-batch loss, see gemb.losses.
+        optimizer: (steps) -> optax transformation.
+        steps: steps of the whole run.
+        widths: nested widths to record in the trained model; default those of `model`.
+        mesh: () -> mesh.
+        seed: of random parameters and of the data's order.
+        checkpoint_steps: steps between checkpoints; one is always written at the end.
+        keep_checkpoints: newest checkpoints kept.
+        query_microbatches, document_microbatches: gradient-cached parts of each side of a batch.
+        remat: what the backward pass recomputes: "full", "dots" or "none".
+        compute_dtype: dtype of the transformer; parameters, norms and losses stay float32.
+
+    Returns:
+        The model with trained parameters and `widths` in its spec, and a summary of the run.
+
+    Raises:
+        UserError: for a workdir, checkpoint, mesh or batch that does not fit.
+    """
+    widths = check_widths("widths", widths or model.spec.widths, model.spec.dim)
+    spec = dataclasses.replace(model.spec, widths=widths)
+    devices, transform = mesh(), optimizer(steps=steps)
+    places = state_shardings(spec, transform, devices)
+    shard = (jax.process_index(), jax.process_count())
+    batches = data(model.tokenizer_json, seed, shard)
+    step = make_step(
+        spec,
+        loss,
+        transform,
+        out_shardings=places,
+        query_microbatches=query_microbatches,
+        document_microbatches=document_microbatches,
+        remat=remat,
+        dtype=jnp.dtype(compute_dtype),
+    )
+    with Checkpoints(workdir / "checkpoints", keep_checkpoints) as saved, jax.set_mesh(devices):
+        state = initial_state(spec, transform, devices, params=model.params, seed=seed)
+        if saved.latest is not None:
+            state, position = saved.restore(_abstract(state, places))
+            batches.set_state(position)
+            print(f"resuming from step {saved.latest} of {steps}")
+        records = Records(workdir, int(state.step))
+        try:
+            state = _run(state, step, batches, devices, steps, checkpoint_steps, records, saved)
+        finally:
+            records.close()
+        saved.save(state, batches.get_state())
+    trained = dataclasses.replace(model, spec=spec, params=jax.device_get(state.params))
+    summary = {
+        "steps": steps,
+        "seed": seed,
+        "started_from": str(model.folder),
+        "data": batches.description,
+        "devices": f"{devices.size} x {devices.devices.flat[0].device_kind}",
+    }
+    return trained, summary
+
+
+def _run(state, step, batches, devices, steps, checkpoint_steps, records, saved) -> TrainState:
+    """Steps until done; metrics are read one step late, so that the device never waits for them."""
+    start, pending = int(state.step), None
+    with tqdm(total=steps, initial=start, desc="train", unit="step", mininterval=1) as bar:
+        meter = _Meter(bar, records)
+        for done in range(start + 1, steps + 1):
+            batch = next(batches)
+            state, metrics = step(state, place_batch(batch, devices))
+            if pending:
+                meter.read(*pending)
+            pending = (done, batch, metrics)
+            if done % checkpoint_steps == 0 and done < steps:
+                meter.read(*pending)
+                pending = None
+                saved.save(state, batches.get_state())
+        if pending:
+            meter.read(*pending)
+    return state
+
+
+class _Meter:
+    """Turns one step's device metrics into a row, a point and a moving bar."""
+
+    def __init__(self, bar: tqdm, records: Records):
+        self._bar, self._records, self._clock = bar, records, time.perf_counter()
+
+    def read(self, step: int, batch: Batch, metrics: dict) -> None:
+        row = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        now = time.perf_counter()
+        seconds, self._clock = now - self._clock, now
+        tokens = int(batch.query.mask.sum() + batch.document.mask.sum())
+        row["pairs_per_second"] = len(batch.positive) / seconds * jax.process_count()
+        row["tokens_per_second"] = tokens / seconds * jax.process_count()
+        if not np.isfinite(row["loss"]):
+            raise UserError(
+                f"step {step}: the loss is {row['loss']}; lower the learning rate, or look at the "
+                "data of this step. The last checkpoint stays as it was"
+            )
+        self._records.write(step, row)
+        self._bar.set_postfix(
+            loss=f"{row['loss']:.3f}",
+            pairs_s=f"{row['pairs_per_second']:.1f}",
+            tokens_s=f"{row['tokens_per_second']:.0f}",
+            refresh=False,
+        )
+        self._bar.update(1)
+
+
+def _abstract(state: TrainState, places: TrainState) -> TrainState:
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        state,
+        places,
+    )

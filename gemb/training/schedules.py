@@ -1,0 +1,56 @@
+"""Learning-rate schedules: step -> rate. Each is a function of the steps of the whole run."""
+
+import optax
+
+from gemb.checks import check
+
+
+def warmup_linear(peak_rate: float, steps: int, warmup_fraction: float = 0.1) -> optax.Schedule:
+    """Rises linearly from 0 to the peak, then falls linearly to 0 at the last step.
+
+    Args:
+        peak_rate: the highest learning rate.
+        steps: steps of the whole run.
+        warmup_fraction: share of the steps spent rising, in [0, 1).
+
+    Raises:
+        ValueError: if warmup_fraction is out of range.
+
+    Example:
+        >>> schedule = warmup_linear(1.0, steps=10, warmup_fraction=0.2)
+        >>> [round(float(schedule(step)), 3) for step in (0, 1, 2, 6, 10)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    warmup = _warmup_steps(steps, warmup_fraction)
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, peak_rate, warmup),
+            optax.linear_schedule(peak_rate, 0.0, max(1, steps - warmup)),
+        ],
+        [warmup],
+    )
+
+
+def warmup_cosine(
+    peak_rate: float, steps: int, warmup_fraction: float = 0.1, final_fraction: float = 0.0
+) -> optax.Schedule:
+    """Rises linearly from 0 to the peak, then follows half a cosine down.
+
+    Args:
+        peak_rate: the highest learning rate.
+        steps: steps of the whole run.
+        warmup_fraction: share of the steps spent rising, in [0, 1).
+        final_fraction: the last rate as a share of the peak.
+
+    Raises:
+        ValueError: if warmup_fraction is out of range.
+    """
+    warmup = _warmup_steps(steps, warmup_fraction)
+    return optax.warmup_cosine_decay_schedule(
+        0.0, peak_rate, warmup, steps, end_value=peak_rate * final_fraction
+    )
+
+
+def _warmup_steps(steps: int, fraction: float) -> int:
+    check(0 <= fraction < 1, f"warmup_fraction: expected a share in [0, 1), got {fraction}")
+    return round(steps * fraction)

@@ -1,0 +1,75 @@
+"""What a training run carries from step to step."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gemb.models.embedder import ModelSpec
+from gemb.models.functional import functional, initial_params
+from gemb.parallel.rules import shardings
+from gemb.structs import Array
+
+
+class TrainState(NamedTuple):
+    """Attributes:
+    step: scalar int32, steps done.
+    params: {path: array}, float32.
+    optimizer: optax's state over the same dict.
+    """
+
+    step: Array
+    params: dict
+    optimizer: optax.OptState
+
+
+def state_shardings(
+    spec: ModelSpec, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """The TrainState of NamedSharding: moments lie where their parameters lie.
+
+    Passed as `out_shardings`; what is not said here the compiler would place as it likes.
+    """
+    model = functional(spec)
+    params = shardings(model.logical_axes, mesh)
+    whole = NamedSharding(mesh, PartitionSpec())
+    moments = optax.tree_map_params(
+        optimizer,
+        lambda _, sharding: sharding,
+        jax.eval_shape(optimizer.init, model.shapes),
+        params,
+        transform_non_params=lambda _: whole,
+    )
+    return TrainState(whole, params, moments)
+
+
+def initial_state(
+    spec: ModelSpec,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    params: dict | None = None,
+    seed: int = 0,
+) -> TrainState:
+    """The state before step 0, made in place on the mesh.
+
+    Args:
+        spec: the model.
+        optimizer: the optimizer.
+        mesh: where to put it.
+        params: {path: array} to start from; None draws them at random.
+        seed: of the random parameters.
+    """
+    places = state_shardings(spec, optimizer, mesh)
+    if params is None:
+        init = jax.jit(lambda key: initial_params(spec, key), out_shardings=places.params)
+        params = init(jax.random.key(seed))
+    else:
+        params = jax.device_put(params, places.params)
+
+    def build(params):
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    return jax.jit(build, out_shardings=places)(params)

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Set-up if needed, and the tests: see --help.
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+Usage: launch/test.sh [--python PYTHON] [--peers] [PYTEST ARGUMENT...]
+
+Makes a virtual environment (.venv) if there is none, and runs the tests in it.
+
+  --python PYTHON   interpreter to use, e.g. python3.12 (then in .venv-python3.12)
+  --peers           install torch, sentence-transformers, ... too and compare with them; tests that
+                    need them skip otherwise
+  other arguments   go to pytest, e.g. tests/losses, -k info_nce, -m slow
+END
+}
+
+python='' extras=(dev)
+while (($#)); do
+  case $1 in
+    --python=*) python=${1#*=} ;;
+    --python) python=${2:?"--python needs an interpreter"} && shift ;;
+    --peers) extras=(dev peers) ;;
+    -h | --help) usage && exit ;;
+    *) break ;;
+  esac
+  shift
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source launch/setup_venv.sh
+setup_venv "$python" "${extras[@]}"
+say "running the tests"
+exec "$VENV/bin/python" -m pytest "$@"

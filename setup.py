@@ -1,0 +1,53 @@
+"""Install recipe of gemb. Why each version is pinned stands in BUILD_NOTES.md, "Pins"."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = re.search(r'__version__ = "([^"]+)"', Path("gemb/__init__.py").read_text()).group(1)
+
+setup(
+    name="gemb",
+    version=VERSION,
+    description="Embedding models in JAX/Flax: train, distil, nest, evaluate, search and ship them.",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["gemb", "gemb.*"]),
+    package_data={"gemb": ["models/pretrained/*.txt"]},
+    install_requires=[
+        "absl-py>=2.1",
+        "bm25s>=0.2.13",
+        "flax>=0.12.8",
+        "gin-config>=0.5",
+        "jax>=0.10.2",
+        "matplotlib>=3.8",
+        "numpy>=2.0",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.12.8",
+        "safetensors>=0.5",
+        "scann[tf]==1.4.*; sys_platform == 'linux'",
+        "sentencepiece<0.2.2",
+        "seqio==0.0.20",
+        "tensorboard>=2.20,<2.21",
+        "tensorflow>=2.20,<2.21",
+        "tensorflow-datasets>=4.9.9",
+        "tokenizers>=0.21",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "cuda": ["jax[cuda13]>=0.10.2"],
+        "cuda12": ["jax[cuda12]>=0.10.2"],
+        "dev": ["pytest>=8", "ruff>=0.11"],
+        "peers": [
+            "pytrec-eval-terrier>=0.5.7",
+            "scikit-learn>=1.5",
+            "sentence-transformers>=5.0",
+            "torch>=2.6",
+            "transformers>=4.48",
+        ],
+    },
+    entry_points={"console_scripts": ["gemb = gemb.main.__main__:main"]},
+)

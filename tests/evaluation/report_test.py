@@ -1,0 +1,166 @@
+"""The report: whole, escaped, without any reference to the outside, and never half-written."""
+
+import errno
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gemb import checks, evaluation
+
+VOID = {"meta", "link", "br", "use"}
+
+
+class _Page(HTMLParser):
+    """Checks that tags are balanced, and collects them with their attributes and texts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.texts = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+
+def _row(value, scann=True):
+    names = ("ndcg@10", "recall@10", "recall@100", "mrr@10")
+    row = dict.fromkeys(names, value) | {"queries_per_second": 1234.5, "queries": 321}
+    if scann:
+        row |= {f"scann_{name}": v for name, v in row.items() if name != "queries"}
+        row["scann_agreement@10"] = 0.987
+    return row
+
+
+def _inputs():
+    hit = {"name": "<script>alert(1)</script>", "path": "a&b.py", "line": 7, "score": 0.5}
+    example = {
+        "query": "is 1 < 2 & 3?",
+        "relevant": "f<int>",
+        "before": [hit | {"relevant": False}],
+        "after": [hit | {"relevant": True, "path": None, "line": None}],
+        "before_rank": None,
+        "after_rank": 1,
+    }
+    return {
+        "title": "A <title> & more",
+        "summary": {"steps": 12, "<key>": "<value>"},
+        "results": {
+            "bm25": {"text": _row(0.25, scann=False)},
+            "pretrained": {"96": _row(0.5), "24": _row(0.4)},
+            "trained": {"96": _row(0.6), "24": _row(0.3)},
+        },
+        "loss_curve": [{"step": i, "loss": 3 / i} for i in range(1, 60)],
+        "examples": [example] * 3,
+    }
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    evaluation.write_report(path, **_inputs())
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_is_whole_and_needs_nothing_else(written):
+    page = _Page(written)
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("svg") == 4
+    assert tags.count("details") == 3
+    assert not {"script", "img", "iframe", "object", "embed"} & set(tags)
+    links = [
+        value
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "xlink:href", "action", "data")
+    ]
+    assert links
+    assert all(link.startswith("#") or link == "data:," for link in links)
+    assert "@import" not in written
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", written))
+    outside = set(re.findall(r"https?://[^\s\"'<>]+", written))
+    assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+
+
+def test_every_text_is_escaped(written):
+    texts = _Page(written).texts
+    for text in ("A <title> & more", "<key>", "<value>", "is 1 < 2 & 3?", "f<int>", "a&b.py:7"):
+        assert text in texts, text
+    assert "<script>" not in written
+
+
+def test_tables_show_every_figure_and_the_gain(written):
+    cells = _Page(written).texts
+    for shown in ("0.250", "0.500", "0.600", "0.400", "0.300", "1,234", "0.987"):
+        assert shown in cells, shown
+    gain, loss = f"{0.6 / 0.5 - 1:+.1%}", f"\u2212{1 - 0.3 / 0.4:.1%}"
+    assert gain in cells
+    assert loss in cells
+    assert any("321 queries" in cell for cell in cells)
+
+
+def test_ids_are_unique_within_the_page(written):
+    ids = [a["id"] for _, a in _Page(written).tags if "id" in a]
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', written))
+    assert used <= set(ids)
+    for identity in set(ids):
+        definitions = re.findall(rf'<[^>]* id="{identity}"[^>]*>.*?/>', written, re.DOTALL)
+        assert len(set(definitions)) == 1, identity  # the same mark may be defined twice
+
+
+def test_the_same_input_gives_the_same_bytes(written, tmp_path):
+    evaluation.write_report(tmp_path / "again.html", **_inputs())
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == written
+
+
+@pytest.mark.parametrize("missing", ["results", "loss_curve", "examples", "summary"])
+def test_a_part_that_is_missing_leaves_no_hole(missing, tmp_path):
+    inputs = _inputs()
+    inputs[missing] = type(inputs[missing])()
+    evaluation.write_report(tmp_path / "report.html", **inputs)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    heading = {"examples": "Example queries", "summary": "This run", "results": "Exact search"}
+    assert heading.get(missing, "Training loss") not in _Page(text).texts
+    assert "None" not in text
+
+
+def test_json_takes_numpy_and_refuses_nan(tmp_path):
+    tree = {"a": np.float32(0.25), "b": np.int64(3), "c": np.arange(3), "é": [None, True]}
+    evaluation.write_json(tmp_path / "results.json", tree)
+    read = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert read == {"a": 0.25, "b": 3, "c": [0, 1, 2], "é": [None, True]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        evaluation.write_json(tmp_path / "results.json", {"a": float("nan")})
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == read
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    evaluation.write_json(tmp_path / "results.json", {"old": 1})
+
+    def full(self, text, encoding):
+        with open(self, "w") as file:
+            file.write(text[:3])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(checks.UserError, match=r"cannot write .*results.json: No space left"):
+        evaluation.write_json(tmp_path / "results.json", {"new": 2})
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+    assert json.loads((tmp_path / "results.json").read_text()) == {"old": 1}
