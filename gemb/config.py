@@ -1,4 +1,4 @@
-"""gin: the only importer. Reads experiments, refuses mistakes in one line, writes the resolved file.
+"""gin, and its only importer: reads experiments, refuses mistakes, writes the resolved file.
 
 Library code knows nothing of gin: configs name gemb's functions by dynamic registration.
 """

@@ -3,11 +3,11 @@
 Only plain containers belong here: no arithmetic, no JAX import. Every docstring in gemb spells
 shapes with these names:
 
-    batch        queries in the global batch            candidates  documents scored against each query
-    length       token positions, padding included      width       hidden size of the encoder
-    dim          size of an embedding                   heads       attention heads
-    layers       transformer layers                     vocab       tokens the tokenizer knows
-    classes      labels of a classifier                 patches, frames   positions of images, video
+    batch     queries in the global batch         candidates  documents scored against each query
+    length    token positions with padding        width       hidden size of the encoder
+    dim       size of an embedding                heads       attention heads
+    layers    transformer layers                  vocab       tokens the tokenizer knows
+    classes   labels of a classifier              patches, frames   positions of images, video
 
 `candidates = batch * (1 + negatives)`: the positives come first, in the order of the queries, and
 `positive[i]` is the index of query i's positive, so hard negatives are no special case.

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import seqio
 import tensorflow as tf
 
@@ -15,7 +14,7 @@ from gemb.data.sources.beir import read_pairs
 def pair_task(path: Path) -> str:
     """Registers the task of one JSONL file of {"query", "document"}.
 
-    Its features are texts: they are tokenized a batch at a time behind seqio, in gemb.data.features.
+    Its features are texts: they are tokenized behind seqio, a batch at a time.
 
     Args:
         path: the file; each line is one pair.
@@ -58,7 +57,7 @@ def endless_mixture(
     return seqio.MixtureRegistry.get(name).get_dataset(
         sequence_length=None,
         split="train",
-        shuffle=True,
+        shuffle=False,  # the sources do, over whole epochs; seqio's buffer would blur them
         seed=seed,
         shard_info=seqio.ShardInfo(shard_index, shard_count) if shard_count > 1 else None,
         num_epochs=None,
@@ -66,16 +65,13 @@ def endless_mixture(
 
 
 def _shuffled_pairs(path: Path):
-    """A dataset function that reads the file in an order drawn from the seed."""
+    """A dataset function that reads the file in an order drawn from the seed, anew each epoch."""
 
     def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-        del split  # the only one is "train"
+        del split, shuffle_files  # one split; always shuffled here, and whole
         pairs = list(read_pairs(path))
-        order = np.arange(len(pairs))
-        if shuffle_files:
-            np.random.default_rng(seed).shuffle(order)
-        columns = {side: [pairs[i][side] for i in order] for side in ("query", "document")}
-        return tf.data.Dataset.from_tensor_slices(columns)
+        columns = {side: [pair[side] for pair in pairs] for side in ("query", "document")}
+        return tf.data.Dataset.from_tensor_slices(columns).shuffle(len(pairs), seed=seed)
 
     return dataset
 

@@ -68,6 +68,7 @@ def byte_tokenizer_json() -> str:
     vocabulary = {token: i for i, token in enumerate(["[PAD]", "[CLS]", "[SEP]", *symbols])}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
     tokenizer.add_special_tokens(["[PAD]", "[CLS]", "[SEP]"])
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]

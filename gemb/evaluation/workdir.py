@@ -62,11 +62,13 @@ def evaluate_workdir(
     if done.get("identity") == identity and not force:
         print(f"{workdir / RESULTS} is there, of this very model and test set; --force repeats it")
         return done
-    started_from = training.get("started_from")
-    pretrained = Embedder.load(started_from, max_length=trained.spec.max_length)
+    models = {"trained": trained}
+    if training.get("started_from"):
+        start = Embedder.load(training["started_from"], max_length=trained.spec.max_length)
+        models = {"pretrained": start} | models
     print(f"{len(test.query_texts)} queries, {len(test.corpus_texts)} documents: {folder}")
     results, vectors = {"bm25": evaluate_bm25(test)}, {}
-    for name, embedder in {"pretrained": pretrained, "trained": trained}.items():
+    for name, embedder in models.items():
         vectors[name] = _encode(embedder, test, workdir, name)
         results[name] = evaluate_vectors(
             *vectors[name], test.qrels, widths=trained.widths, approximate=approximate
@@ -79,7 +81,8 @@ def evaluate_workdir(
         "documents": len(test.corpus_texts),
         "training": training,
     }
-    _report(workdir, tree, example_queries(test, vectors["pretrained"], vectors["trained"]))
+    before = vectors.get("pretrained", vectors["trained"])
+    _report(workdir, tree, example_queries(test, before, vectors["trained"]))
     write_json(workdir / RESULTS, tree)
     return tree
 

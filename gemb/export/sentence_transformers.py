@@ -1,6 +1,7 @@
 """Writes a model folder that sentence-transformers loads unchanged, and that gemb loads back."""
 
 import json
+import shutil
 from pathlib import Path
 
 from gemb.cache import atomic_folder
@@ -60,9 +61,9 @@ def save(model: Pretrained, folder: Path, *, training: dict | None = None) -> st
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         (temporary / "tokenizer.json").write_text(model.tokenizer_json, encoding="utf-8")
-        for name in _COPIED:
+        for name in _COPIED if model.folder else ():
             if (model.folder / name).exists():
-                (temporary / name).write_bytes((model.folder / name).read_bytes())
+                shutil.copyfile(model.folder / name, temporary / name)
         tensors = tensors_from_params(model.params, model.unused, spec)
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
     return identity

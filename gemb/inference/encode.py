@@ -1,4 +1,4 @@
-"""Encodes long lists quickly: sorted by length, in buckets, every batch dispatched before any is read."""
+"""Long lists encoded quickly: sorted, in buckets, every batch dispatched before any is read."""
 
 from collections.abc import Callable, Iterator, Sequence
 

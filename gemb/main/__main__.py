@@ -30,7 +30,8 @@ def main() -> None:
     else:
         from gemb.checks import suggest
 
-        _fail("", f"unknown verb {verb!r}; expected one of {', '.join(VERBS)}.{suggest(verb, VERBS)}")
+        known = ", ".join(VERBS)
+        _fail("", f"unknown verb {verb!r}; expected one of {known}.{suggest(verb, VERBS)}")
 
 
 def run(verb: str, arguments: list[str] | None = None) -> None:

@@ -40,7 +40,7 @@ def _print(retrieval: dict) -> None:
     """A table of nDCG@10: a row a system, a column a width; ScaNN's figure behind the slash."""
     widths = list(retrieval["trained"])
     print(f"{'nDCG@10':12}" + "".join(f"{width:>14}" for width in widths))
-    for system in ("bm25", "pretrained", "trained"):
+    for system in retrieval:
         cells = []
         for width in widths:
             values = retrieval[system].get(width) or retrieval[system]["text"]

@@ -1,1 +1,1 @@
-"""The one training loop: variation enters through model, data, loss and optimizer, never a second loop."""
+"""The one training loop: variation enters through model, data, loss and optimizer."""

@@ -90,9 +90,10 @@ class Checkpoints:
         for path in sorted(wanted.keys() | flat.keys()):
             ours, theirs = wanted.get(path), flat.get(path)
             if ours is None or theirs is None or ours.shape != theirs.shape:
+                there, here = (getattr(leaf, "shape", "missing") for leaf in (theirs, ours))
                 raise UserError(
                     f"{self.folder}/{step}: the checkpoint is of another model: {path} is "
-                    f"{getattr(theirs, 'shape', 'missing')} there, {getattr(ours, 'shape', 'absent')} here"
+                    f"{there} there, {here} here"
                 )
         placed = {path: jax.device_put(flat[path], leaf.sharding) for path, leaf in wanted.items()}
         leaves = [placed[path] for path in _paths(abstract)]

@@ -56,14 +56,16 @@ def dry_run(
     )
     with jax.set_mesh(devices):
         compiled = step.lower(abstract, jax.tree.map(np.asarray, batch)).compile()
+    temporaries = compiled.memory_analysis().temp_size_in_bytes
+    flops = compiled.cost_analysis().get("flops", 0)
     return "\n".join(
         [
             f"parameters      {sum(math.prod(s.shape) for s in abstract.params.values()):,}",
             f"devices         {devices.size} as {dict(devices.shape)}",
             f"batch           {_shape(batch.query)} queries, {_shape(batch.document)} documents",
             f"state           {_bytes_per_device(abstract) / 2**20:,.1f} MiB a device",
-            f"temporaries     {compiled.memory_analysis().temp_size_in_bytes / 2**20:,.1f} MiB a device",
-            f"FLOPs           {compiled.cost_analysis().get('flops', 0) / 1e9:,.1f} G a step and device",
+            f"temporaries     {temporaries / 2**20:,.1f} MiB a device",
+            f"FLOPs           {flops / 1e9:,.1f} G a step and device",
             f"steps           {steps}",
             "",
             sharding_table(spec, places),
@@ -106,4 +108,3 @@ def _bytes_per_device(state: TrainState) -> int:
 
 def _shape(tokens: Tokens) -> str:
     return " x ".join(map(str, tokens.ids.shape))
-

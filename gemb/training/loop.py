@@ -1,4 +1,4 @@
-"""The training loop: reads top to bottom, dispatches step n, then reads the metrics of step n - 1."""
+"""The training loop: dispatches step n, then reads the metrics of step n - 1."""
 
 import dataclasses
 import time
@@ -95,7 +95,7 @@ def train(
     summary = {
         "steps": steps,
         "seed": seed,
-        "started_from": str(model.folder),
+        "started_from": str(model.folder) if model.folder else None,
         "data": batches.description,
         "devices": f"{devices.size} x {devices.devices.flat[0].device_kind}",
     }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import optax
 
-# No decay for biases, norms and position tables: pulling them to zero says nothing about overfitting.
+# No decay for biases, norms and position tables: pulling those to zero regularises nothing.
 NO_DECAY = r"(^|/)(bias|scale)$|/position/|/type/"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from gemb import evaluation, metrics, search
 from gemb.search import scann
+from gemb.store.vectors import truncate
 
 NAMES = [*metrics.metric_names(), "queries_per_second", "queries"]
 PREFIXED = [f"scann_{name}" for name in NAMES if name != "queries"]
@@ -48,7 +49,7 @@ def test_figures_by_hand_at_each_width():
     assert results["2"]["mrr@10"] == pytest.approx((1 / 2 + 1) / 2)
     ideal = 2 / math.log2(2) + 1 / math.log2(3)
     for width, first in {"3": 1.0, "2": 1 / math.log2(3)}.items():
-        order = np.argsort(-evaluation.truncate(documents, int(width)) @ queries[1, : int(width)])
+        order = np.argsort(-truncate(documents, int(width)) @ queries[1, : int(width)])
         rank = int(np.flatnonzero(order == 0)[0]) + 1
         second = (2 + 1 / math.log2(rank + 1)) / ideal
         assert results[width]["ndcg@10"] == pytest.approx((first + second) / 2)

@@ -19,18 +19,18 @@ class Pretrained:
 
     Attributes:
         spec: its shape, pooling, length limit, prompts and nested widths.
-        params: flat {path: float32 array}.
+        params: flat {path: float32 array}; None where training draws them at random.
         unused: published tensors that no embedding needs, kept for saving.
         tokenizer_json: the text of tokenizer.json.
-        folder: where it was read from.
+        folder: where it was read from; None of a model from scratch.
         manifest: gemb.json, or {} where gemb did not write the folder.
     """
 
     spec: ModelSpec
-    params: dict
+    params: dict | None
     unused: dict
     tokenizer_json: str
-    folder: Path
+    folder: Path | None
     manifest: dict
 
 

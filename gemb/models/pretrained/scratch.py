@@ -1,7 +1,5 @@
 """Models with no published weights: a shape and a tokenizer."""
 
-from pathlib import Path
-
 from gemb.models.embedder import ModelSpec
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.stack import StackSpec
@@ -42,4 +40,4 @@ def from_scratch(
         stack=StackSpec(layers, width, heads, mlp),
     )
     spec = ModelSpec(text, pooling=pooling, max_length=max_length)
-    return Pretrained(spec, None, {}, tokenizer_json, Path(), {})
+    return Pretrained(spec, None, {}, tokenizer_json, None, {})

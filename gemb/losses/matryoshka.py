@@ -1,0 +1,158 @@
+"""Nested losses: any loss over the leading coordinates of the embeddings (Matryoshka).
+
+Here belong the wrappers that slice widths and layers. The losses that they wrap do not; heads that
+classify at every width are in gemb.losses.classification.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from gemb import checks
+from gemb.losses import compose, inputs
+from gemb.losses.contrastive import info_nce
+
+
+def matryoshka(
+    query: jax.Array,
+    document: jax.Array,
+    positive: jax.Array,
+    *,
+    widths: Sequence[int],
+    loss: Callable = info_nce,
+    width_weights: Sequence[float] | None = None,
+    **fields,
+) -> jax.Array:
+    """The sum of a loss over nested widths.
+
+    loss_i = sum_k c_k loss( normalise(q[:, :m_k]), normalise(d[:, :m_k]) )_i
+
+    Args:
+        query: [batch, dim] floats, unit-length rows.
+        document: [candidates, dim] floats, unit-length rows.
+        positive: [batch] int32.
+        widths: m_k, between 1 and dim, all different.
+        loss: any in-batch loss (a partial or a gin reference will do).
+        width_weights: c_k in the order of `widths`; all 1 if None.
+        **fields: passed on to `loss`, as far as it takes them.
+
+    Returns:
+        [batch] nats; where `loss` has terms (`weighted_sum`), also each term's sum over widths.
+
+    Raises:
+        ValueError: if a width is out of range or repeated, or the weights are not one a width.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rows = jnp.eye(2)  # at width 1 the second row is zero
+        >>> matryoshka(rows, rows, jnp.arange(2), widths=(2, 1), width_weights=(1.0, 0.0)).round(4)
+        Array([0., 0.], dtype=float32)
+
+    Reference: Kusupati et al., Matryoshka Representation Learning, 2022, arXiv 2205.13147.
+    """
+    query, document = inputs.prepare(query, document, positive)
+    total = jnp.zeros(query.shape[0], query.dtype), {}
+    for width, weight in weighted_widths(widths, width_weights, query.shape[1]):
+        short = truncate(query, width), truncate(document, width)
+        value, terms = compose.evaluate(loss, *short, positive, fields)
+        sums = {name: total[1].get(name, 0) + weight * term for name, term in terms.items()}
+        total = total[0] + weight * value, sums
+    return total if total[1] else total[0]
+
+
+def matryoshka_2d(
+    query: jax.Array,
+    document: jax.Array,
+    positive: jax.Array,
+    *,
+    widths: Sequence[int],
+    loss: Callable = info_nce,
+    width_weights: Sequence[float] | None = None,
+    layer_weight: float = 1.0,
+    query_layers: jax.Array | None = None,
+    document_layers: jax.Array | None = None,
+    key: jax.Array | None = None,
+    **fields,
+) -> jax.Array:
+    """The Matryoshka loss at the last layer plus the same at an earlier one.
+
+    loss_i = matryoshka(q, d)_i + layer_weight * E_layer[ matryoshka(q_layer, d_layer)_i ]
+
+    Args:
+        query: [batch, dim] floats, unit-length rows: the embeddings of the last layer.
+        document: [candidates, dim] floats, likewise.
+        positive: [batch] int32.
+        widths: see `matryoshka`.
+        loss: see `matryoshka`.
+        width_weights: see `matryoshka`.
+        layer_weight: the weight of the earlier layers.
+        query_layers: [layers, batch, dim] floats, the unit-length embeddings pooled from earlier
+            layers, as the model exposes them; required.
+        document_layers: [layers, candidates, dim] floats; required.
+        key: a JAX random key draws one layer (an unbiased estimate); None takes the mean of all.
+        **fields: passed on to `loss`.
+
+    Returns:
+        [batch] nats.
+
+    Raises:
+        ValueError: if the layers are missing or do not match, and as `matryoshka`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rows = jnp.eye(2)
+        >>> matryoshka_2d(rows, rows, jnp.arange(2), widths=(2,), query_layers=rows[None],
+        ...               document_layers=rows[None]).round(4)
+        Array([0., 0.], dtype=float32)
+
+    Reference: Li et al., 2D Matryoshka Sentence Embeddings, 2024, arXiv 2402.14776, without its
+        alignment term (weigh `embedding_distance` in for one).
+    """
+    if query_layers is None or document_layers is None:
+        raise ValueError(
+            "query_layers, document_layers: expected the embeddings of earlier layers, got None; "
+            "let the model expose them, or use matryoshka"
+        )
+    layers = {"query_layers": query_layers, "document_layers": document_layers}
+    inputs.prepare(query, document, positive, **layers)
+    checks.check_shape("document_layers", document_layers, (len(query_layers), None, None))
+    nested = {"widths": widths, "loss": loss, "width_weights": width_weights, **fields}
+
+    def at(layer):
+        return matryoshka(query_layers[layer], document_layers[layer], positive, **nested)
+
+    last = matryoshka(query, document, positive, **nested)
+    drawn = [jax.random.randint(key, (), 0, len(query_layers))] if key is not None else None
+    early = [at(layer) for layer in drawn or range(len(query_layers))]
+    share = layer_weight / len(early)
+    return jax.tree.map(lambda end, *rest: end + share * sum(rest), last, *early)
+
+
+def weighted_widths(widths, width_weights, dim: int) -> list[tuple[int, float]]:
+    """(width, weight) pairs, widest first.
+
+    Raises:
+        ValueError: if a width is out of range or repeated, or the weights are not one a width.
+    """
+    widths = tuple(widths)
+    ordered = checks.check_widths("widths", widths, dim)
+    if width_weights is not None and len(width_weights) != len(widths):
+        raise ValueError(
+            f"width_weights: expected one for each of {len(widths)} widths, "
+            f"got {len(width_weights)}"
+        )
+    weight = dict(zip(widths, width_weights or [1.0] * len(widths), strict=True))
+    return [(width, weight[width]) for width in ordered]
+
+
+def truncate(array: jax.Array, width: int) -> jax.Array:
+    """The first `width` coordinates of unit-length rows, made unit-length again.
+
+    A row whose leading coordinates are all zero stays zero, with zero gradient.
+    """
+    if width == array.shape[-1]:
+        return array
+    short = array[..., :width]
+    square = jnp.sum(jnp.square(short), axis=-1, keepdims=True)
+    return jnp.where(square > 0, short * jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)

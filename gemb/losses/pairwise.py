@@ -1,0 +1,227 @@
+"""Losses over pairs and triplets of one query: sigmoid, several positives, triplet.
+
+Here belong losses that compare a query with its candidates otherwise than by one softmax with one
+target. The softmax losses are in gemb.losses.contrastive, losses on graded pairs in
+gemb.losses.graded. False negatives by text are left out as described in gemb.losses.candidates.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from gemb.losses import candidates as masks
+from gemb.losses import inputs, softmax
+
+_TO_DOCUMENTS = ((masks.QUERY_TO_DOCUMENT,),)
+
+
+def sigmoid(
+    query: jax.Array,
+    document: jax.Array,
+    positive: jax.Array,
+    *,
+    scale: float = 10.0,
+    bias: float = -10.0,
+    block: int | None = None,
+    query_id: jax.Array | None = None,
+    document_id: jax.Array | None = None,
+    query_mask: jax.Array | None = None,
+    document_mask: jax.Array | None = None,
+    weights: jax.Array | None = None,
+    in_batch: jax.Array | None = None,
+) -> jax.Array:
+    """SigLIP: each pair is a yes-or-no question of its own.
+
+    loss_i = -sum_j log sigmoid( z_ij (scale s_ij + bias) ),  z = +1 for the positive, -1 elsewhere
+
+    Args:
+        query: [batch, dim] floats, unit-length rows.
+        document: [candidates, dim] floats, unit-length rows.
+        positive: [batch] int32.
+        scale: multiplies the scores; a float or a traced scalar.
+        bias: added to the logits; start it near -log(batch - 1), so that the many negatives cost
+            little at first.
+        block: rows at a time, without the [batch, candidates] matrix; None is dense.
+        query_id: [batch] integers, as in `info_nce`, as are all further arguments.
+        document_id: [candidates] integers; None masks nothing.
+        query_mask: [batch] bool.
+        document_mask: [candidates] bool.
+        weights: [batch] floats.
+        in_batch: [batch] bool.
+
+    Returns:
+        [batch] nats.
+
+    Raises:
+        ValueError: naming the argument with the wrong shape or dtype.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rows = jnp.eye(2)
+        >>> [f"{x:.4f}" for x in sigmoid(rows, rows, jnp.arange(2), scale=0.0, bias=0.0)]  # 2 log 2
+        ['1.3863', '1.3863']
+
+    Reference: Zhai et al., Sigmoid Loss for Language Image Pre-Training, 2023, arXiv 2303.15343.
+    """
+    fields = {
+        "query_id": query_id,
+        "document_id": document_id,
+        "query_mask": query_mask,
+        "document_mask": document_mask,
+        "weights": weights,
+        "in_batch": in_batch,
+    }
+    p = _problem(query, document, positive, fields)
+
+    def row(vector, queries):
+        one = jax.tree.map(lambda leaf: leaf[None], queries)
+        keep, own = masks.to_documents(masks.QUERY_TO_DOCUMENT, one, p.documents, p.known, True)
+        logit = scale * inputs.dot(vector[None], p.document) + bias
+        cost = jnp.where(keep, jax.nn.softplus(jnp.where(own, -logit, logit)), 0)
+        return jnp.sum(cost) * queries.weight
+
+    if block is None:
+        value = jax.vmap(row)(p.query, p.queries)
+    else:
+        pairs = p.query, p.queries
+        value = jax.lax.map(lambda pair: jax.checkpoint(row)(*pair), pairs, batch_size=block)
+    return jnp.where(p.queries.mask, value, 0)
+
+
+def multi_positive(
+    query: jax.Array,
+    document: jax.Array,
+    positive: jax.Array,
+    *,
+    temperature: float = 0.05,
+    query_id: jax.Array | None = None,
+    document_id: jax.Array | None = None,
+    query_mask: jax.Array | None = None,
+    document_mask: jax.Array | None = None,
+    weights: jax.Array | None = None,
+    in_batch: jax.Array | None = None,
+) -> jax.Array:
+    """InfoNCE for queries with several positives, each against the negatives alone.
+
+    loss_i = mean_{p in P_i} -log( e^{s_ip/t} / (e^{s_ip/t} + sum_{n not in P_i} e^{s_in/t}) )
+
+    P_i are the documents whose text is a positive of some query with i's text, found by their ids:
+    give each label or topic one `query_id`. Without ids this is `info_nce`.
+
+    Args:
+        query: [batch, dim] floats, unit-length rows.
+        document: [candidates, dim] floats, unit-length rows.
+        positive: [batch] int32.
+        temperature: t, divides the scores.
+        query_id: [batch] integers, as in `info_nce`, as are all further arguments.
+        document_id: [candidates] integers; None leaves each query one positive.
+        query_mask: [batch] bool.
+        document_mask: [candidates] bool.
+        weights: [batch] floats.
+        in_batch: [batch] bool.
+
+    Returns:
+        [batch] nats.
+
+    Raises:
+        ValueError: naming the argument with the wrong shape or dtype.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> ids, rows = jnp.zeros(2, int), jnp.eye(2)
+        >>> multi_positive(rows, rows, jnp.arange(2), query_id=ids, document_id=jnp.arange(2))
+        Array([0., 0.], dtype=float32)
+
+    Reference: Khosla et al., Supervised Contrastive Learning, 2020, arXiv 2004.11362, L_out without
+        the other positives in the denominator.
+    """
+    fields = {
+        "query_id": query_id,
+        "document_id": document_id,
+        "query_mask": query_mask,
+        "document_mask": document_mask,
+        "weights": weights,
+        "in_batch": in_batch,
+    }
+    p = _problem(query, document, positive, fields)
+    look = functools.partial(masks.to_documents, masks.QUERY_TO_DOCUMENT, p.queries, p.documents)
+    own = look(None, True)[1]
+    negative = look(p.known, True)[0] & ~own
+    positives = own
+    if p.known is not None:
+        same = masks.is_known(p.queries, p.documents.id, p.known)
+        positives = own | (same & p.documents.mask[None, :])
+    logit = inputs.dot(p.query, p.document) / temperature
+    some = jnp.any(negative, axis=1, keepdims=True)
+    rest = jnp.where(some, jnp.where(negative, logit, -jnp.inf), 0)
+    rest = jnp.where(some, jax.nn.logsumexp(rest, axis=1, keepdims=True), -jnp.inf)
+    cost = jnp.where(positives, jax.nn.softplus(rest - logit), 0)
+    mean = jnp.sum(cost, axis=1) / jnp.sum(positives, axis=1)
+    return jnp.where(p.queries.mask, p.queries.weight * mean, 0)
+
+
+def triplet(
+    query: jax.Array,
+    document: jax.Array,
+    positive: jax.Array,
+    *,
+    margin: float = 0.2,
+    distance: str = "cosine",
+    query_mask: jax.Array | None = None,
+    document_mask: jax.Array | None = None,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """Triplet loss: the positive nearer than each hard negative of the query, by a margin.
+
+    loss_i = mean_n max(0, d(q_i, p_i) - d(q_i, n_in) + margin), n over the query's real negatives
+
+    Args:
+        query: [batch, dim] floats, unit-length rows.
+        document: [batch * (1 + negatives), dim] floats, unit-length rows.
+        positive: [batch] int32.
+        margin: in units of the distance.
+        distance: "cosine", 1 - q.d, or "euclidean", |q - d|.
+        query_mask: [batch] bool.
+        document_mask: [candidates] bool.
+        weights: [batch] floats.
+
+    Returns:
+        [batch] distances. (Not nats.)
+
+    Raises:
+        ValueError: if there are no hard negatives, or naming the argument at fault.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rows = jnp.eye(3)
+        >>> triplet(rows[:1], rows[:2], jnp.zeros(1, int), margin=1.5)  # 0 - 1 + 1.5
+        Array([0.5], dtype=float32)
+
+    Reference: Schroff et al., FaceNet, 2015, arXiv 1503.03832; Reimers and Gurevych, Sentence-BERT,
+        2019, arXiv 1908.10084.
+    """
+    fields = {"query_mask": query_mask, "document_mask": document_mask, "weights": weights}
+    query, document = inputs.prepare(query, document, positive, **fields)
+    if distance not in ("cosine", "euclidean"):
+        raise ValueError(f"distance: expected 'cosine' or 'euclidean', got {distance!r}")
+    where = masks.negatives_of(positive, document.shape[0])
+    keep = jnp.ones(where.shape, bool) if document_mask is None else document_mask[where]
+
+    def away(others):
+        if distance == "cosine":
+            return 1 - jnp.sum(query[:, None] * others, axis=-1)
+        square = jnp.sum(jnp.square(query[:, None] - others), axis=-1)
+        return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+    gap = away(document[positive][:, None]) - away(document[where]) + margin
+    count = jnp.maximum(jnp.sum(keep, axis=1), 1)
+    value = jnp.sum(jnp.where(keep, jax.nn.relu(gap), 0), axis=1) / count
+    real = inputs.real_rows(positive, query_mask, document_mask)
+    return jnp.where(real, value * inputs.row_weights(real, weights, query.dtype), 0)
+
+
+def _problem(query, document, positive, fields) -> softmax.Problem:
+    fields = {"temperature": 1.0, "guide_query": None, "guide_document": None} | fields
+    options = softmax.Options()
+    return softmax.problem(query, document, positive, _TO_DOCUMENTS, options, **fields)

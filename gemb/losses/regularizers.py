@@ -1,0 +1,210 @@
+"""Regularisers: how embeddings spread over the sphere, whatever they are paired with.
+
+Here belong terms to weigh into a loss with `weighted_sum`; wrap them in `matryoshka` to have them at
+every width. Except for `alignment` they belong to the batch: each real row carries the value, so
+that the mean over the rows is the regulariser. They look at queries and at their positives apart.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gemb.losses import candidates as masks
+from gemb.losses import inputs
+
+
+def spread_out(
+    query: jax.Array,
+    document: jax.Array,
+    positive: jax.Array,
+    *,
+    query_mask: jax.Array | None = None,
+    document_mask: jax.Array | None = None,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """The mean squared cosine of different rows, of queries plus of positives.
+
+    loss = mean_{i != j} (q_i . q_j)^2 + mean_{i != j} (p_i . p_j)^2
+
+    Rows drawn evenly from the sphere give 1/dim for each term.
+
+    Args:
+        query: [batch, dim] floats, unit-length rows.
+        document: [candidates, dim] floats, unit-length rows.
+        positive: [batch] int32.
+        query_mask: [batch] bool; a pair with a masked side leaves both terms.
+        document_mask: [candidates] bool.
+        weights: [batch] floats that multiply the rows' values.
+
+    Returns:
+        [batch], the same value in each real row.
+
+    Raises:
+        ValueError: naming the argument with the wrong shape or dtype.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rows = jnp.ones((2, 1))
+        >>> spread_out(rows, rows, jnp.arange(2))
+        Array([2., 2.], dtype=float32)
+
+    Reference: Zhang et al., Learning Spread-out Local Feature Descriptors, 2017, arXiv 1708.06320;
+        Schechter Vera et al., EmbeddingGemma, 2025, arXiv 2509.20354.
+    """
+    sides, real, weight = _sides(query, document, positive, query_mask, document_mask, weights)
+    value = sum(_mean(jnp.square(inputs.dot(rows, rows)), real) for rows in sides)
+    return jnp.where(real, weight * value, 0)
+
+
+def global_orthogonal(
+    query: jax.Array,
+    document: jax.Array,
+    positive: jax.Array,
+    *,
+    mean_weight: float = 1.0,
+    second_moment_weight: float = 1.0,
+    query_mask: jax.Array | None = None,
+    document_mask: jax.Array | None = None,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """Pulls the first two moments of the cosines to those of the evenly filled sphere.
+
+    loss = mean over columns x of  a M1(x)^2 + b max(0, M2(x) - 1/dim),  M_k = mean_{i != j} (x_i.x_j)^k
+
+    Columns are the queries, the positives, and each rank of hard negatives.
+
+    Args:
+        query: [batch, dim] floats, unit-length rows.
+        document: [batch * (1 + negatives), dim] floats, unit-length rows.
+        positive: [batch] int32.
+        mean_weight: a.
+        second_moment_weight: b.
+        query_mask: [batch] bool.
+        document_mask: [candidates] bool.
+        weights: [batch] floats that multiply the rows' values.
+
+    Returns:
+        [batch], the same value in each real row.
+
+    Raises:
+        ValueError: naming the argument with the wrong shape or dtype.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rows = jnp.ones((2, 2)) * 0.5 ** 0.5
+        >>> global_orthogonal(rows, rows, jnp.arange(2)).round(4)  # 1 + (1 - 1/2)
+        Array([1.5, 1.5], dtype=float32)
+
+    Reference: Zhang et al., Learning Spread-out Local Feature Descriptors, 2017, arXiv 1708.06320.
+    """
+    sides, real, weight = _sides(query, document, positive, query_mask, document_mask, weights)
+    columns = [(rows, real) for rows in sides]
+    if document.shape[0] > query.shape[0]:
+        where = masks.negatives_of(positive, document.shape[0])
+        keep = jnp.ones(document.shape[0], bool) if document_mask is None else document_mask
+        document = document.astype(sides[0].dtype)
+        columns += [(document[at], real & keep[at]) for at in where.T]
+    value = 0.0
+    for rows, mask in columns:
+        cosine = inputs.dot(rows, rows)
+        excess = _mean(jnp.square(cosine), mask) - 1 / rows.shape[1]
+        value += mean_weight * jnp.square(_mean(cosine, mask))
+        value += second_moment_weight * jax.nn.relu(excess)
+    return jnp.where(real, weight * value / len(columns), 0)
+
+
+def uniformity(
+    query: jax.Array,
+    document: jax.Array,
+    positive: jax.Array,
+    *,
+    scale: float = 2.0,
+    query_mask: jax.Array | None = None,
+    document_mask: jax.Array | None = None,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """The logarithm of the mean Gaussian potential, averaged over queries and positives.
+
+    loss = 1/2 sum over x = q, p of  log mean_{i != j} e^{-scale |x_i - x_j|^2}
+
+    Args:
+        query: [batch, dim] floats, unit-length rows.
+        document: [candidates, dim] floats, unit-length rows.
+        positive: [batch] int32.
+        scale: multiplies the squared distances.
+        query_mask: [batch] bool.
+        document_mask: [candidates] bool.
+        weights: [batch] floats that multiply the rows' values.
+
+    Returns:
+        [batch], the same value in each real row; 0 where fewer than two rows are real.
+
+    Raises:
+        ValueError: naming the argument with the wrong shape or dtype.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rows = jnp.eye(2)
+        >>> uniformity(rows, rows, jnp.arange(2))  # -2 * 2
+        Array([-4., -4.], dtype=float32)
+
+    Reference: Wang and Isola, Understanding Contrastive Representation Learning through Alignment
+        and Uniformity on the Hypersphere, 2020, arXiv 2005.10242.
+    """
+    sides, real, weight = _sides(query, document, positive, query_mask, document_mask, weights)
+    value = 0.0
+    for rows in sides:
+        square = jnp.sum(jnp.square(rows), axis=1)
+        apart = square[:, None] + square[None, :] - 2 * inputs.dot(rows, rows)
+        potential = _mean(jnp.exp(-scale * apart), real)
+        value += jnp.where(potential > 0, jnp.log(jnp.where(potential > 0, potential, 1)), 0) / 2
+    return jnp.where(real, weight * value, 0)
+
+
+def alignment(
+    query: jax.Array,
+    document: jax.Array,
+    positive: jax.Array,
+    *,
+    query_mask: jax.Array | None = None,
+    document_mask: jax.Array | None = None,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """The squared distance of each pair: loss_i = |q_i - p_i|^2.
+
+    Args:
+        query: [batch, dim] floats, unit-length rows.
+        document: [candidates, dim] floats, unit-length rows.
+        positive: [batch] int32.
+        query_mask: [batch] bool.
+        document_mask: [candidates] bool.
+        weights: [batch] floats.
+
+    Returns:
+        [batch] squared distances.
+
+    Raises:
+        ValueError: naming the argument with the wrong shape or dtype.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rows = jnp.eye(2)
+        >>> alignment(rows, rows[::-1], jnp.arange(2))
+        Array([2., 2.], dtype=float32)
+
+    Reference: Wang and Isola, 2020, arXiv 2005.10242.
+    """
+    sides, real, weight = _sides(query, document, positive, query_mask, document_mask, weights)
+    return jnp.where(real, weight * jnp.sum(jnp.square(sides[0] - sides[1]), axis=1), 0)
+
+
+def _sides(query, document, positive, query_mask, document_mask, weights):
+    fields = {"query_mask": query_mask, "document_mask": document_mask, "weights": weights}
+    query, document = inputs.prepare(query, document, positive, **fields)
+    real = inputs.real_rows(positive, query_mask, document_mask)
+    return (query, document[positive]), real, inputs.row_weights(real, weights, query.dtype)
+
+
+def _mean(cells, mask) -> jax.Array:
+    """The mean over cells off the diagonal whose row and column are real; 0 if there is none."""
+    keep = mask[:, None] & mask[None, :] & ~jnp.eye(mask.shape[0], dtype=bool)
+    return jnp.sum(jnp.where(keep, cells, 0)) / jnp.maximum(jnp.sum(keep), 1)

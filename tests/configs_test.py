@@ -1,0 +1,114 @@
+"""Every experiment parses, is documented, dry-runs; mistakes in configs are one line."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import gin
+import pytest
+
+from gemb import config
+from gemb.checks import UserError
+from gemb.training import loop
+from gemb.training.dry_run import dry_run
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.gin"))
+PIECES = ("model", "loss", "data", "optimizer", "mesh", "eval")
+QUICKSTART = "configs/experiments/quickstart.gin"
+
+
+@pytest.fixture(autouse=True)
+def in_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture
+def pairs_folder(tmp_path):
+    rows = [{"query": f"add {i} to x", "document": f"def f(x): return x + {i}"} for i in range(40)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    for name in ("train_stdlib", "train_packages"):
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    return f"pipeline.pairs.folder = '{tmp_path}'"
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiment_dry_runs_on_a_laptop(path, pairs_folder):
+    config.load([str(path), "configs/debug.gin"], [pairs_folder])
+    text = dry_run(**config.arguments(loop.train))
+    assert re.search(r"parameters +[\d,]+\n", text)
+    assert "text/stack/layers/0/up/kernel" in text
+    assert re.search(r"FLOPs +[\d.,]+ G", text)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiment_header_and_size(path):
+    text = path.read_text()
+    for field in ("Purpose:", "Command:", "Hardware:", "Time:", "Expected:", "Last run:"):
+        assert field in text, f"{path.name}: the header has no {field}"
+    bindings = [line for line in text.splitlines() if re.match(r"[\w.]+\.\w+ = ", line)]
+    assert len(bindings) <= 15
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_bound_parameter_is_documented(path):
+    config.load([str(path)])
+    text = gin.config_str()
+    for selector, parameter in re.findall(r"^((?:\w+\.)+\w+)\.(\w+) = ", text, re.MULTILINE):
+        doc = inspect.getdoc(gin.get_configurable(selector))
+        assert re.search(rf"^ +.*\b{parameter}\b.*:", doc, re.MULTILINE), f"{selector}.{parameter}"
+
+
+@pytest.mark.parametrize("kind", PIECES)
+def test_a_piece_defines_one_macro(kind):
+    for path in (ROOT / "configs" / kind).glob("*.gin"):
+        defined = re.findall(r"^([A-Z_]+) = ", path.read_text(), re.MULTILINE)
+        assert defined == [kind.upper() if kind != "eval" else "EVALS"], path
+
+
+def test_the_resolved_config_alone_reruns_the_job(tmp_path):
+    config.load([QUICKSTART], ["STEPS = 7"])
+    first = config.resolved()
+    alone = tmp_path / "config.gin"
+    alone.write_text(first)
+    config.load([str(alone)])
+    assert config.resolved() == first
+    assert "STEPS = 7" in first
+    assert "include" not in first
+
+
+@pytest.mark.parametrize(
+    ("param", "message"),
+    [
+        ("losses.info_nce.temprature = 1", "temprature"),
+        ("losses.infonce.temperature = 1", "infonce"),
+        ("losses.matryoshka.width = (1,)", "no parameter 'width'. Did you mean widths?"),
+        ("loop.train.step = 1", "step"),
+        ("STEP = 10", "macro STEP is defined but nothing uses it. Did you mean STEPS?"),
+        ("loop.train.steps = %STEPZ", "%STEPZ is used but not defined"),
+        ("loop.train.steps =", "config:"),
+    ],
+)
+def test_mistakes_are_one_line(param, message):
+    with pytest.raises(UserError) as error:
+        config.load([QUICKSTART], [param])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_missing_binding_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.gin does not exist"):
+        config.load(["nowhere.gin"])
+    config.load([])
+    with pytest.raises(UserError, match=r"binds nothing of loop\.train"):
+        config.configured(loop.train)
+    (tmp_path / "half.gin").write_text(
+        "from __gin__ import dynamic_registration\n"
+        "from gemb.training import loop\nloop.train.steps = 3\n"
+    )
+    config.load([str(tmp_path / "half.gin")])
+    with pytest.raises(UserError, match=r"does not bind loop\.train\.\{model, data, loss, opt"):
+        config.configured(loop.train)

@@ -1,0 +1,111 @@
+import json
+import zlib
+
+import numpy as np
+import pytest
+
+from gemb.checks import UserError
+from gemb.data import features
+from gemb.data.pipeline import pairs
+from gemb.data.tokenizers import Tokenizer, byte_tokenizer_json
+
+TOKENIZER = byte_tokenizer_json()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, letter in (("left", "a"), ("right", "b")):
+        rows = [{"query": f"{letter}{i}", "document": f"{letter} doc {i}"} for i in range(50)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def make(folder, seed=0, shard=(0, 1), **options):
+    settings = {"batch_size": 8, "rates": {"left": 1, "right": 1}, "query_length": 8}
+    return pairs(
+        TOKENIZER, seed, shard, folder=str(folder), document_length=16, **settings | options
+    )
+
+
+def texts(batch):
+    tokenizer = Tokenizer(TOKENIZER, 16)
+    return [tokenizer.decode(list(ids[mask])) for ids, mask in zip(*batch.query, strict=True)]
+
+
+def same(left, right):
+    arrays = zip(left.query + left[2:], right.query + right[2:], strict=True)
+    return all(np.array_equal(a, b) for a, b in arrays)
+
+
+def test_batches_hold_the_pairs_as_tokenized_and_hashed(folder):
+    batch = next(make(folder))
+    assert batch.query.ids.shape == (8, 8)
+    assert batch.document.ids.shape == (8, 16)
+    tokenizer = Tokenizer(TOKENIZER, 16)
+    for row, query in enumerate(texts(batch)):
+        document = f"{query[0]} doc {query[1:]}"
+        ids = tokenizer.encode([document])[0]
+        assert list(batch.document.ids[row][batch.document.mask[row]]) == ids
+        assert batch.query_id[row] == zlib.crc32(query.encode()) & 0x7FFFFFFF
+    np.testing.assert_array_equal(batch.positive, np.arange(8))
+
+
+def test_resume_is_exact_and_seeds_differ(folder):
+    whole = make(folder)
+    batches = [next(whole) for _ in range(20)]
+    other = make(folder, seed=1)
+    assert not same(batches[0], next(other))
+    part = make(folder)
+    for _ in range(7):
+        next(part)
+    resumed = make(folder)
+    resumed.set_state(part.get_state())
+    for expected in batches[7:]:
+        assert same(expected, next(resumed))
+
+
+def test_rates_are_kept_and_an_epoch_holds_each_pair(folder):
+    mixed = make(folder, rates={"left": 3, "right": 1})
+    seen = [text[0] for _ in range(200) for text in texts(next(mixed))]
+    assert abs(seen.count("a") / len(seen) - 0.75) < 0.03
+    one = make(folder, rates={"left": 1}, batch_size=10)
+    epoch = [text for _ in range(5) for text in texts(next(one))]
+    assert sorted(epoch) == sorted(f"a{i}" for i in range(50))
+
+
+def test_two_hosts_share_the_pairs_out(folder):
+    hosts = [make(folder, shard=(i, 2), rates={"left": 1}, batch_size=10) for i in range(2)]
+    seen = [[text for _ in range(5) for text in texts(next(host))] for host in hosts]
+    assert not set(seen[0]) & set(seen[1])
+    assert set(seen[0]) | set(seen[1]) == {f"a{i}" for i in range(50)}
+    assert list(next(hosts[1]).positive) == [5, 6, 7, 8, 9]
+
+
+def test_mistakes_are_named(folder):
+    with pytest.raises(UserError, match=r"centre\.jsonl: no training pairs.*'left', 'right'"):
+        make(folder, rates={"centre": 1})
+    with pytest.raises(UserError, match="must be above 0, got 0"):
+        next(make(folder, rates={"left": 0, "right": 1}))
+    with pytest.raises(UserError, match="8 does not divide over 3 hosts"):
+        make(folder, shard=(0, 3))
+    state = make(folder).get_state()
+    (folder / "left.jsonl").write_text('{"query": "x", "document": "y"}\n')
+    with pytest.raises(UserError, match="the data has changed"):
+        make(folder).set_state(state)
+
+
+def test_buckets_waste_little_and_are_few():
+    lengths = np.arange(1, 257)
+    padded = np.array([features.bucket(int(n), 256) for n in lengths])
+    assert (padded >= lengths).all()
+    assert ((padded - lengths)[lengths >= 32] / padded[lengths >= 32]).max() < 0.2
+    assert len(set(padded)) <= 32
+
+
+def test_tokenizer_strips_truncates_and_refuses():
+    tokenizer = Tokenizer(TOKENIZER, 6, prompt="q:")
+    assert tokenizer.encode(["  ab \n"])[0] == tokenizer.encode(["ab"])[0]
+    assert len(tokenizer.encode(["a long text"])[0]) == 6
+    assert tokenizer.encode(["a long text"])[0][-1] == 2  # the end token survives the cut
+    with pytest.raises(UserError, match=r"texts\[1\]: expected a string, got NoneType"):
+        tokenizer.encode(["a", None])

@@ -1,0 +1,97 @@
+"""The house's rules: imports go down, single importers, rooms that need no TensorFlow."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = {
+    "structs": 0, "checks": 0, "cache": 0,
+    "losses": 1, "metrics": 1,
+    "parallel": 2,
+    "models": 3, "data": 3, "search": 3, "store": 3,
+    "inference": 4,
+    "training": 5, "evaluation": 5, "curation": 5, "analysis": 5, "export": 5, "serving": 5,
+    "config": 6,
+    "main": 7,
+}  # fmt: skip
+# Layer 5 is of siblings without imports between them, but for these.
+ALLOWED_SIBLINGS = {("evaluation", "training")}
+FORBIDDEN = {("models", "losses"), ("data", "models"), ("data", "losses"), ("models", "data")}
+SINGLE_IMPORTERS = {
+    "gin": {"gemb/config.py"},
+    "orbax": {"gemb/training/checkpoint.py"},
+    "scann": {"gemb/search/scann.py"},
+    "bm25s": {"gemb/search/lexical.py"},
+    "seqio": {"gemb/data/tasks.py"},
+    "tensorflow": {"gemb/data/tasks.py"},
+}
+MODULES = sorted((ROOT / "gemb").rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "gemb":
+            names |= {f"gemb.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return names
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "gemb").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down(path):
+    here = room(path)
+    if here == "__init__":
+        return
+    for name in imports(path):
+        there = name.split(".")[1] if name.startswith("gemb.") else None
+        if there in (None, here, "__version__", "Embedder"):
+            continue
+        pair = (here, there)
+        assert pair not in FORBIDDEN, f"{here} must not import {name}"
+        below = LAYERS[there] < LAYERS[here]
+        same = LAYERS[there] == LAYERS[here] and LAYERS[here] < 5
+        assert below or same or pair in ALLOWED_SIBLINGS, f"{here} must not import {name}"
+
+
+@pytest.mark.parametrize("library", SINGLE_IMPORTERS)
+def test_single_importers(library):
+    found = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        if any(name.split(".")[0] == library for name in imports(path))
+    }
+    assert found <= SINGLE_IMPORTERS[library]
+
+
+def python(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_rooms_that_need_no_tensorflow():
+    blocked = "".join(
+        f"sys.modules[{name!r}] = None\n"
+        for name in ("tensorflow", "seqio", "scann", "tensorflow_datasets")
+    )
+    rooms = ("losses", "models", "training.loop", "inference.embedder", "export", "evaluation")
+    rooms += ("search", "data.pipeline", "training.dry_run", "evaluation.workdir")
+    result = python(f"import sys\n{blocked}" + "".join(f"import gemb.{r}\n" for r in rooms))
+    assert result.returncode == 0, result.stderr
+
+
+def test_import_gemb_is_light():
+    heavy = ("jax", "tensorflow", "numpy", "flax", "gin")
+    result = python(f"import gemb, sys; print([m for m in {heavy} if m in sys.modules])")
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr

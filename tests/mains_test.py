@@ -1,0 +1,185 @@
+"""The mains as a user calls them: --help, mistakes, a killed run that goes on."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gemb.main.__main__ import VERBS
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment(**more):
+    plain = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return {**plain, "PYTHONPATH": str(ROOT), **more}
+
+
+def gemb(*arguments, **kwargs):
+    return subprocess.run(
+        [sys.executable, "-m", "gemb.main", *map(str, arguments)],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, **kwargs
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small BEIR folder with training pairs, of this checkout's own source."""
+    from gemb.data.sources import code
+
+    output = tmp_path_factory.mktemp("harvest") / "gemb"
+    code.harvest({"gemb": ROOT / "gemb"}, output, undocumented=True, progress=False)
+    return output
+
+
+def debug_run(folder, workdir, *more):
+    return (
+        "train", "--gin_file=configs/experiments/quickstart.gin", "--gin_file=configs/debug.gin",
+        f"--gin_param=pipeline.pairs.folder = '{folder}'",
+        "--gin_param=pipeline.pairs.rates = {'train_stdlib': 1}",
+        f"--workdir={workdir}", *more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    result = gemb(*debug_run(folder, workdir, *LONGER))
+    assert result.returncode == 0, result.stderr
+    return workdir
+
+
+LONGER = ("--gin_param=STEPS = 12", "--gin_param=loop.train.checkpoint_steps = 3")
+
+
+def losses(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"], row["gradient_norm"]) for row in rows]
+
+
+def test_help_teaches_and_is_quick():
+    def cpu_seconds(*command):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        result = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=environment(), capture_output=True, text=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime, result.stdout
+
+    jax_seconds = min(cpu_seconds("-c", "import jax")[0] for _ in range(2))
+    for verb in (None, *VERBS):
+        arguments = ["-m", "gemb.main", *([verb] if verb else []), "--help"]
+        seconds, text = cpu_seconds(*arguments)
+        assert seconds < 1.5 * jax_seconds
+        assert "gemb" in text
+        assert ("Flags:" in text) == (verb is not None)
+
+
+def test_module_form_is_the_same_as_the_verb():
+    result = subprocess.run(
+        [sys.executable, "-m", "gemb.main.train", "--help"],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert result.stdout == gemb("train", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "unknown verb 'trian'"),
+        (["train", "--worklad=x"], "worklad"),
+        (["train"], "--gin_file is missing"),
+        (["train", "--gin_file=configs/experiments/quickstart.gin"], "--workdir is missing"),
+        (["train", "--gin_file=none.gin", "--workdir=x"], "none.gin does not exist"),
+        (["evaluate", "--workdir=no/such/run"], "holds no trained model"),
+        (["search", "--workdir=no/such/run", "   "], "only white space"),
+        (["search", "--workdir=x", "--count=0", "q"], "count"),
+        (["fetch", "no-such-model"], "no-such-model"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, message):
+    result = gemb(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_a_run_leaves_its_results(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"config.gin", "metrics.jsonl", "model", "checkpoints", "tensorboard"} <= names
+    assert [step for step, *_ in losses(finished)] == list(range(1, 13))
+    manifest = json.loads((finished / "model" / "gemb.json").read_text())
+    assert manifest["widths"] == [32, 16, 8]
+    assert len(manifest["fingerprint"]) == 32
+
+
+@pytest.mark.parametrize("kill_at", [4, 8])
+def test_a_killed_run_goes_on_bit_for_bit(folder, finished, tmp_path, kill_at):
+    workdir, command = tmp_path / "killed", debug_run(folder, tmp_path / "killed", *LONGER)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gemb.main", *command],
+        cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        path = workdir / "metrics.jsonl"
+        if path.exists() and path.read_text().count("\n") >= kill_at:
+            process.send_signal(signal.SIGKILL)
+        time.sleep(0.005)
+    assert process.wait() == -signal.SIGKILL
+    result = gemb(*command)
+    assert result.returncode == 0, result.stderr
+    assert "resuming from step" in result.stdout
+    assert losses(workdir) == losses(finished)
+    assert (workdir / "model" / "model.safetensors").read_bytes() == (
+        finished / "model" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_finished_run_is_not_repeated_nor_overwritten(folder, finished):
+    again = gemb(*debug_run(folder, finished, *LONGER))
+    assert again.returncode == 0
+    assert "the run is finished" in again.stdout
+    other = gemb(*debug_run(folder, finished, "--gin_param=STEPS = 5"))
+    assert other.returncode == 2
+    assert "holds another experiment" in other.stderr
+
+
+def test_evaluate_and_search(folder, finished):
+    result = gemb("evaluate", f"--workdir={finished}")
+    assert result.returncode == 0, result.stderr
+    results = json.loads((finished / "results.json").read_text())["retrieval"]
+    assert set(results) == {"bm25", "trained"}  # it started from no weights
+    assert set(results["trained"]) == {"32", "16", "8"}
+    assert 0 < results["trained"]["32"]["ndcg@10"] < 1
+    assert (finished / "report.html").stat().st_size > 10_000
+    again = gemb("evaluate", f"--workdir={finished}")
+    assert "results.json is there" in again.stdout
+    found = gemb("search", f"--workdir={finished}", "--count=3", "round a number up")
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.strip().splitlines()) == 3
+    scores = [float(line.split()[0]) for line in found.stdout.strip().splitlines()]
+    assert scores == sorted(scores, reverse=True)
+    narrow = gemb("search", f"--workdir={finished}", "--dim=7", "round")
+    assert "no nested width 7; choose one of [32, 16, 8]" in narrow.stderr
+    prompt = gemb("search", f"--workdir={finished}", "--dim=8", input="pad a list\n\n")
+    assert prompt.returncode == 0
+    assert "gemb/" in prompt.stdout
+
+
+def test_vectors_do_not_depend_on_company(finished):
+    from gemb import Embedder
+
+    embedder = Embedder.load(finished / "model")
+    texts = ["a", "a much longer text than the first one", ""]
+    together = embedder.encode(texts)
+    alone = np.stack([embedder.encode(text) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)

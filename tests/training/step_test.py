@@ -1,0 +1,126 @@
+import dataclasses
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from gemb import losses
+from gemb.models.embedder import ModelSpec
+from gemb.models.functional import functional, initial_params
+from gemb.models.stack import StackSpec
+from gemb.models.text import TextSpec
+from gemb.structs import Batch, Tokens
+from gemb.training import optimizers, schedules
+from gemb.training.step import batch_loss, embed
+
+SPEC = ModelSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(2, 16, 2, 32)), max_length=16)
+
+
+def make_batch(rows=12):
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1, 64, (rows, 10)).astype(np.int32)
+    tokens = Tokens(ids, np.ones_like(ids, bool))
+    number = np.arange(rows, dtype=np.int32)
+    real = np.ones(rows, bool)
+    return Batch(tokens, Tokens(ids[:, ::-1], tokens.mask), number, number, number, real, real)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return jax.jit(lambda key: initial_params(SPEC, key))(jax.random.key(1))
+
+
+@pytest.mark.parametrize("remat", ["full", "dots", "none"])
+def test_gradient_caching_changes_neither_loss_nor_gradients(params, remat):
+    def run(**options):
+        loss = partial(losses.info_nce, symmetric=True)
+
+        def value(p):
+            return batch_loss(SPEC, loss, p, make_batch(), remat=remat, **options)[0]
+
+        return jax.jit(jax.value_and_grad(value))(params)
+
+    plain_value, plain = run()
+    value, grads = run(query_microbatches=3, document_microbatches=4)
+    assert float(value) == pytest.approx(float(plain_value), rel=1e-6)
+    for path, gradient in plain.items():
+        np.testing.assert_allclose(grads[path], gradient, rtol=1e-4, atol=1e-6, err_msg=path)
+
+
+def test_gradient_caching_keeps_memory_flat(params):
+    def temporaries(rows, microbatches):
+        ids = np.ones((rows, 16), np.int32)
+
+        def value(p):
+            apply = partial(functional(SPEC).apply, p)
+            tokens = Tokens(ids, ids > 0)
+            return (embed(apply, tokens, microbatches=microbatches) ** 2).sum()
+
+        compiled = jax.jit(jax.grad(value)).lower(params).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporaries(512, 1) > 8 * temporaries(512, 32)
+    assert temporaries(2048, 128) < 2 * temporaries(512, 32)
+
+
+def test_rows_that_only_fill_up_count_for_nothing(params):
+    batch = make_batch()
+    shorter = jax.tree.map(lambda x: x[:9], batch)
+    real = np.arange(12) < 9
+    masked = batch._replace(query_mask=real, document_mask=real)
+    assert float(batch_loss(SPEC, losses.info_nce, params, masked)[0]) == pytest.approx(
+        float(batch_loss(SPEC, losses.info_nce, params, shorter)[0]), rel=1e-6
+    )
+
+
+def test_microbatches_must_divide_the_rows():
+    tokens = Tokens(np.zeros((10, 4), np.int32), np.ones((10, 4), bool))
+    with pytest.raises(ValueError, match="3 does not divide 10 rows"):
+        embed(lambda ids, mask: ids, tokens, microbatches=3)
+
+
+def test_frozen_parameters_stay_and_hold_no_moments(params):
+    schedule = partial(schedules.warmup_linear, peak_rate=0.1, warmup_fraction=0.0)
+    transform = optimizers.adamw(10, schedule=schedule, frozen=r"^text/token/")
+    state = transform.init(params)
+    gradients = {path: 1.0 + value for path, value in params.items()}
+    updates, _ = transform.update(gradients, state, params)
+    changed = optax.apply_updates(params, updates)
+    np.testing.assert_array_equal(changed["text/token/table"], params["text/token/table"])
+    assert np.any(changed["text/norm/scale"] != params["text/norm/scale"])
+    shapes = [leaf.shape for leaf in jax.tree.leaves(state)]
+    assert params["text/token/table"].shape not in shapes
+
+
+def test_decay_leaves_biases_norms_and_positions_alone(params):
+    schedule = partial(schedules.warmup_linear, peak_rate=0.1, warmup_fraction=0.0)
+    transform = optimizers.adamw(10, schedule=schedule, weight_decay=0.5)
+    zeros = {path: np.zeros_like(value) for path, value in params.items()}
+    updates, _ = transform.update(zeros, transform.init(params), params)
+    decayed = {path for path, update in updates.items() if np.any(update != 0)}
+    kernels = {path for path in params if path.endswith("kernel")}
+    assert decayed == kernels | {"text/token/table"}
+
+
+def test_schedules_reach_their_peak_and_their_end():
+    for make in (schedules.warmup_linear, schedules.warmup_cosine):
+        schedule = make(2.0, steps=100, warmup_fraction=0.1)
+        rates = np.array([schedule(step) for step in range(101)])
+        assert rates[0] == 0
+        assert rates.argmax() == 10
+        assert rates.max() == pytest.approx(2.0)
+        assert rates[100] == pytest.approx(0.0, abs=1e-6)
+        assert (np.diff(rates[10:]) <= 1e-6).all()
+    with pytest.raises(ValueError, match="warmup_fraction"):
+        schedules.warmup_linear(1.0, 10, warmup_fraction=1.0)
+
+
+def test_spec_refuses_what_it_cannot_be():
+    with pytest.raises(ValueError, match="pooling"):
+        dataclasses.replace(SPEC, pooling="median")
+    with pytest.raises(ValueError, match="heads: 3"):
+        StackSpec(1, 16, 3, 32)
+    with pytest.raises(ValueError, match="between 1 and 16, got 17"):
+        dataclasses.replace(SPEC, widths=(17,))
