@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--suite", choices=["memory", "time", "matryoshka"], default="memory")
     parser.add_argument("--rows", type=int, help="batch: 32768 for memory, 16384 for time, else 64")
     parser.add_argument("--dim", type=int, default=768)
-    parser.add_argument("--block", type=int, default=256, help="rows at a time, blockwise")
+    parser.add_argument("--block", type=int, default=384, help="rows at a time, blockwise")
     parser.add_argument("--length", type=int, default=64, help="tokens of the matryoshka suite")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))

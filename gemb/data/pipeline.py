@@ -99,6 +99,7 @@ def pairs(
     document_length: int = 128,
     query_prompt: str = "",
     document_prompt: str = "",
+    neighbours: int = 1,
 ) -> PairBatches:
     """Batches of (query, document) pairs from the training files of a folder.
 
@@ -114,6 +115,8 @@ def pairs(
         document_length: tokens that documents are cut and padded to.
         query_prompt: put in front of queries.
         document_prompt: put in front of documents.
+        neighbours: consecutive lines that stay together when a file is shuffled. Where neighbours
+            are alike, as functions of one module, they are each other's hard negatives.
 
     Raises:
         UserError: for a missing file, a bad rate, or a batch size that the hosts do not divide.
@@ -138,7 +141,7 @@ def pairs(
     def make_dataset():
         from gemb.data import tasks
 
-        registered = {tasks.pair_task(path): rates[name] for name, path in paths.items()}
+        registered = {tasks.pair_task(path, neighbours): rates[name] for name, path in paths.items()}
         return tasks.endless_mixture(registered, seed, index, count)
 
     rows = batch_size // count

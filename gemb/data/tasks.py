@@ -11,23 +11,24 @@ from gemb.checks import UserError
 from gemb.data.sources.beir import read_pairs
 
 
-def pair_task(path: Path) -> str:
+def pair_task(path: Path, neighbours: int) -> str:
     """Registers the task of one JSONL file of {"query", "document"}.
 
     Its features are texts: they are tokenized behind seqio, a batch at a time.
 
     Args:
         path: the file; each line is one pair.
+        neighbours: consecutive lines that stay together when the file is shuffled.
 
     Returns:
         The name under which seqio knows the task.
     """
-    name = f"gemb_{path.stem}_{_digest(str(path.resolve()))}"
+    name = f"gemb_{path.stem}_{_digest(str(path.resolve()), str(neighbours))}"
     if name not in seqio.TaskRegistry.names():
         text = seqio.Feature(seqio.PassThroughVocabulary(1), add_eos=False, dtype=tf.string, rank=0)
         seqio.TaskRegistry.add(
             name,
-            source=seqio.FunctionDataSource(_shuffled_pairs(path), splits=("train",)),
+            source=seqio.FunctionDataSource(_shuffled_pairs(path, neighbours), splits=("train",)),
             preprocessors=[],
             output_features={"query": text, "document": text},
         )
@@ -64,14 +65,15 @@ def endless_mixture(
     )
 
 
-def _shuffled_pairs(path: Path):
+def _shuffled_pairs(path: Path, neighbours: int):
     """A dataset function that reads the file in an order drawn from the seed, anew each epoch."""
 
     def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del split, shuffle_files  # one split; always shuffled here, and whole
         pairs = list(read_pairs(path))
         columns = {side: [pair[side] for pair in pairs] for side in ("query", "document")}
-        return tf.data.Dataset.from_tensor_slices(columns).shuffle(len(pairs), seed=seed)
+        groups = tf.data.Dataset.from_tensor_slices(columns).batch(neighbours)
+        return groups.shuffle(-(-len(pairs) // neighbours), seed=seed).unbatch()
 
     return dataset
 

@@ -7,19 +7,15 @@ no parameters, name no mesh (but for the ring form) and log nothing.
 
 from gemb.losses.classification import nested_classification
 from gemb.losses.compose import call, evaluate, weighted_sum
-from gemb.losses.contrastive import gist, info_nce, joint_info_nce, ring_info_nce
-from gemb.losses.distillation import (
-    concatenate_teachers,
-    embedding_distance,
-    margin_mse,
-    score_kl,
-    score_mse,
-)
+from gemb.losses.contrastive import info_nce, ring_info_nce
+from gemb.losses.distillation import concatenate_teachers, embedding_distance
 from gemb.losses.graded import cosent, cosine_regression
 from gemb.losses.jasper import jasper, jasper_cosine, relative_similarity, similarity
+from gemb.losses.joint import gist, joint_info_nce
 from gemb.losses.matryoshka import matryoshka, matryoshka_2d
 from gemb.losses.pairwise import multi_positive, sigmoid, triplet
 from gemb.losses.regularizers import alignment, global_orthogonal, spread_out, uniformity
+from gemb.losses.score_distillation import margin_mse, score_kl, score_mse
 
 __all__ = [
     "alignment",

@@ -19,6 +19,27 @@ from gemb.losses import inputs, softmax
 COLUMNS = 4096  # columns at a time of the gradient of the candidates
 
 
+def softmax_loss(query, document, positive, softmaxes, options, block, fields) -> jax.Array:
+    """[batch] nats of a softmax loss, dense or, where `block` is not None, block by block.
+
+    Args:
+        query: [batch, dim] floats.
+        document: [candidates, dim] floats.
+        positive: [batch] int32.
+        softmaxes: the directions of each softmax.
+        options: the loss's numbers.
+        block: rows at a time, or None.
+        fields: the temperature and the optional arrays by name.
+
+    Raises:
+        ValueError: naming the argument at fault.
+    """
+    p = softmax.problem(query, document, positive, softmaxes, options, **fields)
+    if block is None:
+        return softmax.dense(p, softmaxes, options)
+    return blockwise(p, softmaxes, options, block)
+
+
 def blockwise(p: softmax.Problem, softmaxes, options: softmax.Options, block: int) -> jax.Array:
     """[batch] nats, equal to `softmax.dense` in value and gradient.
 

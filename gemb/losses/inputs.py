@@ -1,7 +1,7 @@
 """The border of every loss: which fields it takes, their shapes, and the dtype of the arithmetic.
 
-Here belongs the table of the optional fields and the one function that checks them. What a loss does
-with a field does not. Errors come before any arithmetic and name the argument.
+Here belongs the table of the optional fields and the one function that checks them. What a loss
+does with a field does not. Errors come before any arithmetic and name the argument.
 """
 
 import jax

@@ -1,9 +1,9 @@
 """Jasper's losses: the geometry of a batch of texts, student against teachers, without labels.
 
 Here belong losses on all texts of a batch at once, queries and documents alike: each value belongs
-to the batch, and each real row carries it, so that the mean over the rows is the loss. Losses of one
-text or one query at a time are in gemb.losses.distillation, as is `concatenate_teachers`. Except in
-`jasper_cosine`, the teacher may be of any width: only its similarities are looked at.
+to the batch, and each real row carries it, so that the mean over the rows is the loss. Losses of
+one text or one query at a time are in gemb.losses.distillation, as is `concatenate_teachers`.
+Except in `jasper_cosine`, the teacher may be of any width: only its similarities are looked at.
 """
 
 import jax
@@ -216,8 +216,8 @@ def relative_similarity(
 ) -> jax.Array:
     """Pairs of texts that the teacher finds nearer shall be nearer, by a margin.
 
-    loss = mean over pairs of pairs (p, n) of max(0, s_n - s_p + margin), p the pair of higher teacher
-    similarity; a teacher tie counts as 0. With m texts there are about m^4 / 8 pairs of pairs.
+    loss = mean over pairs of pairs (p, n) of max(0, s_n - s_p + margin), p the pair of higher
+    teacher similarity; a teacher tie counts as 0. m texts make about m^4 / 8 pairs of pairs.
 
     Args:
         query: [batch, dim] floats, unit-length rows.

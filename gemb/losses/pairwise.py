@@ -222,6 +222,7 @@ def triplet(
 
 
 def _problem(query, document, positive, fields) -> softmax.Problem:
-    fields = {"temperature": 1.0, "guide_query": None, "guide_document": None} | fields
     options = softmax.Options()
-    return softmax.problem(query, document, positive, _TO_DOCUMENTS, options, **fields)
+    return softmax.problem(
+        query, document, positive, _TO_DOCUMENTS, options, temperature=1.0, **fields
+    )

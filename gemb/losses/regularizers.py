@@ -1,7 +1,7 @@
 """Regularisers: how embeddings spread over the sphere, whatever they are paired with.
 
-Here belong terms to weigh into a loss with `weighted_sum`; wrap them in `matryoshka` to have them at
-every width. Except for `alignment` they belong to the batch: each real row carries the value, so
+Here belong terms to weigh into a loss with `weighted_sum`; wrap them in `matryoshka` to have them
+at every width. Except for `alignment` they belong to the batch: each real row carries the value, so
 that the mean over the rows is the regulariser. They look at queries and at their positives apart.
 """
 
@@ -68,7 +68,8 @@ def global_orthogonal(
 ) -> jax.Array:
     """Pulls the first two moments of the cosines to those of the evenly filled sphere.
 
-    loss = mean over columns x of  a M1(x)^2 + b max(0, M2(x) - 1/dim),  M_k = mean_{i != j} (x_i.x_j)^k
+    loss = mean over columns x of a M1(x)^2 + b max(0, M2(x) - 1/dim)
+    M_k = mean_{i != j} (x_i . x_j)^k
 
     Columns are the queries, the positives, and each rank of hard negatives.
 

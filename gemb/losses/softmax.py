@@ -74,42 +74,54 @@ class Stats(NamedTuple):
 def problem(query, document, positive, softmaxes: Softmaxes, options: Options, **fields) -> Problem:
     """Checks the arguments of a softmax loss and works out its masks.
 
+    Args:
+        query: [batch, dim] floats.
+        document: [candidates, dim] floats.
+        positive: [batch] integers.
+        softmaxes: the directions of each softmax.
+        options: the loss's numbers.
+        **fields: the temperature, and optional arrays by the names of gemb.losses.inputs.FIELDS.
+
     Raises:
         ValueError: naming the argument at fault.
     """
-    temperature = fields.pop("temperature")
+    temperature = jnp.asarray(fields.pop("temperature"))
     query, document = inputs.prepare(query, document, positive, **fields)
-    guide = fields["guide_query"], fields["guide_document"]
-    if (guide[0] is None) != (guide[1] is None):
-        raise ValueError("guide_query, guide_document: expected both or neither")
-    real = inputs.real_rows(positive, fields["query_mask"], fields["document_mask"])
-    ids = fields["document_id"]
-    known = first = count = None
-    own = None if ids is None else ids[positive]
-    if ids is not None:
-        names = jnp.arange(len(positive)) if fields["query_id"] is None else fields["query_id"]
-        known, first, count = masks.known_positives(names, own, real)
-    queries = masks.Queries(
-        jnp.arange(query.shape[0], dtype=jnp.int32),
-        jnp.asarray(positive, jnp.int32),
-        real,
-        inputs.row_weights(real, fields["weights"], query.dtype),
-        fields["in_batch"],
-        own,
-        first,
-        count,
-    )
-    size = document.shape[0]
-    mask = fields["document_mask"]
+    guide = tuple(fields.get(name) for name in ("guide_query", "guide_document"))
+    missing = any(g is None for g in guide)
+    guide = None if missing else tuple(g.astype(inputs.compute_dtype(g)) for g in guide)
+    queries, known = _queries(positive, query.dtype, fields)
+    size, mask = document.shape[0], fields["document_mask"]
     documents = masks.Documents(
         jnp.arange(size, dtype=jnp.int32),
         jnp.ones(size, bool) if mask is None else jnp.asarray(mask),
-        ids,
+        fields["document_id"],
         masks.owners(positive, size) if _needs_owner(softmaxes, options, fields) else None,
     )
-    guide = None if guide[0] is None else tuple(g.astype(inputs.compute_dtype(g)) for g in guide)
-    temperature = jnp.asarray(temperature, query.dtype)
+    temperature = temperature.astype(query.dtype)
     return Problem(query, document, temperature, guide, queries, documents, known)
+
+
+def _queries(positive, dtype, fields) -> tuple[masks.Queries, masks.Known | None]:
+    batch, ids = positive.shape[0], fields["document_id"]
+    real = inputs.real_rows(positive, fields["query_mask"], fields["document_mask"])
+    known = own = first = count = None
+    if ids is not None:
+        own = jnp.asarray(ids)[positive]
+        names = fields["query_id"]
+        names = jnp.arange(batch, dtype=jnp.int32) if names is None else names
+        known, first, count = masks.known_positives(names, own, real)
+    queries = masks.Queries(
+        index=jnp.arange(batch, dtype=jnp.int32),
+        positive=jnp.asarray(positive, jnp.int32),
+        mask=real,
+        weight=inputs.row_weights(real, fields["weights"], dtype),
+        in_batch=fields["in_batch"],
+        positive_id=own,
+        first=first,
+        count=count,
+    )
+    return queries, known
 
 
 def _needs_owner(softmaxes: Softmaxes, options: Options, fields) -> bool:

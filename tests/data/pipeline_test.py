@@ -73,6 +73,14 @@ def test_rates_are_kept_and_an_epoch_holds_each_pair(folder):
     assert sorted(epoch) == sorted(f"a{i}" for i in range(50))
 
 
+def test_neighbours_stay_together(folder):
+    batches = make(folder, rates={"left": 1}, neighbours=5)
+    numbers = np.array([int(text[1:]) for _ in range(5) for text in texts(next(batches))])
+    groups = numbers.reshape(-1, 5)
+    assert (np.diff(groups, axis=1) == 1).all()
+    assert (np.diff(groups[:, 0]) != 5).any()
+
+
 def test_two_hosts_share_the_pairs_out(folder):
     hosts = [make(folder, shard=(i, 2), rates={"left": 1}, batch_size=10) for i in range(2)]
     seen = [[text for _ in range(5) for text in texts(next(host))] for host in hosts]

@@ -39,8 +39,10 @@ def evaluated(loss, batch, cotangent):
 
     rest = {name: array for name, array in batch.items() if name not in ("query", "document")}
     temperature = np.asarray(0.2, batch["query"].dtype)
-    run = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True))
-    (_, value), slopes = run(batch["query"], batch["document"], temperature, rest)
+    run = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)
+    (_, value), slopes = reference.fast_jit(run)(
+        batch["query"], batch["document"], temperature, rest
+    )
     return jax.tree.map(np.asarray, (value, *slopes))
 
 
@@ -70,9 +72,10 @@ def nested(loss, widths, **options):
 
 @pytest.mark.parametrize(("dtype", "cotangents"), [("float32", "even"), ("float64", "uneven")])
 def test_blockwise_equals_dense(dtype, cotangents):
-    batch, cotangent, want = case(dtype, (8, 5), cotangents)
+    widths = (8, 5) if dtype == "float32" else (5,)
+    batch, cotangent, want = case(dtype, widths, cotangents)
     with jax.enable_x64(dtype == "float64"):
-        got = evaluated(nested(losses.info_nce, (8, 5), block=5), batch, cotangent)
+        got = evaluated(nested(losses.info_nce, widths, block=5), batch, cotangent)
     assert got[0].dtype == dtype
     assert_same(got, want, dtype)
 

@@ -20,7 +20,7 @@ from gemb.structs import Batch, Tokens
 from gemb.training.state import initial_state, state_shardings
 from gemb.training.step import batch_loss, make_step
 
-SPEC = ModelSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(4, 32, 4, 64)), max_length=16)
+SPEC = ModelSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(1, 32, 4, 64)), max_length=16)
 LOSS = partial(losses.matryoshka, widths=(32, 8), loss=partial(losses.info_nce, symmetric=True))
 MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
 
@@ -88,9 +88,9 @@ def collectives(shape, capfd):
 def test_fsdp_gathers_weights_and_not_activations(capfd):
     counts, warnings = collectives((1, 8, 1), capfd)
     assert "rematerialization" not in warnings
-    # Forward and backward of two sides gather each of a layer's 6 matrices (bias vectors of width
-    # are whole); anything that grows past that is activation traffic.
-    weights = 4 * 6 + 3
+    # Forward and backward of two sides gather each of a layer's 6 matrices and the 3 tables; what
+    # grows past that is activation traffic.
+    weights = SPEC.text.stack.layers * 6 + 3
     assert 0 < counts["all-gather"] <= 4 * weights
     assert counts["all-to-all"] == 0
 
