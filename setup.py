@@ -5,12 +5,13 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-VERSION = re.search(r'__version__ = "([^"]+)"', Path("gemb/__init__.py").read_text()).group(1)
+INIT = Path("gemb/__init__.py").read_text(encoding="utf-8")
+VERSION = re.search(r'__version__ = "([^"]+)"', INIT).group(1)
 
 setup(
     name="gemb",
     version=VERSION,
-    description="Embedding models in JAX/Flax: train, distil, nest, evaluate, search and ship them.",
+    description="Embedding models in JAX/Flax: train, nest, evaluate, search and ship them.",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -40,7 +41,7 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10.2"],
         "cuda12": ["jax[cuda12]>=0.10.2"],
-        "dev": ["pytest>=8", "ruff>=0.11"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.11"],
         "peers": [
             "pytrec-eval-terrier>=0.5.7",
             "scikit-learn>=1.5",

@@ -62,8 +62,10 @@ def configured(function: Callable) -> Callable:
     try:
         wrapped = gin.get_configurable(function)
         bound = gin.get_bindings(function, resolve_references=False)
-    except ValueError:
-        raise UserError(f"the config binds nothing of {module}.{name}") from None
+    except ValueError:  # no config has ever named it
+        bound = {}
+    if not bound:
+        raise UserError(f"the config binds nothing of {module}.{name}")
     missing = [
         parameter.name
         for parameter in inspect.signature(function).parameters.values()

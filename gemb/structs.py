@@ -41,6 +41,8 @@ class Batch(NamedTuple):
         document_id: [candidates] int32, a hash of the document's text.
         query_mask: [batch] bool, False for rows that only fill the batch up.
         document_mask: [candidates] bool, likewise.
+        fields: name -> array [batch, ...] or [candidates, ...] for losses that want more, such as
+            "guide_query" or "teacher_document"; None for no such fields.
     """
 
     query: Tokens
@@ -50,3 +52,4 @@ class Batch(NamedTuple):
     document_id: Array
     query_mask: Array
     document_mask: Array
+    fields: dict[str, Array] | None = None

@@ -30,5 +30,6 @@ done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/setup_venv.sh
 setup_venv "$python" "${extras[@]}"
+[[ " ${extras[*]} " != *" peers "* ]] || "$VENV/bin/python" -m gemb.main fetch  # for the parity tests
 say "running the tests"
 exec "$VENV/bin/python" -m pytest "$@"

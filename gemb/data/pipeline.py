@@ -141,7 +141,9 @@ def pairs(
     def make_dataset():
         from gemb.data import tasks
 
-        registered = {tasks.pair_task(path, neighbours): rates[name] for name, path in paths.items()}
+        registered = {
+            tasks.pair_task(path, neighbours): rates[name] for name, path in paths.items()
+        }
         return tasks.endless_mixture(registered, seed, index, count)
 
     rows = batch_size // count

@@ -1,5 +1,6 @@
-"""Long lists encoded quickly: sorted, in buckets, every batch dispatched before any is read."""
+"""Long lists encoded quickly: sorted, in buckets, read only when later batches are dispatched."""
 
+import collections
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -13,6 +14,8 @@ from gemb.structs import Tokens
 # larger batches are 20-30 % slower; accelerators want work for all their cores.
 CPU_BUDGET = 1024
 ACCELERATOR_BUDGET = 65_536
+# Batches dispatched before the oldest is read: the device never waits for the host.
+IN_FLIGHT = 8
 
 
 def encode_ids(
@@ -41,16 +44,23 @@ def encode_ids(
         on_cpu = jax.default_backend() == "cpu"
         token_budget = CPU_BUDGET if on_cpu else ACCELERATOR_BUDGET
     lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-    pending = []
-    for rows in _batches(lengths, max_length, token_budget):
-        width = bucket(int(lengths[rows].max()), max_length)
-        size = _row_bucket(len(rows), max(1, token_budget // width))
-        pending.append((rows, apply(pad([ids[row] for row in rows], width, size))))
     vectors = np.empty((len(ids), dim), np.float32)
+    pending = collections.deque()
     with tqdm(total=len(ids), desc=progress, unit="text", disable=not progress) as bar:
-        for rows, output in pending:
+
+        def read():
+            rows, output = pending.popleft()
             vectors[rows] = np.asarray(output)[: len(rows)]
             bar.update(len(rows))
+
+        for rows in _batches(lengths, max_length, token_budget):
+            width = bucket(int(lengths[rows].max()), max_length)
+            size = _row_bucket(len(rows), max(1, token_budget // width))
+            pending.append((rows, apply(pad([ids[row] for row in rows], width, size))))
+            if len(pending) > IN_FLIGHT:
+                read()
+        while pending:
+            read()
     return vectors
 
 

@@ -45,7 +45,7 @@ class ScannSearcher:
         search, 2023, arXiv 2404.00774.
     """
 
-    def __init__(self, vectors: np.ndarray, *, leaves_to_search: int = 64, reorder: int = 200):
+    def __init__(self, vectors: np.ndarray, *, leaves_to_search: int = 100, reorder: int = 200):
         for name, value in {"leaves_to_search": leaves_to_search, "reorder": reorder}.items():
             checks.check(value >= 1, f"{name}: expected 1 or more, got {value}")
         vectors = searcher.check_vectors("vectors", vectors)

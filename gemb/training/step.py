@@ -86,10 +86,7 @@ def batch_loss(
 
     query = encode(batch.query, query_microbatches)
     document = encode(batch.document, document_microbatches)
-    fields = batch._asdict()
-    for name in ("query", "document", "positive"):
-        fields.pop(name)
-    values, terms = losses.evaluate(loss, query, document, batch.positive, fields)
+    values, terms = losses.evaluate(loss, query, document, batch.positive, _loss_fields(batch))
     real = batch.query_mask.astype(jnp.float32)
 
     def mean(x):
@@ -101,6 +98,11 @@ def batch_loss(
     total = mean(values)
     metrics = {name: mean(value) for name, value in terms.items()}
     return total, metrics | {"loss": total, "accuracy": mean(best == batch.positive)}
+
+
+def _loss_fields(batch: Batch) -> dict:
+    named = ("query_id", "document_id", "query_mask", "document_mask")
+    return {name: getattr(batch, name) for name in named} | (batch.fields or {})
 
 
 def make_step(
