@@ -174,4 +174,9 @@ def test_ci_lints_before_it_tests(launch):
     done = launch(".ci/run")
     assert done.returncode == 0, done.stderr
     assert _pip(done) == ["torch==2.13.0", ".[dev,peers]"]
-    assert done.calls[-3:] == ["ruff check .", "ruff format --check .", "python -m pytest"]
+    assert done.calls[-4:] == [
+        "ruff check .",
+        "ruff format --check .",
+        "python -m gemb.main fetch",
+        "python -m pytest",
+    ]

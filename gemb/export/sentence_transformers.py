@@ -64,9 +64,23 @@ def save(model: Pretrained, folder: Path, *, training: dict | None = None) -> st
         for name in _COPIED if model.folder else ():
             if (model.folder / name).exists():
                 shutil.copyfile(model.folder / name, temporary / name)
+        if not (temporary / "tokenizer_config.json").exists():
+            text = json.dumps(_tokenizer_config(model.tokenizer_json, spec.max_length), indent=2)
+            (temporary / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
         tensors = tensors_from_params(model.params, model.unused, spec)
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
     return identity
+
+
+def _tokenizer_config(tokenizer_json: str, max_length: int) -> dict:
+    """Without it, transformers takes the tokenizer of a BERT model for WordPiece."""
+    from tokenizers import Tokenizer
+
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_length,
+        "pad_token": Tokenizer.from_str(tokenizer_json).id_to_token(0),
+    }
 
 
 def _modules(normalize: bool) -> list[dict]:

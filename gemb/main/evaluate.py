@@ -14,7 +14,7 @@ flags.DEFINE_string("workdir", None, "Folder of the run.", allow_override=True)
 flags.DEFINE_string(
     "corpus", "", "BEIR folder; default what the run trained on.", allow_override=True
 )
-flags.DEFINE_bool("scann", True, "Measure approximate search by ScaNN too.")
+flags.DEFINE_bool("scann", True, "Measure approximate search by ScaNN too.", allow_override=True)
 flags.DEFINE_bool("force", False, "Measure again although it is done.", allow_override=True)
 
 

@@ -16,8 +16,8 @@ flags.DEFINE_string("workdir", None, "Folder of the run.", allow_override=True)
 flags.DEFINE_string(
     "corpus", "", "BEIR folder; default what the run trained on.", allow_override=True
 )
-flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.")
-flags.DEFINE_integer("count", 5, "Functions to show.", lower_bound=1)
+flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
+flags.DEFINE_integer("count", 5, "Functions to show.", lower_bound=1, allow_override=True)
 
 
 def main(argv: list[str]) -> None:

@@ -13,10 +13,14 @@ Killed at any time, the same command goes on from the last checkpoint, step for 
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_multi_string("gin_file", [], "Experiment; repeatable, later files win.")
-flags.DEFINE_multi_string("gin_param", [], "Binding such as 'STEPS = 10'; repeatable, wins.")
+flags.DEFINE_multi_string(
+    "gin_file", [], "Experiment; repeatable, later files win.", allow_override=True
+)
+flags.DEFINE_multi_string(
+    "gin_param", [], "Binding such as 'STEPS = 10'; repeatable, wins.", allow_override=True
+)
 flags.DEFINE_string("workdir", None, "Folder of the run.", allow_override=True)
-flags.DEFINE_bool("dry_run", False, "Print what would be trained, and stop.")
+flags.DEFINE_bool("dry_run", False, "Print what would be trained, and stop.", allow_override=True)
 flags.DEFINE_bool("force", False, "Delete the workdir and begin anew.", allow_override=True)
 
 

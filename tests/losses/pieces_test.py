@@ -26,7 +26,7 @@ def test_piece_gives_a_finite_loss(path):
     text = path.read_text()
     assert text.startswith("# LOSS: ")
     assert "arXiv" in text.split("from __gin__")[0]
-    gin.parse_config("WIDTHS = (8, 4)\n" + text)
+    gin.parse_config("WIDTHS = (8, 4)\nWIDTH_WEIGHTS = (1.0, 0.5)\n" + text)
     loss = gin.query_parameter("LOSS/gin.macro.value").scoped_configurable_fn
     batch = reference.make(dim=8, dtype=np.float32)
     arrays = [batch.pop(name) for name in ("query", "document", "positive")]
