@@ -45,7 +45,7 @@ setup(
         "peers": [
             "pytrec-eval-terrier>=0.5.7",
             "scikit-learn>=1.5",
-            "sentence-transformers>=5.0",
+            "sentence-transformers>=6.0",
             "torch>=2.6",
             "transformers>=4.48",
         ],

@@ -13,8 +13,9 @@ from gemb.checks import UserError
 class Tokenizer:
     """A tokenizer.json with a length limit.
 
-    Texts are stripped of outer white space first, as sentence-transformers does. Truncation keeps
-    the special tokens.
+    Texts are taken as they are, as sentence-transformers 6 does (earlier versions stripped outer
+    white space, which only tokenizers that see white space notice). Truncation keeps the special
+    tokens.
 
     Args:
         tokenizer_json: the text of tokenizer.json.
@@ -51,7 +52,7 @@ class Tokenizer:
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise UserError(f"texts[{i}]: expected a string, got {type(text).__name__}")
-        prompted = [self.prompt + text.strip() for text in texts]
+        prompted = [self.prompt + text for text in texts]
         return [encoding.ids for encoding in self._tokenizer.encode_batch(prompted)]
 
     def decode(self, ids: Sequence[int]) -> str:

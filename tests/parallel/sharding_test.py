@@ -88,8 +88,8 @@ def collectives(shape, capfd):
 def test_fsdp_gathers_weights_and_not_activations(capfd):
     counts, warnings = collectives((1, 8, 1), capfd)
     assert "rematerialization" not in warnings
-    # Forward, its recomputation and backward of two sides each gather a layer's 6 matrices and the 3
-    # tables; the loss gathers embeddings, ids and masks. What grows past that is activation traffic.
+    # Forward, its recomputation and backward of two sides each gather a layer's 6 matrices and the
+    # 3 tables; the loss gathers embeddings, ids and masks. The rest would be activation traffic.
     weights, passes, sides, loss = SPEC.text.stack.layers * 6 + 3, 3, 2, 8
     assert 0 < counts["all-gather"] <= passes * sides * weights + loss
     assert counts["all-to-all"] == 0
