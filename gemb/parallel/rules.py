@@ -4,6 +4,8 @@ Parameters carry logical names under the metadata key `logical_axes`; nothing el
 mesh axis. A new layout is a change of RULES and of nothing else.
 """
 
+import math
+
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -22,15 +24,9 @@ RULES = {
 }
 
 
-def _spec(logical_axes, column: int) -> PartitionSpec:
-    for axis in logical_axes:
-        check(axis in RULES, f"logical_axes: {axis!r} is not in {sorted(map(str, RULES))}")
-    return PartitionSpec(*(RULES[axis][column] for axis in logical_axes))
-
-
 def spec_at_rest(logical_axes) -> PartitionSpec:
     """How an array is stored between steps, e.g. ("width", "mlp") -> P("fsdp", "tensor")."""
-    return _spec(logical_axes, 0)
+    return PartitionSpec(*(_mesh_axes(axis)[0] for axis in logical_axes))
 
 
 def constrain(array: jax.Array, *logical_axes) -> jax.Array:
@@ -42,9 +38,40 @@ def constrain(array: jax.Array, *logical_axes) -> jax.Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return array
-    return jax.lax.with_sharding_constraint(array, _spec(logical_axes, 1))
+    spec = [_mesh_axes(axis)[1] for axis in logical_axes]
+    return jax.lax.with_sharding_constraint(array, _divisible(spec, array.shape, mesh))
 
 
-def shardings(logical_axes: dict[str, tuple], mesh) -> dict[str, NamedSharding]:
-    """The sharding of each parameter at rest: {path: logical axes} -> {path: NamedSharding}."""
-    return {path: NamedSharding(mesh, spec_at_rest(axes)) for path, axes in logical_axes.items()}
+def shardings(logical_axes: dict[str, tuple], shapes: dict, mesh) -> dict[str, NamedSharding]:
+    """The sharding of each parameter at rest.
+
+    A dimension that its mesh axis does not divide stays whole, as a vocabulary of odd size does.
+
+    Args:
+        logical_axes: {path: logical axes}.
+        shapes: {path: anything with a shape}.
+        mesh: the mesh.
+
+    Returns:
+        {path: NamedSharding}.
+    """
+    return {
+        path: NamedSharding(mesh, _divisible(spec_at_rest(axes), shapes[path].shape, mesh))
+        for path, axes in logical_axes.items()
+    }
+
+
+def _mesh_axes(axis):
+    check(axis in RULES, f"logical_axes: {axis!r} is not in {sorted(map(str, RULES))}")
+    return RULES[axis]
+
+
+def _divisible(spec, shape, mesh) -> PartitionSpec:
+    """The spec without the entries whose mesh axes do not divide the dimension."""
+
+    def ways(entry) -> int:
+        names = (entry,) if isinstance(entry, str) else entry or ()
+        return math.prod(mesh.shape[name] for name in names)
+
+    pairs = zip(spec, shape, strict=True)
+    return PartitionSpec(*(entry if size % ways(entry) == 0 else None for entry, size in pairs))

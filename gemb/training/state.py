@@ -33,7 +33,7 @@ def state_shardings(
     Passed as `out_shardings`; what is not said here the compiler would place as it likes.
     """
     model = functional(spec)
-    params = shardings(model.logical_axes, mesh)
+    params = shardings(model.logical_axes, model.shapes, mesh)
     whole = NamedSharding(mesh, PartitionSpec())
     moments = optax.tree_map_params(
         optimizer,

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from functools import partial
 
@@ -109,6 +110,14 @@ def test_every_parameter_has_a_place():
     assert up.spec == jax.sharding.PartitionSpec("fsdp", "tensor")
     moments = places.optimizer[0].mu["text/stack/layers/0/up/kernel"]
     assert moments == up
+
+
+def test_a_dimension_that_does_not_divide_stays_whole():
+    odd = dataclasses.replace(SPEC, text=dataclasses.replace(SPEC.text, vocab=63))
+    table = state_shardings(odd, optax.sgd(1.0), make_mesh(1, 2, 4)).params["text/token/table"]
+    assert table.spec == jax.sharding.PartitionSpec(None, "fsdp")
+    even = state_shardings(SPEC, optax.sgd(1.0), make_mesh(1, 2, 4)).params["text/token/table"]
+    assert even.spec == jax.sharding.PartitionSpec("tensor", "fsdp")
 
 
 def test_unknown_logical_axis_is_named():
