@@ -10,7 +10,7 @@ from gemb.checks import check_widths
 from gemb.models.functional import functional
 from gemb.parallel.mesh import make_mesh
 from gemb.structs import Tokens
-from gemb.training.state import TrainState, state_shardings
+from gemb.training.state import TrainState, abstract_state, state_shardings
 from gemb.training.step import make_step
 
 
@@ -43,7 +43,7 @@ def dry_run(
     devices, transform = mesh(), optimizer(steps=steps)
     places = state_shardings(spec, transform, devices)
     batch = next(data(model.tokenizer_json, seed, (jax.process_index(), jax.process_count())))
-    abstract = _abstract_state(spec, transform, places)
+    abstract = abstract_state(spec, transform, places)
     step = make_step(
         spec,
         loss,
@@ -84,18 +84,6 @@ def sharding_table(spec, places: TrainState) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
-    )
-
-
-def _abstract_state(spec, transform, places: TrainState) -> TrainState:
-    shapes = functional(spec).shapes
-    state = TrainState(
-        jax.ShapeDtypeStruct((), jnp.int32), shapes, jax.eval_shape(transform.init, shapes)
-    )
-    return jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        state,
-        places,
     )
 
 

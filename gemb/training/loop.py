@@ -17,7 +17,7 @@ from gemb.parallel.placement import place_batch
 from gemb.structs import Batch
 from gemb.training.checkpoint import Checkpoints
 from gemb.training.records import Records
-from gemb.training.state import TrainState, initial_state, state_shardings
+from gemb.training.state import TrainState, abstract_state, initial_state, state_shardings
 from gemb.training.step import make_step
 
 
@@ -80,9 +80,10 @@ def train(
         dtype=jnp.dtype(compute_dtype),
     )
     with Checkpoints(workdir / "checkpoints", keep_checkpoints) as saved, jax.set_mesh(devices):
-        state = initial_state(spec, transform, devices, params=model.params, seed=seed)
-        if saved.latest is not None:
-            state, position = saved.restore(_abstract(state, places))
+        if saved.latest is None:
+            state = initial_state(spec, transform, devices, params=model.params, seed=seed)
+        else:
+            state, position = saved.restore(abstract_state(spec, transform, places))
             batches.set_state(position)
             print(f"resuming from step {saved.latest} of {steps}")
         records = Records(workdir, int(state.step))
@@ -148,11 +149,3 @@ class _Meter:
             refresh=False,
         )
         self._bar.update(1)
-
-
-def _abstract(state: TrainState, places: TrainState) -> TrainState:
-    return jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        state,
-        places,
-    )

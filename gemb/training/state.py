@@ -45,6 +45,26 @@ def state_shardings(
     return TrainState(whole, params, moments)
 
 
+def abstract_state(
+    spec: ModelSpec, optimizer: optax.GradientTransformation, places: TrainState
+) -> TrainState:
+    """The TrainState of jax.ShapeDtypeStruct on its shardings: what a checkpoint is read onto.
+
+    Args:
+        spec: the model.
+        optimizer: the optimizer.
+        places: from `state_shardings`.
+    """
+    shapes = functional(spec).shapes
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    state = TrainState(step, shapes, jax.eval_shape(optimizer.init, shapes))
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        state,
+        places,
+    )
+
+
 def initial_state(
     spec: ModelSpec,
     optimizer: optax.GradientTransformation,

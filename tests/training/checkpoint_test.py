@@ -11,7 +11,7 @@ from gemb.models.text import TextSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.training import optimizers, schedules
 from gemb.training.checkpoint import Checkpoints
-from gemb.training.state import initial_state, state_shardings
+from gemb.training.state import abstract_state, initial_state, state_shardings
 
 TRANSFORM = optimizers.adamw(9, schedule=partial(schedules.warmup_linear, peak_rate=0.1))
 
@@ -26,11 +26,7 @@ def state_on(mesh, seed=0, layers=1):
 
 def abstract_on(mesh, layers=1):
     places = state_shardings(spec(layers), TRANSFORM, mesh)
-    shapes = jax.eval_shape(lambda: state_on(mesh, layers=layers))
-    return jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        shapes, places,
-    )  # fmt: skip
+    return abstract_state(spec(layers), TRANSFORM, places)
 
 
 def test_a_state_comes_back_bit_for_bit_on_another_mesh(tmp_path):
