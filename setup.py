@@ -26,8 +26,10 @@ setup(
         "jax>=0.10.2",
         "matplotlib>=3.8",
         "numpy>=2.0",
+        "ml-dtypes>=0.5",
         "optax>=0.2.5",
         "orbax-checkpoint>=0.12.8",
+        "protobuf>=5",
         "safetensors>=0.5",
         "scann[tf]==1.4.*; sys_platform == 'linux'",
         "sentencepiece<0.2.2",
@@ -39,6 +41,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "convert": ["gguf>=0.17", "onnx>=1.18"],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "cuda12": ["jax[cuda12]>=0.10.2"],
         "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.11"],

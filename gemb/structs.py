@@ -19,15 +19,18 @@ Array = Any  # a numpy.ndarray on the host, a jax.Array on devices
 
 
 class Tokens(NamedTuple):
-    """Tokenized texts, padded on the right.
+    """Tokenized texts, one a row or, packed, several.
 
     Attributes:
         ids: [batch, length] int32 token ids.
-        mask: [batch, length] bool, True where a token is real.
+        mask: [batch, length] bool, True where a token is real; packed, [batch, texts, length]: True
+            where a token belongs to that text of the row.
+        pooled: as mask, True where the pooler looks; None: at all real tokens.
     """
 
     ids: Array
     mask: Array
+    pooled: Array | None = None
 
 
 class Batch(NamedTuple):

@@ -20,7 +20,7 @@ while (($#)); do
   case $1 in
     --python=*) python=${1#*=} ;;
     --python) python=${2:?"--python needs an interpreter"} && shift ;;
-    --peers) extras=(dev peers) ;;
+    --peers) extras=(dev peers convert) ;;
     -h | --help) usage && exit ;;
     *) break ;;
   esac

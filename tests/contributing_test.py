@@ -34,9 +34,11 @@ def test_recipes_touch_names_that_exist():
     named = {
         "POOLERS": "gemb/models/poolers.py",
         "EXPECTED": "tests/models/poolers_test.py",
-        "_POOLING_MODES": "gemb/export/sentence_transformers.py",
-        "StackSpec": "gemb/models/stack.py",
-        "tensor_names": "gemb/models/pretrained/bert.py",
+        "_POOLING_FLAGS": "gemb/export/sentence_transformers.py",
+        "StackSpec": "gemb/models/spec.py",
+        "POOLINGS": "gemb/models/spec.py",
+        "FAMILIES": "gemb/models/pretrained/families/__init__.py",
+        "VARIANTS": "tests/models/families_test.py",
         "RULES": "gemb/parallel/rules.py",
         "write_report": "gemb/evaluation/report.py",
     }

@@ -26,6 +26,10 @@ SINGLE_IMPORTERS = {
     "orbax": {"gemb/training/checkpoint.py"},
     "scann": {"gemb/search/scann.py"},
     "bm25s": {"gemb/search/lexical.py"},
+    "sentencepiece": {
+        "gemb/data/sentencepiece_encoder.py",
+        "gemb/models/pretrained/sentencepiece_model.py",
+    },
     "seqio": {"gemb/data/tasks.py"},
     "tensorflow": {"gemb/data/tasks.py"},
 }

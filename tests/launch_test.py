@@ -118,7 +118,7 @@ def test_nothing_is_installed_twice_until_the_recipe_changes(launch, tmp_path):
 
 def test_peers_take_a_cpu_torch_first_and_satisfy_quickstart(launch):
     done = launch("launch/test.sh", "--peers", "-k", "losses")
-    assert _pip(done) == ["torch==2.13.0", ".[dev,peers]"]
+    assert _pip(done) == ["torch==2.13.0", ".[dev,peers,convert]"]
     assert done.calls[-1] == "python -m pytest -k losses"
     assert _pip(launch("launch/quickstart.sh")) == []
 
@@ -173,7 +173,7 @@ def test_force_and_workdir_reach_the_verbs(launch, tmp_path):
 def test_ci_lints_before_it_tests(launch):
     done = launch(".ci/run")
     assert done.returncode == 0, done.stderr
-    assert _pip(done) == ["torch==2.13.0", ".[dev,peers]"]
+    assert _pip(done) == ["torch==2.13.0", ".[dev,peers,convert]"]
     assert done.calls[-4:] == [
         "ruff check .",
         "ruff format --check .",

@@ -26,23 +26,67 @@ def bucket(length: int, limit: int) -> int:
     )
 
 
-def pad(ids: Sequence[Sequence[int]], length: int, rows: int | None = None) -> Tokens:
+def pad(
+    ids: Sequence[Sequence[int]], length: int, rows: int | None = None, unpooled: int = 0
+) -> Tokens:
     """Pads lists of ids on the right to [rows, length].
 
     Args:
         ids: one list a row, none longer than `length`.
         length: columns.
         rows: rows; default len(ids). Rows beyond that are empty (mask all False).
+        unpooled: leading tokens of each row that the pooler does not see.
 
     Returns:
-        Tokens of numpy int32 ids and bool mask.
+        Tokens of numpy int32 ids and bool masks.
     """
     rows = len(ids) if rows is None else rows
     tokens = Tokens(np.zeros((rows, length), np.int32), np.zeros((rows, length), bool))
     for row, values in enumerate(ids):
         tokens.ids[row, : len(values)] = values
         tokens.mask[row, : len(values)] = True
-    return tokens
+    if not unpooled:
+        return tokens
+    return tokens._replace(pooled=tokens.mask & (np.arange(length) >= unpooled))
+
+
+def pack(ids: Sequence[Sequence[int]], length: int) -> tuple[Tokens, np.ndarray]:
+    """Packs lists of ids into rows of several texts, longest first, each where it first fits.
+
+    Args:
+        ids: one list a text, none longer than `length`.
+        length: columns.
+
+    Returns:
+        (Tokens with ids [rows, length] and mask [rows, texts, length], places [len(ids), 2]): text
+        i is text places[i, 1] of row places[i, 0]. `texts` is the most that a row holds.
+
+    Example:
+        >>> tokens, places = pack([[5, 6, 7], [8], [9, 9]], length=4)
+        >>> tokens.ids.tolist(), places.tolist()
+        ([[5, 6, 7, 8], [9, 9, 0, 0]], [[0, 0], [0, 1], [1, 0]])
+        >>> tokens.mask[0].astype(int).tolist()
+        [[1, 1, 1, 0], [0, 0, 0, 1]]
+    """
+    places, free, held = np.zeros((len(ids), 2), np.int32), [], []
+    for text in sorted(range(len(ids)), key=lambda text: -len(ids[text])):
+        size = len(ids[text])
+        row = next((row for row, space in enumerate(free) if space >= size), len(free))
+        if row == len(free):
+            free.append(length)
+            held.append([])
+        places[text] = row, len(held[row])
+        held[row].append((length - free[row], ids[text]))
+        free[row] -= size
+    most = max(map(len, held), default=0)
+    tokens = Tokens(
+        np.zeros((len(held), length), np.int32), np.zeros((len(held), most, length), bool)
+    )
+    for row, texts in enumerate(held):
+        for number, (start, values) in enumerate(texts):
+            tokens.ids[row, start : start + len(values)] = values
+            tokens.mask[row, number, start : start + len(values)] = True
+    return tokens, places
 
 
 def text_ids(texts: Sequence[str]) -> np.ndarray:

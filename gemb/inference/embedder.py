@@ -10,8 +10,10 @@ from gemb.checks import UserError
 from gemb.data.tokenizers import Tokenizer
 from gemb.inference.compilation import use_compilation_cache
 from gemb.inference.encode import encode_ids
+from gemb.models.execution import Execution
 from gemb.models.functional import functional
-from gemb.models.pretrained.folder import Pretrained, load
+from gemb.models.pretrained.adapt import load
+from gemb.models.pretrained.folder import Pretrained
 from gemb.store.fingerprint import fingerprint
 from gemb.store.vectors import truncate
 
@@ -22,7 +24,8 @@ class Embedder:
     """A model ready to encode.
 
     Args:
-        pretrained: what `gemb.models.pretrained.folder.load` returns.
+        pretrained: what `gemb.models.pretrained.adapt.load` returns.
+        execution: how to compute the model.
 
     Example:
         >>> embedder = Embedder.load("runs/quickstart/model")  # doctest: +SKIP
@@ -30,7 +33,7 @@ class Embedder:
         (1, 96)
     """
 
-    def __init__(self, pretrained: Pretrained):
+    def __init__(self, pretrained: Pretrained, execution: Execution = Execution()):
         self.spec = pretrained.spec
         self.pretrained = pretrained
         prompts = {"query": self.spec.query_prompt, "document": self.spec.document_prompt}
@@ -39,21 +42,25 @@ class Embedder:
             for kind in KINDS
         }
         self._params = jax.device_put(pretrained.params)
-        self._apply = jax.jit(functional(self.spec).apply)
+        model = functional(self.spec)
+        self._apply = jax.jit(lambda params, tokens: model.apply(params, tokens, execution))
 
     @classmethod
-    def load(cls, model: str, max_length: int | None = None) -> "Embedder":
+    def load(
+        cls, model: str, max_length: int | None = None, execution: Execution = Execution()
+    ) -> "Embedder":
         """Loads a folder that gemb or sentence-transformers wrote, or a fetched model by name.
 
         Args:
             model: path or name.
             max_length: cut texts to this many tokens instead of to the folder's limit.
+            execution: how to compute the model, e.g. Execution(dtype="bfloat16") on a GPU.
 
         Raises:
             UserError: for a missing, broken or unsupported model.
         """
         use_compilation_cache()
-        return cls(load(str(model), max_length=max_length))
+        return cls(load(str(model), max_length=max_length), execution)
 
     @property
     def dim(self) -> int:
@@ -109,14 +116,17 @@ class Embedder:
         if kind not in KINDS:
             raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
         batch = [texts] if isinstance(texts, str) else list(texts)
+        tokenizer = self._tokenizers[kind]
         vectors = encode_ids(
-            lambda tokens: self._apply(self._params, *tokens),
-            self._tokenizers[kind].encode(batch),
+            lambda tokens: self._apply(self._params, tokens),
+            tokenizer.encode(batch),
             max_length=self.spec.max_length,
             dim=self.dim,
+            unpooled=0 if self.spec.pool_prompt else tokenizer.prompt_length,
             progress=progress,
         )
-        vectors = truncate(vectors, dim)
+        if dim < self.dim:
+            vectors = truncate(vectors, dim) if self.spec.normalize else vectors[:, :dim]
         return vectors[0] if isinstance(texts, str) else vectors
 
 
@@ -126,7 +136,10 @@ def model_fingerprint(pretrained: Pretrained) -> str:
     return fingerprint(
         pretrained.params,
         pretrained.tokenizer_json,
+        text=repr(spec.text),
         pooling=spec.pooling,
+        pool_prompt=spec.pool_prompt,
+        dense=repr(spec.dense),
         normalize=spec.normalize,
         max_length=spec.max_length,
         query_prompt=spec.query_prompt,

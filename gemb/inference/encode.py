@@ -24,6 +24,7 @@ def encode_ids(
     *,
     max_length: int,
     dim: int,
+    unpooled: int = 0,
     token_budget: int | None = None,
     progress: str = "",
 ) -> np.ndarray:
@@ -34,6 +35,7 @@ def encode_ids(
         ids: one list of token ids a text.
         max_length: the longest bucket.
         dim: size of an embedding.
+        unpooled: leading tokens of each text, those of the prompt, that the pooler does not see.
         token_budget: padded tokens a batch; default by the kind of device.
         progress: label of the progress bar; '' for none.
 
@@ -56,7 +58,7 @@ def encode_ids(
         for rows in _batches(lengths, max_length, token_budget):
             width = bucket(int(lengths[rows].max()), max_length)
             size = _row_bucket(len(rows), max(1, token_budget // width))
-            pending.append((rows, apply(pad([ids[row] for row in rows], width, size))))
+            pending.append((rows, apply(pad([ids[row] for row in rows], width, size, unpooled))))
             if len(pending) > IN_FLIGHT:
                 read()
         while pending:

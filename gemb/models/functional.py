@@ -12,19 +12,26 @@ import jax
 from flax import nnx
 
 from gemb.checks import check
-from gemb.models.embedder import EmbeddingModel, ModelSpec
+from gemb.models.embedder import EmbeddingModel
+from gemb.models.execution import Execution
+from gemb.models.spec import ModelSpec
 
 
 class Functional(NamedTuple):
     """What a model is without its numbers.
 
     Attributes:
-        apply: (params, ids [batch, length], mask [batch, length], dtype) -> [batch, dim] float32.
+        apply: (params, Tokens, execution, dropout key) -> [batch, dim] float32; see
+            EmbeddingModel.__call__ for shapes and defaults.
+        hidden: the same arguments -> [batch, length, width], the encoder's token vectors.
+        all_heads: the same arguments -> {head: [batch, width of the head]}.
         shapes: {path: jax.ShapeDtypeStruct}.
         logical_axes: {path: tuple of logical axis names}.
     """
 
     apply: Callable
+    hidden: Callable
+    all_heads: Callable
     shapes: dict[str, jax.ShapeDtypeStruct]
     logical_axes: dict[str, tuple]
 
@@ -45,11 +52,21 @@ def functional(spec: ModelSpec) -> Functional:
         check(axes[name] is not None, f"{name}: parameter without logical_axes")
         check(len(axes[name]) == rank, f"{name}: logical_axes {axes[name]} for rank {rank}")
 
-    def apply(params, ids, mask, *args):
-        state = jax.tree_util.tree_map_with_path(lambda path, _: params[_name(path)], abstract)
-        return nnx.merge(graph, state)(ids, mask, *args)
+    def model(params) -> EmbeddingModel:
+        return nnx.merge(
+            graph, jax.tree_util.tree_map_with_path(lambda path, _: params[_name(path)], abstract)
+        )
 
-    return Functional(apply, _flatten(abstract), axes)
+    def apply(params, *args):
+        return model(params)(*args)
+
+    def hidden(params, tokens, execution=Execution(), key=None):
+        return model(params).text(tokens.ids, tokens.mask, execution, key)
+
+    def all_heads(params, *args):
+        return model(params).all_heads(*args)
+
+    return Functional(apply, hidden, all_heads, _flatten(abstract), axes)
 
 
 def initial_params(spec: ModelSpec, key: jax.Array) -> dict[str, jax.Array]:

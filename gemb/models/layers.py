@@ -1,16 +1,18 @@
-"""The parametrised primitives: Linear, Embed, LayerNorm. Everything larger is built of these.
+"""The parametrised primitives: Linear, Embed, Norm, and dropout. All else is built of these.
 
 Each parameter carries its logical axes, and each use constrains the weight to its layout at the
 point of use, so that FSDP gathers weights and never activations.
 """
 
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from gemb.models.initial import normal
 from gemb.parallel.rules import constrain
-
-INIT_STDDEV = 0.02  # BERT's initializer_range
 
 
 def parameter(value: jax.Array, *logical_axes) -> nnx.Param:
@@ -25,44 +27,134 @@ def _use(variable: nnx.Param, dtype) -> jax.Array:
 
 
 class Linear(nnx.Module):
-    """y = x W + b, with W [in, out].
+    """y = x W + b, with W [in, out]; with LoRA y = x W + b + scale (x A) B.
 
     Args:
         inputs, outputs: sizes.
         axes: logical axes of W, e.g. ("width", "mlp").
-        key: PRNG key of the initial W; b starts at zero.
+        key: PRNG key of the initial W; b and B start at zero.
+        bias: whether there is a b.
+        initial: (key, shape) -> the initial W.
+        lora_rank: columns of A and rows of B; 0 for none.
+        lora_scale: what the low-rank part is multiplied by (alpha / rank).
+
+    Reference: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021,
+        arXiv 2106.09685.
     """
 
-    def __init__(self, inputs: int, outputs: int, axes: tuple, *, key: jax.Array):
-        self.kernel = parameter(INIT_STDDEV * jax.random.normal(key, (inputs, outputs)), *axes)
-        bias_axis = "norm" if axes[1] == "width" else axes[1]
-        self.bias = parameter(jnp.zeros(outputs), bias_axis)
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        axes: tuple,
+        *,
+        key: jax.Array,
+        bias: bool = True,
+        initial: Callable = normal(),
+        lora_rank: int = 0,
+        lora_scale: float = 1.0,
+    ):
+        keys = jax.random.split(key)
+        self.kernel = parameter(initial(keys[0], (inputs, outputs)), *axes)
+        if bias:
+            bias_axis = "norm" if axes[1] == "width" else axes[1]
+            self.bias = parameter(jnp.zeros(outputs), bias_axis)
+        if lora_rank:
+            small = jax.random.normal(keys[1], (inputs, lora_rank)) * inputs**-0.5
+            self.lora_a = parameter(small, axes[0], "rank")
+            self.lora_b = parameter(jnp.zeros((lora_rank, outputs)), "rank", axes[1])
+        self.has_bias, self.lora_scale = bias, lora_scale if lora_rank else 0.0
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return x @ _use(self.kernel, x.dtype) + _use(self.bias, x.dtype)
+        y = x @ _use(self.kernel, x.dtype)
+        if self.has_bias:
+            y = y + _use(self.bias, x.dtype)
+        if self.lora_scale:
+            low = (x @ _use(self.lora_a, x.dtype)) @ _use(self.lora_b, x.dtype)
+            y = y + self.lora_scale * low
+        return y
 
 
 class Embed(nnx.Module):
-    """A table of vectors [rows, width], looked up by integer ids."""
+    """A table of vectors [rows, width], looked up by integer ids.
 
-    def __init__(self, rows: int, width: int, axis: str, *, key: jax.Array):
-        self.table = parameter(INIT_STDDEV * jax.random.normal(key, (rows, width)), axis, "width")
+    Args:
+        rows, width: sizes.
+        axes: logical axes of the table, e.g. ("vocab", "width").
+        key: PRNG key of the initial table.
+        initial: (key, shape) -> the initial table.
+    """
+
+    def __init__(
+        self, rows: int, width: int, axes: tuple, *, key: jax.Array, initial: Callable = normal()
+    ):
+        self.table = parameter(initial(key, (rows, width)), *axes)
 
     def __call__(self, ids: jax.Array, dtype=jnp.float32) -> jax.Array:
         return jnp.take(_use(self.table, dtype), ids, axis=0)
 
 
-class LayerNorm(nnx.Module):
-    """y = (x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis, in float32."""
+class Norm(nnx.Module):
+    """Normalises the last axis, in float32.
 
-    def __init__(self, width: int, epsilon: float):
-        self.scale = parameter(jnp.ones(width), "norm")
-        self.bias = parameter(jnp.zeros(width), "norm")
-        self.epsilon = epsilon
+    layer: y = (x - mean) / sqrt(variance + epsilon) * scale + bias
+    rms:   y = x / sqrt(mean of squares + epsilon) * scale
+    rms_plus_one: as rms, with 1 + scale (Gemma)
+
+    Args:
+        width: size of the axis.
+        kind: one of gemb.models.spec.NORMS.
+        epsilon: added under the root.
+        bias: whether "layer" has one.
+    """
+
+    def __init__(self, width: int, kind: str, epsilon: float, bias: bool = True):
+        self.scale = parameter(
+            jnp.zeros(width) if kind == "rms_plus_one" else jnp.ones(width), "norm"
+        )
+        if kind == "layer" and bias:
+            self.bias = parameter(jnp.zeros(width), "norm")
+        self.kind, self.epsilon, self.has_bias = kind, epsilon, kind == "layer" and bias
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x32 = x.astype(jnp.float32)
-        mean = x32.mean(-1, keepdims=True)
-        variance = jnp.square(x32 - mean).mean(-1, keepdims=True)
-        normal = (x32 - mean) * jax.lax.rsqrt(variance + self.epsilon)
-        return (normal * self.scale.get_value() + self.bias.get_value()).astype(x.dtype)
+        if self.kind == "layer":
+            x32 = x32 - x32.mean(-1, keepdims=True)
+        root = jax.lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + self.epsilon)
+        scale = self.scale.get_value() + (1.0 if self.kind == "rms_plus_one" else 0.0)
+        y = x32 * root * scale
+        return (y + self.bias.get_value() if self.has_bias else y).astype(x.dtype)
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Zeroes a random share of the entries and scales the rest: x m / (1 - rate).
+
+    The mask is a hash of each entry's place and the key, which XLA fuses into the surrounding
+    arithmetic: no array of random bits is ever written, a rematerialised layer draws the same mask,
+    and so does any mesh.
+
+    Args:
+        x: any shape.
+        rate: share that is zeroed, in [0, 1).
+        key: PRNG key; None for no dropout.
+
+    Returns:
+        As x.
+    """
+    if key is None or not rate:
+        return x
+    seed = jax.random.key_data(key).astype(jnp.uint32).ravel()
+    place = jnp.uint32(0)
+    for axis in range(x.ndim):
+        stride = math.prod(x.shape[axis + 1 :]) % 2**32
+        place += jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis) * jnp.uint32(stride)
+    bits = _mix(_mix(place + seed[0]) ^ seed[-1])
+    keep = bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    return jnp.where(keep, x * (1.0 / (1.0 - rate)), 0).astype(x.dtype)
+
+
+def _mix(bits: jax.Array) -> jax.Array:
+    """A bijection of 32-bit words in which every input bit reaches every output bit (murmur3's)."""
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
+    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
+    return bits ^ (bits >> 16)

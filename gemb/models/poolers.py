@@ -1,11 +1,16 @@
 """Poolers: (tokens [batch, length, width], mask [batch, length]) -> [batch, width] float32.
 
-A pooler is a pure function named as sentence-transformers' `pooling_mode` names it; POOLERS is the
-table that configs and model folders choose from.
+POOLERS holds the pure functions, LEARNED_POOLERS the modules with weights. Names are those of
+sentence-transformers' `pooling_mode`; the learned ones are gemb's own.
 """
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
+
+from gemb.models.attention import MASKED
+from gemb.models.initial import normal
+from gemb.models.layers import Linear, parameter
 
 
 def mean_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
@@ -16,9 +21,20 @@ def mean_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
         >>> mean_pool(jnp.array([[[1.], [3.], [9.]]]), jnp.array([[True, True, False]]))
         Array([[2.]], dtype=float32)
     """
-    weight = mask[..., None].astype(jnp.float32)
-    total = (tokens.astype(jnp.float32) * weight).sum(1)
-    return total / jnp.maximum(weight.sum(1), 1e-9)
+    return _weighted(tokens, mask.astype(jnp.float32))
+
+
+def weighted_mean_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
+    """The mean over real tokens, the first weighing 1, the next 2, and so on.
+
+    Reference: Muennighoff, "SGPT", 2022, arXiv 2202.08904.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> weighted_mean_pool(jnp.array([[[1.], [4.], [9.]]]), jnp.array([[True, True, False]]))
+        Array([[3.]], dtype=float32)
+    """
+    return _weighted(tokens, jnp.where(mask, jnp.cumsum(mask, axis=1), 0).astype(jnp.float32))
 
 
 def first_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
@@ -38,8 +54,83 @@ def max_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.where(mask.any(1)[:, None], top, 0.0)
 
 
+class AttentionPooler(nnx.Module):
+    """One learned query attends to the tokens (multi-head attention pooling, MAP).
+
+    Reference: Lee et al., "Set Transformer", 2019, arXiv 1810.00825, with one seed.
+    """
+
+    def __init__(self, width: int, *, key: jax.Array, heads: int = 8):
+        keys = jax.random.split(key, 4)
+        self.query = parameter(normal()(keys[0], (width,)), "norm")
+        axes = ("width", "heads")
+        self.key = Linear(width, width, axes, key=keys[1])
+        self.value = Linear(width, width, axes, key=keys[2])
+        self.output = Linear(width, width, axes[::-1], key=keys[3])
+        self.heads = _heads(width, heads)
+
+    def __call__(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+        tokens = tokens.astype(jnp.float32)
+        query = self.query.get_value().reshape(self.heads, -1)
+        key, value = _split(self.key(tokens), self.heads), _split(self.value(tokens), self.heads)
+        scores = jnp.einsum("hd,blhd->bhl", query, key) * query.shape[1] ** -0.5
+        weights = jax.nn.softmax(scores + jnp.where(mask, 0.0, MASKED)[:, None], axis=-1)
+        mixed = jnp.einsum("bhl,blhd->bhd", weights, value)
+        return self.output(mixed.reshape(len(tokens), -1))
+
+
+class LatentAttentionPooler(nnx.Module):
+    """Tokens attend to a learned dictionary, then an MLP, then the mean over real tokens.
+
+    Reference: Lee et al., "NV-Embed", 2024, arXiv 2405.17428 (512 latents, 8 heads); here with
+        residual sums round attention and MLP.
+    """
+
+    def __init__(self, width: int, *, key: jax.Array, latents: int = 512, heads: int = 8):
+        keys = jax.random.split(key, 7)
+        self.latents = parameter(normal()(keys[0], (latents, width)), "positions", "width")
+        axes = ("width", "heads")
+        self.query = Linear(width, width, axes, key=keys[1])
+        self.key = Linear(width, width, axes, key=keys[2])
+        self.value = Linear(width, width, axes, key=keys[3])
+        self.output = Linear(width, width, axes[::-1], key=keys[4])
+        self.up = Linear(width, 4 * width, ("width", "mlp"), key=keys[5])
+        self.down = Linear(4 * width, width, ("mlp", "width"), key=keys[6])
+        self.heads = _heads(width, heads)
+
+    def __call__(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+        tokens, latents = tokens.astype(jnp.float32), self.latents.get_value()
+        query = _split(self.query(tokens), self.heads)
+        key, value = _split(self.key(latents), self.heads), _split(self.value(latents), self.heads)
+        scores = jnp.einsum("blhd,khd->bhlk", query, key) * query.shape[-1] ** -0.5
+        mixed = jnp.einsum("bhlk,khd->blhd", jax.nn.softmax(scores, axis=-1), value)
+        x = tokens + self.output(mixed.reshape(tokens.shape))
+        return mean_pool(x + self.down(jax.nn.gelu(self.up(x), approximate=False)), mask)
+
+
+def _weighted(tokens: jax.Array, weight: jax.Array) -> jax.Array:
+    total = (tokens.astype(jnp.float32) * weight[..., None]).sum(1)
+    return total / jnp.maximum(weight.sum(1), 1e-9)[:, None]
+
+
 def _take(tokens: jax.Array, index: jax.Array) -> jax.Array:
     return jnp.take_along_axis(tokens, index[:, None, None], axis=1)[:, 0].astype(jnp.float32)
 
 
-POOLERS = {"mean": mean_pool, "cls": first_pool, "lasttoken": last_pool, "max": max_pool}
+def _heads(width: int, most: int) -> int:
+    """The largest number of heads, at most `most`, that divides the width."""
+    return next(heads for heads in range(most, 0, -1) if width % heads == 0)
+
+
+def _split(x: jax.Array, heads: int) -> jax.Array:
+    return x.reshape(*x.shape[:-1], heads, -1)
+
+
+POOLERS = {
+    "mean": mean_pool,
+    "weightedmean": weighted_mean_pool,
+    "cls": first_pool,
+    "lasttoken": last_pool,
+    "max": max_pool,
+}
+LEARNED_POOLERS = {"attention": AttentionPooler, "latent_attention": LatentAttentionPooler}

@@ -1,115 +1,152 @@
-"""The transformer stack: [batch, length, width] in and out. Families differ by their StackSpec."""
+"""The transformer stack: [batch, length, width] in and out, its layers looped over or unrolled."""
 
-import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from gemb.models.layers import LayerNorm, Linear
-from gemb.parallel.rules import constrain
-
-# The negative bias of a masked key: exp() of it is exactly 0 in float32, and it stays finite.
-MASKED = -1e9
-
-
-@dataclasses.dataclass(frozen=True)
-class StackSpec:
-    """What tells one transformer stack from another.
-
-    Attributes:
-        layers: number of layers.
-        width: hidden size.
-        heads: attention heads; width / heads is the size of one.
-        mlp: inner size of the feed-forward part.
-        activation: "gelu" (exact, by erf), "gelu_tanh" or "relu".
-        norm_epsilon: added to the variance in every LayerNorm.
-    """
-
-    layers: int
-    width: int
-    heads: int
-    mlp: int
-    activation: str = "gelu"
-    norm_epsilon: float = 1e-12
-
-    def __post_init__(self):
-        if self.width % self.heads:
-            raise ValueError(f"heads: {self.heads} does not divide width {self.width}")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation: expected one of {sorted(ACTIVATIONS)}, got {self.activation!r}"
-            )
-
-
-ACTIVATIONS = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
-    "relu": jax.nn.relu,
-}
-
-
-class Attention(nnx.Module):
-    """Bidirectional multi-head attention over the real tokens.
-
-    Heads come before length, [batch, heads, length, head]: on CPU the other order is 1.3-2.2 times
-    slower. The softmax is divided by its sum after the second product, on the smaller array.
-    """
-
-    def __init__(self, spec: StackSpec, *, key: jax.Array):
-        keys = jax.random.split(key, 4)
-        width = spec.width
-        self.query = Linear(width, width, ("width", "heads"), key=keys[0])
-        self.key = Linear(width, width, ("width", "heads"), key=keys[1])
-        self.value = Linear(width, width, ("width", "heads"), key=keys[2])
-        self.output = Linear(width, width, ("heads", "width"), key=keys[3])
-        self.heads = spec.heads
-
-    def __call__(self, x: jax.Array, bias: jax.Array) -> jax.Array:
-        batch, length, width = x.shape
-        size = width // self.heads
-
-        def split(y):
-            y = y.reshape(batch, length, self.heads, size).transpose(0, 2, 1, 3)
-            return constrain(y, "batch", "heads", None, None)
-
-        query, key, value = split(self.query(x)), split(self.key(x)), split(self.value(x))
-        scores = jnp.einsum("bhqd,bhkd->bhqk", query * size**-0.5, key).astype(jnp.float32) + bias
-        scores = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
-        total = scores.sum(-1, keepdims=True)
-        mixed = jnp.einsum("bhqk,bhkd->bhqd", scores.astype(x.dtype), value) / total
-        mixed = mixed.astype(x.dtype).transpose(0, 2, 1, 3).reshape(batch, length, width)
-        return self.output(constrain(mixed, "batch", None, "heads"))
-
-
-class Layer(nnx.Module):
-    """One post-norm transformer layer (BERT): attention, then feed-forward."""
-
-    def __init__(self, spec: StackSpec, *, key: jax.Array):
-        keys = jax.random.split(key, 3)
-        self.attention = Attention(spec, key=keys[0])
-        self.attention_norm = LayerNorm(spec.width, spec.norm_epsilon)
-        self.up = Linear(spec.width, spec.mlp, ("width", "mlp"), key=keys[1])
-        self.down = Linear(spec.mlp, spec.width, ("mlp", "width"), key=keys[2])
-        self.mlp_norm = LayerNorm(spec.width, spec.norm_epsilon)
-        self.activation = spec.activation
-
-    def __call__(self, x: jax.Array, bias: jax.Array) -> jax.Array:
-        x = constrain(x, "batch", None, None)
-        x = self.attention_norm(x + self.attention(x, bias))
-        inner = ACTIVATIONS[self.activation](constrain(self.up(x), "batch", None, "mlp"))
-        return constrain(self.mlp_norm(x + self.down(inner)), "batch", None, None)
+from gemb.models.attention import choose, view
+from gemb.models.execution import REMAT, Execution
+from gemb.models.initial import initial
+from gemb.models.layer import Layer, Surroundings, stack_norm
+from gemb.models.layers import Embed
+from gemb.models.positions import angles, positions, relative_buckets
+from gemb.models.spec import StackSpec
+from gemb.parallel.rules import constrain_at_rest
 
 
 class Stack(nnx.Module):
-    """`layers` layers, unrolled: on CPU a scan over so few costs more than it saves."""
+    """`layers` layers, and what they share: positions, masks, the last norm.
+
+    Weights are stored a layer at a time, whichever way they are computed, so that rules over paths
+    ("the last three layers") need not know; a loop stacks them inside the step.
+    """
 
     def __init__(self, spec: StackSpec, *, key: jax.Array):
-        self.layers = nnx.List([Layer(spec, key=k) for k in jax.random.split(key, spec.layers)])
+        keys = jax.random.split(key, spec.layers + 1)
+        self.layers = nnx.List([Layer(spec, i, key=keys[i]) for i in range(spec.layers)])
+        if spec.relative_buckets:
+            draw, axes = initial(spec, "relative"), ("positions", "heads")
+            rows, heads = spec.relative_buckets, spec.heads
+            self.relative = Embed(rows, heads, axes, key=keys[-1], initial=draw)
+        if spec.final_norm:
+            self.final_norm = stack_norm(spec)
+        self.spec = spec
 
-    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        """x [batch, length, width], mask [batch, length] bool -> [batch, length, width]."""
-        bias = jnp.where(mask, 0.0, MASKED).astype(jnp.float32)[:, None, None, :]
-        for layer in self.layers:
-            x = layer(x, bias)
-        return x
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        execution: Execution,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Runs the layers.
+
+        Args:
+            x: [batch, length, width], in the compute dtype.
+            mask: [batch, length] bool or, packed, [batch, texts, length].
+            execution: how to compute it.
+            key: PRNG key of dropout; None for none.
+
+        Returns:
+            [batch, length, width].
+        """
+        around = self._surroundings(mask, execution)
+        head, period, count = _plan(self.spec) if execution.layers == "scan" else (0, 0, 0)
+        looped = range(head, head + period * count)
+        for number in range(self.spec.layers):
+            if number not in looped:
+                run = self._runner(number, around, execution)
+                x = run(nnx.state(self.layers[number]), x, _fold(key, number))
+            elif number == head:
+                x = self._loop(x, around, execution, key, (head, period, count))
+        return self.final_norm(x) if self.spec.final_norm else x
+
+    def _surroundings(self, mask: jax.Array, execution: Execution) -> list[Surroundings]:
+        """One a layer; equal ones share their arrays."""
+        spec, length = self.spec, mask.shape[-1]
+        backend = choose(execution, spec.head_size, spec.score_cap, bool(spec.relative_buckets))
+        relative = None
+        if spec.relative_buckets:
+            buckets = relative_buckets(length, spec.relative_buckets, spec.relative_distance)
+            relative = self.relative(jnp.asarray(buckets)).transpose(2, 0, 1)[None]
+        places = positions(mask) if spec.rotary else None
+
+        @functools.cache
+        def seen(window):
+            return view(mask, causal=spec.causal, window=window, relative=relative, backend=backend)
+
+        @functools.cache
+        def turn(rotary):
+            return None if rotary is None else angles(rotary, places, spec.head_size)
+
+        return [
+            Surroundings(seen(spec.window(i)), turn(spec.turn(i)), backend, execution.dropout)
+            for i in range(spec.layers)
+        ]
+
+    def _runner(self, number: int, around: list[Surroundings], execution: Execution):
+        """(state of a layer like this one, x, key) -> x."""
+        graph = nnx.graphdef(self.layers[number])
+
+        def run(state, x, key):
+            return nnx.merge(graph, state)(x, around[number], key)
+
+        policy = REMAT[execution.remat]
+        return run if policy is None else jax.checkpoint(run, policy=policy)
+
+    def _loop(self, x, around, execution, key, plan):
+        head, period, count = plan
+        runners = [self._runner(head + i, around, execution) for i in range(period)]
+        states = [
+            _stacked(
+                [nnx.state(self.layers[head + i + period * turn]) for turn in range(count)], x.dtype
+            )
+            for i in range(period)
+        ]
+
+        def body(x, step):
+            states, number = step
+            for i, run in enumerate(runners):
+                x = run(states[i], x, _fold(key, number + i))
+            return x, None
+
+        numbers = jnp.arange(head, head + period * count, period)
+        return jax.lax.scan(body, x, (states, numbers))[0]
+
+
+def _fold(key: jax.Array | None, number) -> jax.Array | None:
+    return None if key is None else jax.random.fold_in(key, number)
+
+
+def _stacked(states: list, dtype):
+    """The states of several layers as one, with a leading axis; matrices in the compute dtype."""
+
+    def stack(*variables):
+        values = [v.get_value() for v in variables]
+        if values[0].ndim > 1:
+            values = [value.astype(dtype) for value in values]
+        axes = variables[0].get_metadata()["logical_axes"]
+        return variables[0].replace(constrain_at_rest(jnp.stack(values), None, *axes))
+
+    return jax.tree.map(stack, *states, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+
+
+@functools.cache
+def _plan(spec: StackSpec) -> tuple[int, int, int]:
+    """(head, period, count): layers head ... head + period * count - 1 repeat after `period`.
+
+    The plan with the fewest layers to compile; (0, 0, 0) where nothing repeats.
+    """
+    kinds = [(spec.window(i), spec.turn(i), spec.has_attention_norm(i)) for i in range(spec.layers)]
+    best = (spec.layers, (0, 0, 0))
+    for head in range(spec.layers):
+        for period in range(1, (spec.layers - head) // 2 + 1):
+            count = 1
+            while kinds[head : head + period] == kinds[head + period * count :][:period]:
+                count += 1
+            compiled = spec.layers - period * (count - 1)
+            if count > 1 and compiled < best[0]:
+                best = (compiled, (head, period, count))
+    return best[1]

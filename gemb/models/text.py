@@ -1,61 +1,70 @@
 """Text: token ids to token vectors."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from gemb.checks import check
-from gemb.models.layers import Embed, LayerNorm
-from gemb.models.stack import Stack, StackSpec
-
-
-@dataclasses.dataclass(frozen=True)
-class TextSpec:
-    """A text encoder's shape.
-
-    Attributes:
-        vocab: rows of the token table.
-        positions: longest sequence that has position vectors.
-        types: rows of the token-type table (BERT's segments; only row 0 is used).
-        stack: the transformer over the embedded tokens.
-    """
-
-    vocab: int
-    positions: int
-    stack: StackSpec
-    types: int = 2
+from gemb.models.execution import Execution
+from gemb.models.initial import initial
+from gemb.models.layer import stack_norm
+from gemb.models.layers import Embed, dropout
+from gemb.models.positions import positions
+from gemb.models.spec import TextSpec
+from gemb.models.stack import Stack
 
 
 class TextEncoder(nnx.Module):
-    """Token, position and type tables, LayerNorm, then the stack."""
+    """Token, position and type tables, a norm, then the stack."""
 
     def __init__(self, spec: TextSpec, *, key: jax.Array):
         keys = jax.random.split(key, 4)
         width = spec.stack.width
-        self.token = Embed(spec.vocab, width, "vocab", key=keys[0])
-        self.position = Embed(spec.positions, width, "positions", key=keys[1])
-        self.type = Embed(spec.types, width, "positions", key=keys[2])
-        self.norm = LayerNorm(width, spec.stack.norm_epsilon)
+        draw = initial(spec.stack, "token")
+        self.token = Embed(spec.vocab, width, ("vocab", "width"), key=keys[0], initial=draw)
+        if spec.positions:
+            self.position = Embed(spec.positions, width, ("positions", "width"), key=keys[1])
+        if spec.types:
+            self.type = Embed(spec.types, width, ("positions", "width"), key=keys[2])
+        if spec.embedding_norm:
+            self.norm = stack_norm(spec.stack)
         self.stack = Stack(spec.stack, key=keys[3])
+        self.spec = spec
 
-    def __call__(self, ids: jax.Array, mask: jax.Array, dtype=jnp.float32) -> jax.Array:
+    def __call__(
+        self,
+        ids: jax.Array,
+        mask: jax.Array,
+        execution: Execution = Execution(),
+        key: jax.Array | None = None,
+    ) -> jax.Array:
         """Encodes tokens.
 
         Args:
             ids: [batch, length] int32.
-            mask: [batch, length] bool, True where a token is real.
-            dtype: compute dtype of the stack; norms and softmax stay float32.
+            mask: [batch, length] bool, True where a token is real; packed, [batch, texts, length].
+            execution: how to compute it.
+            key: PRNG key of dropout; None for none.
 
         Returns:
-            [batch, length, width] in `dtype`.
+            [batch, length, width] in the compute dtype.
 
         Raises:
             ValueError: if length exceeds the positions.
         """
-        length, positions = ids.shape[1], self.position.table.shape[0]
-        check(length <= positions, f"ids: length {length} exceeds the {positions} positions")
-        places = self.position(jnp.arange(length)) + self.type(jnp.zeros(1, jnp.int32))
-        x = self.norm(self.token(ids) + places).astype(dtype)
-        return self.stack(x, mask)
+        spec, length = self.spec, ids.shape[1]
+        limit = spec.max_length
+        fits = not spec.positions or mask.ndim == 3 or length <= limit
+        check(fits, f"ids: length {length} exceeds the {limit} positions")
+        keys = (None, None) if key is None else jax.random.split(key)
+        x = self.token(ids)
+        if spec.embedding_scale != 1:
+            x = x * spec.embedding_scale
+        if spec.types:
+            x = x + self.type(jnp.zeros(1, jnp.int32))
+        if spec.positions:
+            x = x + self.position(positions(mask) + spec.position_offset)
+        if spec.embedding_norm:
+            x = self.norm(x)
+        x = dropout(x, execution.dropout, keys[0]).astype(execution.dtype)
+        return self.stack(x, mask, execution, keys[1])

@@ -19,6 +19,8 @@ RULES = {
     "heads": ("tensor", "tensor"),
     "mlp": ("tensor", "tensor"),
     "norm": (None, None),
+    "rank": (None, None),
+    "dim": (None, None),
     "positions": (None, None),
     None: (None, None),
 }
@@ -38,8 +40,21 @@ def constrain(array: jax.Array, *logical_axes) -> jax.Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return array
-    spec = [_mesh_axes(axis)[1] for axis in logical_axes]
-    return jax.lax.with_sharding_constraint(array, _divisible(spec, array.shape, mesh))
+    return jax.lax.with_sharding_constraint(array, spec_in_use(logical_axes, array.shape, mesh))
+
+
+def constrain_at_rest(array: jax.Array, *logical_axes) -> jax.Array:
+    """Fixes an array's layout to that of weights between steps; no mesh, no effect."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return array
+    spec = _divisible(spec_at_rest(logical_axes), array.shape, mesh)
+    return jax.lax.with_sharding_constraint(array, spec)
+
+
+def spec_in_use(logical_axes, shape, mesh) -> PartitionSpec:
+    """How an array of this shape lies at the point of use."""
+    return _divisible([_mesh_axes(axis)[1] for axis in logical_axes], shape, mesh)
 
 
 def shardings(logical_axes: dict[str, tuple], shapes: dict, mesh) -> dict[str, NamedSharding]:

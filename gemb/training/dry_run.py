@@ -3,10 +3,10 @@
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gemb.checks import check_widths
+from gemb.models.execution import Execution
 from gemb.models.functional import functional
 from gemb.parallel.mesh import make_mesh
 from gemb.structs import Tokens
@@ -25,8 +25,7 @@ def dry_run(
     mesh=make_mesh,
     query_microbatches=1,
     document_microbatches=1,
-    remat="full",
-    compute_dtype="float32",
+    execution=Execution(),
     seed=0,
     **unused,
 ) -> str:
@@ -51,8 +50,8 @@ def dry_run(
         out_shardings=places,
         query_microbatches=query_microbatches,
         document_microbatches=document_microbatches,
-        remat=remat,
-        dtype=jnp.dtype(compute_dtype),
+        execution=execution,
+        seed=seed,
     )
     with jax.set_mesh(devices):
         compiled = step.lower(abstract, jax.tree.map(np.asarray, batch)).compile()

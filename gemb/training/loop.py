@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from gemb.checks import UserError, check_widths
+from gemb.models.execution import Execution
 from gemb.models.pretrained.folder import Pretrained
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
@@ -36,8 +36,7 @@ def train(
     keep_checkpoints: int = 2,
     query_microbatches: int = 1,
     document_microbatches: int = 1,
-    remat: str = "full",
-    compute_dtype: str = "float32",
+    execution: Execution = Execution(),
 ) -> tuple[Pretrained, dict]:
     """Trains, or goes on training, until `steps` are done.
 
@@ -50,12 +49,12 @@ def train(
         steps: steps of the whole run.
         widths: nested widths to record in the trained model; default those of `model`.
         mesh: () -> mesh.
-        seed: of random parameters and of the data's order.
+        seed: of random parameters, of the data's order and of dropout.
         checkpoint_steps: steps between checkpoints; one is always written at the end.
         keep_checkpoints: newest checkpoints kept.
         query_microbatches, document_microbatches: gradient-cached parts of each side of a batch.
-        remat: what the backward pass recomputes: "full", "dots" or "none".
-        compute_dtype: dtype of the transformer; parameters, norms and losses stay float32.
+        execution: how to compute the model: dtype, looped or unrolled layers, what is recomputed,
+            attention, dropout.
 
     Returns:
         The model with trained parameters and `widths` in its spec, and a summary of the run.
@@ -76,8 +75,8 @@ def train(
         out_shardings=places,
         query_microbatches=query_microbatches,
         document_microbatches=document_microbatches,
-        remat=remat,
-        dtype=jnp.dtype(compute_dtype),
+        execution=execution,
+        seed=seed,
     )
     with Checkpoints(workdir / "checkpoints", keep_checkpoints) as saved, jax.set_mesh(devices):
         if saved.latest is None:

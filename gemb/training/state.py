@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gemb.models.embedder import ModelSpec
 from gemb.models.functional import functional, initial_params
+from gemb.models.spec import ModelSpec
 from gemb.parallel.rules import shardings
 from gemb.structs import Array
 

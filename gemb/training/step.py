@@ -8,19 +8,16 @@ import optax
 
 from gemb import losses
 from gemb.checks import check
-from gemb.models.embedder import ModelSpec
+from gemb.models.execution import Execution
 from gemb.models.functional import functional
+from gemb.models.spec import ModelSpec
 from gemb.structs import Batch, Tokens
 from gemb.training.state import TrainState
 
-REMAT = {
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "none": jax.checkpoint_policies.everything_saveable,
-}
 
-
-def embed(apply: Callable, tokens: Tokens, *, microbatches: int = 1, remat: str = "full"):
+def embed(
+    apply: Callable, tokens: Tokens, *, microbatches: int = 1, key: jax.Array | None = None
+) -> jax.Array:
     """Embeds all rows, a microbatch at a time (gradient caching).
 
     The loss outside sees every embedding; what the encoder would store for the backward pass is
@@ -28,11 +25,10 @@ def embed(apply: Callable, tokens: Tokens, *, microbatches: int = 1, remat: str 
     Values and gradients are those of one pass.
 
     Args:
-        apply: (ids, mask) -> [rows, dim].
+        apply: (Tokens, dropout key) -> [rows, dim].
         tokens: Tokens of [batch, length].
         microbatches: how many; 1 embeds the batch in one pass and recomputes nothing.
-        remat: what the backward pass recomputes: "full" (everything; least memory), "dots" (all but
-            matrix products) or "none".
+        key: PRNG key of dropout, the same when a microbatch is recomputed; None for none.
 
     Returns:
         [batch, dim].
@@ -45,15 +41,19 @@ def embed(apply: Callable, tokens: Tokens, *, microbatches: int = 1, remat: str 
     """
     rows = tokens.ids.shape[0]
     check(rows % microbatches == 0, f"microbatches: {microbatches} does not divide {rows} rows")
-    check(remat in REMAT, f"remat: expected one of {sorted(REMAT)}, got {remat!r}")
     if microbatches == 1:
-        return apply(*tokens)
+        return apply(tokens, key)
 
     def split(array):  # row i goes to microbatch i % microbatches: every device keeps its rows
-        return array.reshape(rows // microbatches, microbatches, -1).swapaxes(0, 1)
+        parts = array.reshape(rows // microbatches, microbatches, *array.shape[1:])
+        return parts.swapaxes(0, 1)
 
-    step = jax.checkpoint(lambda part: apply(*part), policy=REMAT[remat])
-    parts = jax.lax.map(step, Tokens(split(tokens.ids), split(tokens.mask)))
+    @jax.checkpoint
+    def step(part):
+        tokens, number = part
+        return apply(tokens, None if key is None else jax.random.fold_in(key, number))
+
+    parts = jax.lax.map(step, (jax.tree.map(split, tokens), jnp.arange(microbatches)))
     return parts.swapaxes(0, 1).reshape(rows, -1)
 
 
@@ -63,12 +63,21 @@ def batch_loss(
     params: dict,
     batch: Batch,
     *,
+    key: jax.Array | None = None,
     query_microbatches: int = 1,
     document_microbatches: int = 1,
-    remat: str = "full",
-    dtype=jnp.float32,
+    execution: Execution = Execution(),
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The mean loss over the real rows of a batch, and what to log beside it.
+
+    Args:
+        spec: the model.
+        loss: an in-batch loss (see gemb.losses).
+        params: {path: array}.
+        batch: the pairs.
+        key: PRNG key of dropout; None for none.
+        query_microbatches, document_microbatches: gradient-cached parts of each side.
+        execution: how to compute the model.
 
     Returns:
         (scalar, {"loss", "accuracy", each named term: scalars}); accuracy is the share of queries
@@ -76,16 +85,16 @@ def batch_loss(
     """
     apply = functional(spec).apply
 
-    def encode(tokens, microbatches):
+    def encode(tokens, microbatches, side):
         return embed(
-            lambda ids, mask: apply(params, ids, mask, dtype),
+            lambda tokens, key: apply(params, tokens, execution, key),
             tokens,
             microbatches=microbatches,
-            remat=remat,
+            key=None if key is None else jax.random.fold_in(key, side),
         )
 
-    query = encode(batch.query, query_microbatches)
-    document = encode(batch.document, document_microbatches)
+    query = encode(batch.query, query_microbatches, 0)
+    document = encode(batch.document, document_microbatches, 1)
     values, terms = losses.evaluate(loss, query, document, batch.positive, _loss_fields(batch))
     real = batch.query_mask.astype(jnp.float32)
 
@@ -111,6 +120,8 @@ def make_step(
     optimizer: optax.GradientTransformation,
     *,
     out_shardings=None,
+    execution: Execution = Execution(),
+    seed: int = 0,
     **options,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
     """The compiled training step; the old state's buffers are donated.
@@ -120,15 +131,19 @@ def make_step(
         loss: an in-batch loss (see gemb.losses).
         optimizer: the optimizer.
         out_shardings: TrainState of shardings, from state_shardings.
-        **options: of `batch_loss`: microbatches, remat, dtype.
+        execution: how to compute the model.
+        seed: of dropout, drawn anew at each step, the same after a resume.
+        **options: of `batch_loss`: microbatches.
 
     Returns:
         (state, batch) -> (state, {name: scalar}), with "gradient_norm" among the metrics.
     """
 
     def step(state: TrainState, batch: Batch):
+        key = jax.random.fold_in(jax.random.key(seed), state.step) if execution.dropout else None
+
         def objective(params):
-            return batch_loss(spec, loss, params, batch, **options)
+            return batch_loss(spec, loss, params, batch, key=key, execution=execution, **options)
 
         (_, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)

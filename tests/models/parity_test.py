@@ -11,7 +11,7 @@ from gemb.cache import cache_dir
 from gemb.checks import UserError
 from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers as export
-from gemb.models.pretrained.folder import load
+from gemb.models.pretrained.adapt import load
 
 pytestmark = pytest.mark.peers
 MINILM = cache_dir() / "models" / "all-MiniLM-L6-v2"
@@ -109,7 +109,7 @@ def test_a_model_survives_import_and_save_bit_for_bit(tmp_path):
     assert model.params.keys() == again.params.keys()
     for path, value in model.params.items():
         np.testing.assert_array_equal(value, again.params[path], err_msg=path)
-    assert again.unused.keys() == {"pooler.dense.weight", "pooler.dense.bias"}
+    assert again.kept.keys() == {"pooler.dense.weight", "pooler.dense.bias"}
 
 
 def test_broken_folders_are_one_line(tmp_path):
@@ -126,7 +126,7 @@ def test_broken_folders_are_one_line(tmp_path):
         ({"num_hidden_layers": 1}, r"tensors left over: encoder\.layer\.1"),
         ({"intermediate_size": 65}, r"has shape \(64, 32\), expected \(65, 32\)"),
         ({"model_type": "mamba"}, r"model_type 'mamba' is not supported; known: bert"),
-        ({"hidden_act": "swish"}, r"hidden_act 'swish'"),
+        ({"hidden_act": "mish"}, r"hidden_act 'mish'"),
         ({"vocab_size": 200}, r"knows 259 tokens, but the weights have only 200 rows"),
         ({"max_position_embeddings": 40}, r"max_length: 48 exceeds the model's 40 positions"),
     ]

@@ -10,10 +10,8 @@ import pytest
 
 from gemb import losses
 from gemb.checks import UserError
-from gemb.models.embedder import ModelSpec
 from gemb.models.functional import functional, initial_params
-from gemb.models.stack import StackSpec
-from gemb.models.text import TextSpec
+from gemb.models.spec import ModelSpec, StackSpec, TextSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
 from gemb.parallel.rules import spec_at_rest

@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 
 from gemb.checks import UserError
-from gemb.models.embedder import ModelSpec
-from gemb.models.stack import StackSpec
-from gemb.models.text import TextSpec
+from gemb.models.spec import ModelSpec, StackSpec, TextSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.training import optimizers, schedules
 from gemb.training.checkpoint import Checkpoints

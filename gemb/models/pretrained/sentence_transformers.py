@@ -1,0 +1,134 @@
+"""What a sentence-transformers folder says beyond the encoder: pooling, projection, prompts."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from gemb.checks import UserError
+from gemb.models.spec import DenseSpec
+
+# The last part of a Dense module's activation_function -> gemb's name, and back.
+DENSE_ACTIVATIONS = {
+    "Identity": "identity",
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "GELU": "gelu",
+    "SiLU": "silu",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Modules:
+    """What modules.json and the files that it names say.
+
+    Attributes:
+        encoder: the folder of config.json and the encoder's weights.
+        static: whether the encoder is a table of token vectors.
+        pooling: the pooler's name; None where nothing is said.
+        pool_prompt: whether the pooler sees the prompt's tokens.
+        dense: the projection, layer by layer.
+        dense_folders: where the weights of each lie.
+        normalize: whether vectors are scaled to unit length.
+        max_length: tokens that a text is cut to; None where nothing is said.
+        prompts: {"query": ..., "document": ...} and others.
+    """
+
+    encoder: Path
+    static: bool = False
+    pooling: str | None = None
+    pool_prompt: bool = True
+    dense: tuple[DenseSpec, ...] = ()
+    dense_folders: tuple[Path, ...] = ()
+    normalize: bool = True
+    max_length: int | None = None
+    prompts: dict = dataclasses.field(default_factory=dict)
+
+
+def read_modules(folder: Path) -> Modules:
+    """Reads a folder; a plain Hugging Face one has no modules, and is normalised.
+
+    Raises:
+        UserError: for a broken file, or a module that gemb does not compute.
+    """
+    if not (folder / "modules.json").exists():
+        pooling, pool_prompt = _pooling(folder / "1_Pooling")
+        modules = Modules(folder, pooling=pooling, pool_prompt=pool_prompt)
+    else:
+        modules = _follow(folder, read_json(folder / "modules.json"))
+    lengths = read_json(modules.encoder / "sentence_bert_config.json", default={})
+    settings = read_json(folder / "config_sentence_transformers.json", default={})
+    return dataclasses.replace(
+        modules,
+        max_length=lengths.get("max_seq_length"),
+        prompts=settings.get("prompts") or {},
+    )
+
+
+def _follow(folder: Path, steps: list[dict]) -> Modules:
+    found = {"encoder": folder, "normalize": False}
+    dense, places = [], []
+    for step in steps:
+        try:
+            kind, place = step["type"].rsplit(".", 1)[-1], folder / step["path"]
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{folder}/modules.json: a module without {error}") from None
+        if kind in ("Transformer", "StaticEmbedding"):
+            found |= {"encoder": place, "static": kind == "StaticEmbedding"}
+        elif kind == "Pooling":
+            found["pooling"], found["pool_prompt"] = _pooling(place)
+        elif kind == "Dense":
+            dense.append(_dense(place))
+            places.append(place)
+        elif kind == "Normalize":
+            found["normalize"] = True
+        else:
+            raise UserError(
+                f"{folder}/modules.json: module {kind!r} is not supported; known: Transformer, "
+                "StaticEmbedding, Pooling, Dense, Normalize"
+            )
+    return Modules(**found, dense=tuple(dense), dense_folders=tuple(places))
+
+
+def _pooling(folder: Path) -> tuple[str | None, bool]:
+    config = read_json(folder / "config.json", default={})
+    modes = [
+        name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
+        for name, on in config.items()
+        if name.startswith("pooling_mode_") and on is True
+    ]
+    if "pooling_mode" in config:  # the spelling of sentence-transformers 5.3 and newer
+        modes = [config["pooling_mode"]]
+    if len(modes) > 1 or (modes and not isinstance(modes[0], str)):
+        raise UserError(f"{folder}: several pooling modes at once ({modes})")
+    return (modes[0] if modes else None), config.get("include_prompt", True)
+
+
+def _dense(folder: Path) -> DenseSpec:
+    config = read_json(folder / "config.json")
+    name = str(config.get("activation_function", "Tanh")).rsplit(".")[-1]
+    if name not in DENSE_ACTIVATIONS:
+        raise UserError(
+            f"{folder}/config.json: activation_function {name!r} is not one of "
+            f"{sorted(DENSE_ACTIVATIONS)}"
+        )
+    try:
+        sizes = config["in_features"], config["out_features"]
+    except KeyError as error:
+        raise UserError(f"{folder}/config.json: key {error} is missing") from None
+    return DenseSpec(*sizes, DENSE_ACTIVATIONS[name], config.get("bias", True))
+
+
+def read_json(file: Path, default=None):
+    """Reads a JSON file; `default` where there is none.
+
+    Raises:
+        UserError: if it cannot be read, or is not JSON.
+    """
+    if default is not None and not file.exists():
+        return default
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); is this a model folder?") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}: not JSON ({error})") from None

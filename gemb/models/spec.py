@@ -1,0 +1,244 @@
+"""What a model is but for its numbers: plain values that compare, hash and print."""
+
+import dataclasses
+
+from gemb.checks import check, check_widths
+
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu", "tanh", "identity")
+NORMS = ("layer", "rms", "rms_plus_one")
+NORM_PLACES = ("post", "pre", "both")
+INITS = ("normal", "modernbert", "t5")
+POOLINGS = ("mean", "cls", "lasttoken", "max", "weightedmean", "attention", "latent_attention")
+SCALINGS = ("default", "linear", "llama3")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotary:
+    """One layer's rotary position embedding.
+
+    Attributes:
+        theta: base of the wavelengths.
+        scaling: "default"; "linear" divides every frequency by `factor`, "llama3" only low ones.
+        factor: what frequencies are divided by.
+        low_factor, high_factor, original_length: llama3: waves longer than original_length /
+            low_factor are divided, those shorter than original_length / high_factor are not.
+
+    Reference: Su et al., "RoFormer", 2021, arXiv 2104.09864.
+    """
+
+    theta: float = 10_000.0
+    scaling: str = "default"
+    factor: float = 1.0
+    low_factor: float = 1.0
+    high_factor: float = 4.0
+    original_length: int = 8192
+
+    def __post_init__(self):
+        _check_choices(self, scaling=SCALINGS)
+
+
+@dataclasses.dataclass(frozen=True)
+class StackSpec:
+    """What tells one transformer stack from another.
+
+    Attributes:
+        layers: number of layers; 0 leaves the embedded tokens as they are (a static model).
+        width: hidden size.
+        heads: attention heads.
+        mlp: inner size of the feed-forward part.
+        kv_heads: heads of keys and values, each shared by heads / kv_heads queries; default heads.
+        head_size: size of one head; default width / heads.
+        activation: one of ACTIVATIONS.
+        gated: down(activation(gate(x)) * up(x)) instead of down(activation(up(x))).
+        norm: one of NORMS.
+        norm_bias: whether a "layer" norm has a bias.
+        norm_place: "post": x = norm(x + f(x)); "pre": x + f(norm(x)); "both": x + norm(f(norm(x))).
+        norm_epsilon: added under the root in every norm.
+        first_norm: whether the first layer's attention has its norm (not so in ModernBERT).
+        final_norm: whether a norm follows the last layer.
+        head_norm: whether queries and keys are normalised, head by head.
+        qkv_bias, output_bias, mlp_bias: which linears have biases.
+        score_scale: what queries are multiplied by; default head_size ** -0.5.
+        score_cap: attention scores become cap tanh(score / cap); 0 for none.
+        causal: whether a token sees only itself and what comes before it.
+        windows: one a layer: tokens further apart than window - 1 do not see each other, 0 for no
+            limit; empty: no limits.
+        rotary: one a layer; empty: no rotary positions.
+        relative_buckets, relative_distance: T5's relative position bias; 0 buckets for none.
+        init: how random weights are drawn, one of INITS.
+        lora_rank, lora_scale: low-rank additions to every linear; see gemb.models.layers.Linear.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    mlp: int
+    kv_heads: int = 0
+    head_size: int = 0
+    activation: str = "gelu"
+    gated: bool = False
+    norm: str = "layer"
+    norm_bias: bool = True
+    norm_place: str = "post"
+    norm_epsilon: float = 1e-12
+    first_norm: bool = True
+    final_norm: bool = False
+    head_norm: bool = False
+    qkv_bias: bool = True
+    output_bias: bool = True
+    mlp_bias: bool = True
+    score_scale: float = 0.0
+    score_cap: float = 0.0
+    causal: bool = False
+    windows: tuple[int, ...] = ()
+    rotary: tuple[Rotary, ...] = ()
+    relative_buckets: int = 0
+    relative_distance: int = 128
+    init: str = "normal"
+    lora_rank: int = 0
+    lora_scale: float = 1.0
+
+    def __post_init__(self):
+        if not self.head_size:
+            whole = self.width % self.heads == 0
+            check(whole, f"heads: {self.heads} does not divide width {self.width}")
+            object.__setattr__(self, "head_size", self.width // self.heads)
+        object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
+        object.__setattr__(self, "score_scale", self.score_scale or self.head_size**-0.5)
+        check(
+            self.heads % self.kv_heads == 0,
+            f"kv_heads: {self.kv_heads} does not divide heads {self.heads}",
+        )
+        _check_choices(self, activation=ACTIVATIONS, norm=NORMS, norm_place=NORM_PLACES, init=INITS)
+        for name in ("windows", "rotary"):
+            given = len(getattr(self, name))
+            check(given in (0, self.layers), f"{name}: {given} entries for {self.layers} layers")
+
+    def window(self, layer: int) -> int:
+        """The window of a layer; 0 for none."""
+        return self.windows[layer] if self.windows else 0
+
+    def turn(self, layer: int) -> Rotary | None:
+        """The rotary positions of a layer."""
+        return self.rotary[layer] if self.rotary else None
+
+    def has_attention_norm(self, layer: int) -> bool:
+        """Whether a layer's attention has a norm of its own."""
+        return self.first_norm or layer > 0
+
+    def take(self, layers: tuple[int, ...]) -> "StackSpec":
+        """The spec of a stack of some of these layers, in the order given."""
+        for layer in layers:
+            check(0 <= layer < self.layers, f"layers: {layer} is not one of 0 to {self.layers - 1}")
+        check(self.first_norm or 0 not in layers[1:], "layers: the first layer can only come first")
+        return dataclasses.replace(
+            self,
+            layers=len(layers),
+            windows=tuple(self.windows[i] for i in layers) if self.windows else (),
+            rotary=tuple(self.rotary[i] for i in layers) if self.rotary else (),
+            first_norm=self.first_norm or layers[0] != 0,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSpec:
+    """A text encoder's shape.
+
+    Attributes:
+        vocab: rows of the token table.
+        positions: rows of the table of position vectors; 0 for none.
+        stack: the transformer over the embedded tokens.
+        types: rows of the token-type table (BERT's segments; only row 0 is used); 0 for none.
+        position_offset: row of the first token's position (2 in RoBERTa).
+        length_limit: longest sequence of a model without a position table; 0 for no limit.
+        embedding_norm: whether a norm follows the embeddings.
+        embedding_scale: what token vectors are multiplied by.
+    """
+
+    vocab: int
+    positions: int
+    stack: StackSpec
+    types: int = 2
+    position_offset: int = 0
+    length_limit: int = 0
+    embedding_norm: bool = True
+    embedding_scale: float = 1.0
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that a text may have; 0 for no limit."""
+        return self.positions - self.position_offset if self.positions else self.length_limit
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseSpec:
+    """A linear layer over the pooled vector: activation(x W + b).
+
+    Attributes:
+        inputs, outputs: sizes.
+        activation: one of ACTIVATIONS.
+        bias: whether there is a b.
+    """
+
+    inputs: int
+    outputs: int
+    activation: str = "identity"
+    bias: bool = True
+
+    def __post_init__(self):
+        _check_choices(self, activation=ACTIVATIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """Everything about a model but its weights and its tokenizer.
+
+    Attributes:
+        text: the encoder's shape.
+        pooling: one of POOLINGS.
+        dense: the projection from the pooled vector to the embedding, in order; empty for none.
+        heads: (name, projection) of further outputs of the same pooled vector, side by side with
+            the embedding, for stages of training that want them.
+        normalize: whether vectors are scaled to unit length.
+        max_length: tokens that a text is cut to, special tokens included.
+        widths: nested (Matryoshka) widths that the model was trained for, widest first.
+        query_prompt, document_prompt: put in front of queries and documents.
+        pool_prompt: whether the pooler sees the tokens of the prompt.
+    """
+
+    text: TextSpec
+    pooling: str = "mean"
+    dense: tuple[DenseSpec, ...] = ()
+    heads: tuple[tuple[str, tuple[DenseSpec, ...]], ...] = ()
+    normalize: bool = True
+    max_length: int = 256
+    widths: tuple[int, ...] = ()
+    query_prompt: str = ""
+    document_prompt: str = ""
+    pool_prompt: bool = True
+
+    def __post_init__(self):
+        _check_choices(self, pooling=POOLINGS)
+        for name, layers in (("dense", self.dense), *self.heads):
+            size = self.text.stack.width
+            for layer in layers:
+                check(layer.inputs == size, f"{name}: expected {size} inputs, got {layer.inputs}")
+                size = layer.outputs
+        widths = check_widths("widths", self.widths or (self.dim,), self.dim)
+        object.__setattr__(self, "widths", widths)
+        limit = self.text.max_length
+        check(
+            not limit or self.max_length <= limit,
+            f"max_length: {self.max_length} exceeds the model's {limit} positions",
+        )
+
+    @property
+    def dim(self) -> int:
+        """Size of the full embedding."""
+        return self.dense[-1].outputs if self.dense else self.text.stack.width
+
+
+def _check_choices(spec, **choices) -> None:
+    for name, known in choices.items():
+        value = getattr(spec, name)
+        check(value in known, f"{name}: expected one of {sorted(known)}, got {value!r}")

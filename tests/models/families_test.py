@@ -1,0 +1,394 @@
+"""Every family against transformers' own classes: token vectors, gradients, folders."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gemb import Embedder
+from gemb.checks import UserError
+from gemb.data.features import pad
+from gemb.data.tokenizers import byte_tokenizer_json
+from gemb.export import sentence_transformers as export
+from gemb.models.execution import Execution
+from gemb.models.functional import functional
+from gemb.models.pretrained.adapt import load
+from gemb.models.pretrained.families import FAMILIES
+
+pytestmark = pytest.mark.peers
+
+SHAPE = {
+    "vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "intermediate_size": 48, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1,
+    "eos_token_id": 2,
+}  # fmt: skip
+T5_SHAPE = {
+    "vocab_size": 300, "d_model": 32, "d_kv": 6, "d_ff": 48, "num_layers": 3, "num_heads": 4,
+    "relative_attention_max_distance": 12, "relative_attention_num_buckets": 8,
+}  # fmt: skip
+DISTILBERT_SHAPE = {
+    "vocab_size": 300, "dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48,
+    "max_position_embeddings": 64,
+}  # fmt: skip
+GROUPED = {"num_key_value_heads": 2, "head_dim": 6}
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 16,
+}  # fmt: skip
+ROPES = {
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
+
+# name -> (transformers class, its config class, what differs from the defaults)
+VARIANTS = {
+    "bert": ("BertModel", "BertConfig", {}),
+    "bert-relu": ("BertModel", "BertConfig", {"hidden_act": "relu", "layer_norm_eps": 1e-5}),
+    "roberta": ("RobertaModel", "RobertaConfig", {"pad_token_id": 1, "type_vocab_size": 1}),
+    "xlm-roberta": ("XLMRobertaModel", "XLMRobertaConfig", {"pad_token_id": 1}),
+    "distilbert": ("DistilBertModel", "DistilBertConfig", DISTILBERT_SHAPE),
+    "mpnet": ("MPNetModel", "MPNetConfig", {"pad_token_id": 1}),
+    "modernbert": ("ModernBertModel", "ModernBertConfig", {"local_attention": 10}),
+    "modernbert-biases": (
+        "ModernBertModel",
+        "ModernBertConfig",
+        {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "local_attention": 10},
+    ),
+    "nomic": ("NomicBertModel", "NomicBertConfig", {"type_vocab_size": 2}),
+    "t5": ("T5EncoderModel", "T5Config", T5_SHAPE),
+    "t5-gated": ("T5EncoderModel", "T5Config", T5_SHAPE | {"feed_forward_proj": "gated-gelu"}),
+    "mt5": ("MT5EncoderModel", "MT5Config", T5_SHAPE | {"feed_forward_proj": "gated-gelu"}),
+    "llama": ("LlamaModel", "LlamaConfig", {"num_key_value_heads": 1}),
+    "llama-biases": (
+        "LlamaModel",
+        "LlamaConfig",
+        {"attention_bias": True, "mlp_bias": True, "rope_parameters": LLAMA3},
+    ),
+    "llama-bidirectional": ("LlamaModel", "LlamaConfig", {"is_causal": False}),
+    "mistral": ("MistralModel", "MistralConfig", GROUPED | {"sliding_window": 5}),
+    "mistral-bidirectional": (
+        "MistralModel",
+        "MistralConfig",
+        GROUPED | {"sliding_window": 5, "is_causal": False},
+    ),
+    "qwen2": ("Qwen2Model", "Qwen2Config", {"num_key_value_heads": 2}),
+    "qwen2-windows": (
+        "Qwen2Model",
+        "Qwen2Config",
+        {
+            "num_key_value_heads": 4,
+            "use_sliding_window": True,
+            "sliding_window": 5,
+            "max_window_layers": 1,
+        },
+    ),
+    "qwen3": ("Qwen3Model", "Qwen3Config", GROUPED),
+    "gemma": ("GemmaModel", "GemmaConfig", {"num_key_value_heads": 1, "head_dim": 6}),
+    "gemma2": (
+        "Gemma2Model",
+        "Gemma2Config",
+        GROUPED | {"sliding_window": 5, "query_pre_attn_scalar": 9, "attn_logit_softcapping": 1.5},
+    ),
+    "gemma3": (
+        "Gemma3TextModel",
+        "Gemma3TextConfig",
+        GROUPED | {"sliding_window": 5, "sliding_window_pattern": 3, "rope_parameters": ROPES},
+    ),
+    "gemma3-bidirectional": (
+        "Gemma3TextModel",
+        "Gemma3TextConfig",
+        GROUPED | {"sliding_window": 8, "use_bidirectional_attention": True},
+    ),
+}
+DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3")
+TEXTS = ["a", "some words of a text", "", "another rather longer text, of 50 tokens or so, yes"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """name -> (folder, transformers' model in eval mode), made once."""
+    made = {}
+
+    def make(name: str):
+        if name not in made:
+            made[name] = _write(tmp_path_factory.mktemp(name), *VARIANTS[name])
+        return made[name]
+
+    return make
+
+
+def _write(folder, model_class: str, config_class: str, options: dict):
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    torch.manual_seed(0)
+    shape = {} if {"d_model", "dim"} & options.keys() else SHAPE
+    config = getattr(transformers, config_class)(**shape | options)
+    config._attn_implementation = "eager"
+    model = getattr(transformers, model_class)(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # norms and biases start at 0 and 1
+                parameter += 0.2 * torch.randn_like(parameter)
+            elif "t5" not in config.model_type:
+                parameter *= 5.0  # so that attention is far from uniform
+    model.save_pretrained(folder)
+    tokenizer = json.loads(byte_tokenizer_json())
+    if config.pad_token_id == 1:  # as published: <s> is 0, <pad> 1, and padding is known by its id
+        tokenizer["model"]["vocab"] |= {"[CLS]": 0, "[PAD]": 1}
+        for token in tokenizer["added_tokens"][:2]:
+            token["id"] = 1 - token["id"]
+        tokenizer["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [0]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return folder, model
+
+
+def _tokens(pretrained, left=False):
+    from gemb.data.tokenizers import Tokenizer
+
+    ids = Tokenizer(pretrained.tokenizer_json, 64).encode(TEXTS)
+    tokens = pad(ids, max(map(len, ids)))
+    if not left:
+        return tokens
+    shift = (~tokens.mask).sum(1)
+    rolled = [np.stack([np.roll(r, s) for r, s in zip(a, shift, strict=True)]) for a in tokens[:2]]
+    return tokens._replace(ids=rolled[0], mask=rolled[1])
+
+
+def _reference(model, tokens):
+    import torch
+
+    ids, mask = torch.tensor(tokens.ids, dtype=torch.long), torch.tensor(tokens.mask).long()
+    return model(input_ids=ids, attention_mask=mask).last_hidden_state
+
+
+def test_every_family_has_a_variant():
+    covered = {"gemma3": "gemma3_text", "nomic": "nomic_bert"}
+    names = {covered.get(name, name) for name in VARIANTS}
+    assert set(FAMILIES) - names == {"camembert", "static"}  # roberta's twin; tested by itself
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_token_vectors_and_gradients_equal_transformers(checkpoint, name):
+    import torch
+
+    folder, model = checkpoint(name)
+    loaded = load(str(folder))
+    face, tokens = functional(loaded.spec), _tokens(loaded)
+    probe = np.random.default_rng(0).normal(size=(*tokens.ids.shape, 32)).astype(np.float32)
+    probe *= tokens.mask[..., None]
+
+    @jax.jit
+    def scalar(params):
+        hidden = face.hidden(params, tokens)
+        return (hidden * probe).sum(), hidden
+
+    (_, hidden), ours = jax.value_and_grad(scalar, has_aux=True)(loaded.params)
+    theirs = _reference(model, tokens)
+    real = tokens.mask
+    assert np.std(theirs.detach().numpy()[real]) > 1e-2
+    np.testing.assert_allclose(hidden[real], theirs.detach().numpy()[real], atol=1e-4)
+    model.zero_grad()
+    (theirs * torch.tensor(probe)).sum().backward()
+    grads = {n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None}
+    table = loaded.family.tensors[0](loaded.spec.text)
+    for path, tensor in table.items():
+        expected = np.split(grads[tensor.name], tensor.parts)[tensor.part]
+        expected = expected.T if tensor.transposed else expected
+        scale = max(1.0, np.abs(expected).max())
+        np.testing.assert_allclose(ours[path] / scale, expected / scale, atol=1e-4, err_msg=path)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_saved_folder_gives_the_same_vectors_in_sentence_transformers(checkpoint, name, tmp_path):
+    peer = pytest.importorskip("sentence_transformers")
+    folder, _ = checkpoint(name)
+    loaded = load(str(folder), projection=(24, 16))
+    export.save(loaded, tmp_path / "saved")
+    again = Embedder.load(tmp_path / "saved")
+    reference = peer.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    texts = [*TEXTS, "x y z " * 7]
+    np.testing.assert_allclose(again.encode(texts), reference.encode(texts), atol=1e-5)
+    np.testing.assert_array_equal(Embedder(loaded).encode(texts), again.encode(texts))
+
+
+@pytest.mark.parametrize("attention", ["plain", "xla", "splash"])
+@pytest.mark.parametrize("name", DECODERS)
+def test_bidirectional_tokens_see_the_next_causal_ones_do_not(checkpoint, name, attention):
+    if attention != "plain" and name == "gemma2":
+        pytest.skip("Gemma 2 caps its scores, which only plain attention does")
+    folder, _ = checkpoint(name)
+    execution = Execution(attention=attention)
+    ids = np.arange(5, 17, dtype=np.int32)[None]
+    changed = ids.copy()
+    changed[0, 7] = 99
+    seen = {}
+    for mode in ("bidirectional", "causal"):
+        loaded = load(str(folder), attention=mode)
+        face = functional(loaded.spec)
+        run = jax.jit(
+            lambda i, face=face, p=loaded.params: face.hidden(p, _as_tokens(i), execution)
+        )
+        seen[mode] = np.abs(np.asarray(run(ids) - run(changed)))[0, 6].max()
+    assert seen["bidirectional"] > 1e-3
+    assert seen["causal"] == 0
+
+
+def _as_tokens(ids):
+    from gemb.structs import Tokens
+
+    return Tokens(jnp.asarray(ids), jnp.ones(ids.shape, bool))
+
+
+@pytest.mark.parametrize(
+    "name", ["bert", "roberta", "mpnet", "modernbert", "t5", "mistral", "gemma3"]
+)
+@pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken", "weightedmean"])
+def test_padding_batching_and_packing_leave_vectors_as_they_are(checkpoint, name, pooling):
+    folder, _ = checkpoint(name)
+    loaded = load(str(folder), pooling=pooling)
+    apply = jax.jit(functional(loaded.spec).apply)
+    right = apply(loaded.params, _tokens(loaded))
+    left = apply(loaded.params, _tokens(loaded, left=True))
+    np.testing.assert_allclose(left, right, atol=2e-6)
+    tokens = _tokens(loaded)
+    for row in range(len(TEXTS)):
+        alone = tokens.ids[row : row + 1, : tokens.mask[row].sum()]
+        np.testing.assert_allclose(
+            apply(loaded.params, _as_tokens(alone))[0], right[row], atol=2e-6
+        )
+    from gemb.data.features import pack
+
+    packed, places = pack([row[m] for row, m in zip(*tokens[:2], strict=True)], 64)
+    assert len(packed.ids) < len(TEXTS)
+    vectors = np.asarray(apply(loaded.params, packed))
+    np.testing.assert_allclose(vectors[places[:, 0], places[:, 1]], right, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["bert", "modernbert", "gemma3"])
+def test_looped_and_recomputed_layers_equal_unrolled_ones(checkpoint, name):
+    folder, _ = checkpoint(name)
+    loaded = load(str(folder))
+    face, tokens = functional(loaded.spec), _tokens(loaded)
+    key = jax.random.key(3)
+
+    def gradient(execution):
+        def loss(params):
+            vectors = face.apply(params, tokens, execution, key)
+            return (vectors * jnp.arange(32)).sum()
+
+        return jax.jit(jax.value_and_grad(loss))(loaded.params)
+
+    base = gradient(Execution(dropout=0.3))
+    assert not np.allclose(base[0], gradient(Execution())[0], atol=1e-3)
+    for remat in ("full", "dots"):
+        other = gradient(Execution(dropout=0.3, layers="scan", remat=remat))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), base, other)
+
+
+def test_a_subset_of_layers_is_what_transformers_computes_with_those_layers(checkpoint, tmp_path):
+    import torch
+
+    folder, model = checkpoint("bert")
+    student = load(str(folder), layers=[0, 2])
+    tokens = _tokens(student)
+    layers = model.encoder.layer
+    model.encoder.layer = torch.nn.ModuleList([layers[0], layers[2]])
+    try:
+        expected = _reference(model, tokens).detach().numpy()
+    finally:
+        model.encoder.layer = layers
+    hidden = functional(student.spec).hidden(student.params, tokens)
+    np.testing.assert_allclose(hidden[tokens.mask], expected[tokens.mask], atol=1e-4)
+    export.save(student, tmp_path / "student")
+    assert json.loads((tmp_path / "student/config.json").read_text())["num_hidden_layers"] == 2
+
+
+def test_lora_starts_as_the_model_and_merges_into_it(checkpoint, tmp_path):
+    folder, _ = checkpoint("llama")
+    plain, adapted = load(str(folder)), load(str(folder), lora_rank=2)
+    apply = functional(adapted.spec).apply
+    tokens = _tokens(plain)
+    before = functional(plain.spec).apply(plain.params, tokens)
+    np.testing.assert_allclose(apply(adapted.params, tokens), before, atol=1e-6)
+    rng = np.random.default_rng(0)
+    params = {
+        path: rng.normal(size=value.shape).astype(np.float32) if "lora_b" in path else value
+        for path, value in adapted.params.items()
+    }
+    assert sum("lora_b" in path for path in params) == 3 * 7
+    moved = dataclasses.replace(adapted, params=params)
+    after = np.asarray(apply(params, tokens))
+    assert np.abs(after - before).max() > 1e-2
+    export.save(moved, tmp_path / "merged")
+    merged = load(str(tmp_path / "merged"))
+    assert merged.params.keys() == plain.params.keys()
+    np.testing.assert_allclose(
+        functional(merged.spec).apply(merged.params, tokens), after, atol=1e-5
+    )
+
+
+def test_static_models_equal_sentence_transformers(tmp_path):
+    peer = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    module = StaticEmbedding(Tokenizer.from_str(byte_tokenizer_json()), embedding_dim=16)
+    reference = peer.SentenceTransformer(modules=[module], device="cpu")
+    reference.save(str(tmp_path / "static"))
+    ours = Embedder.load(tmp_path / "static")
+    texts = ["a b c", "words and words", "x" * 600]
+    np.testing.assert_allclose(ours.encode(texts), reference.encode(texts), rtol=2e-5, atol=1e-6)
+    export.save(ours.pretrained, tmp_path / "saved")
+    again = peer.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    np.testing.assert_allclose(again.encode(texts), reference.encode(texts), atol=1e-6)
+
+
+def test_both_spellings_of_nomic_are_read(checkpoint, tmp_path):
+    """transformers writes the hub's older names; its own names of the same weights are read too."""
+    from safetensors.numpy import load_file, save_file
+
+    folder, model = checkpoint("nomic")
+    assert "encoder.layers.0.attn.Wqkv.weight" in load_file(folder / "model.safetensors")
+    for file in folder.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    own = {name: value.numpy() for name, value in model.state_dict().items()}
+    assert "layers.0.self_attn.q_proj.weight" in own
+    save_file(own, tmp_path / "model.safetensors")
+    old, new = load(str(folder)), load(str(tmp_path))
+    for path, value in old.params.items():
+        np.testing.assert_array_equal(new.params[path], value)
+
+
+def test_bfloat16_and_sharded_files_are_read(checkpoint, tmp_path):
+    import torch
+
+    _, model = checkpoint("qwen3")
+    half = model.to(torch.bfloat16)
+    try:
+        half.save_pretrained(tmp_path, max_shard_size="20KB")
+    finally:
+        expected = {n: p.detach().float().numpy() for n, p in model.named_parameters()}
+        model.to(torch.float32)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    (tmp_path / "tokenizer.json").write_text(byte_tokenizer_json())
+    loaded = load(str(tmp_path))
+    for path, tensor in loaded.family.tensors[0](loaded.spec.text).items():
+        value = expected[tensor.name]
+        np.testing.assert_array_equal(loaded.params[path], value.T if tensor.transposed else value)
+
+
+def test_wishes_that_a_model_cannot_fulfil_are_one_line(checkpoint):
+    folder, _ = checkpoint("bert")
+    cases = [
+        ({"attention": "causal"}, "bert models are bidirectional only"),
+        ({"attention": "both"}, r"expected one of \['causal', 'bidirectional'\], got 'both'"),
+        ({"layers": [0, 7]}, "layers: 7 is not one of 0 to 2"),
+        ({"pooling": "median"}, "pooling: expected one of"),
+        ({"max_length": 65}, "max_length: 65 exceeds the model's 64 positions"),
+        ({"widths": (33,)}, "widths: expected widths between 1 and 32, got 33"),
+    ]
+    for wish, message in cases:
+        with pytest.raises(UserError, match=message):
+            load(str(folder), **wish)
