@@ -13,9 +13,11 @@ from gemb.data.tokenizers import Tokenizer
 from gemb.inference.embedder import model_fingerprint
 from gemb.models.pretrained.adapt import merge_lora
 from gemb.models.pretrained.folder import MANIFEST, Pretrained
+from gemb.models.pretrained.pair import ROUTER, SIDES, Pair, router_config
 from gemb.models.pretrained.sentence_transformers import DENSE_ACTIVATIONS
 from gemb.models.pretrained.weights import tensors_from_params
 from gemb.models.spec import ModelSpec
+from gemb.store.fingerprint import fingerprint
 
 _TYPES = "sentence_transformers.models."
 _POOLING_FLAGS = {
@@ -33,12 +35,18 @@ _OWN = ("pooler/", "heads/")
 
 
 def save(
-    model: Pretrained, folder: Path, *, training: dict | None = None, dtype: str = "float32"
+    model: Pretrained | Pair,
+    folder: Path,
+    *,
+    training: dict | None = None,
+    dtype: str = "float32",
 ) -> str:
     """Saves weights, tokenizer and configs.
 
-    LoRA is merged into the weights. A learned pooler, which sentence-transformers does not have, is
-    saved for gemb alone; the other library refuses such a folder by its pooling mode.
+    Two towers become the folders query/ and document/ under a router, which sentence-transformers
+    follows by `encode_query` and `encode_document`. LoRA is merged into the weights. A learned
+    pooler, which sentence-transformers does not have, is saved for gemb alone; the other library
+    refuses such a folder by its pooling mode.
 
     Args:
         model: what to save.
@@ -53,33 +61,51 @@ def save(
         UserError: when the disk is full or the place cannot be written, for an unknown dtype, or
             for a model that the family's config.json cannot tell.
     """
-    from safetensors.numpy import save_file
-
     if dtype not in DTYPES:
         raise UserError(f"dtype: expected one of {list(DTYPES)}, got {dtype!r}")
+    with atomic_folder(folder) as temporary:
+        if isinstance(model, Pretrained):
+            return _save_one(model, temporary, training or {}, dtype)
+        identities = {}
+        for side in SIDES:
+            (temporary / side).mkdir()
+            identities[side] = _save_one(getattr(model, side), temporary / side, {}, dtype)
+        identity = fingerprint({}, "", **identities)
+        router = {"idx": 0, "name": "0", "path": "", "type": f"{_TYPES}Router"}
+        for name, content in {
+            "modules.json": [router],
+            ROUTER: router_config(temporary),
+            MANIFEST: {"fingerprint": identity, "training": training or {}},
+        }.items():
+            (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return identity
+
+
+def _save_one(model: Pretrained, temporary: Path, training: dict, dtype: str) -> str:
+    from safetensors.numpy import save_file
+
     model = _rounded(merge_lora(model), dtype)
     _check_config(model)
     spec, identity = model.spec, model_fingerprint(model)
     tensors = tensors_from_params(model.params, model.kept, model.family, spec, np.dtype(dtype))
-    with atomic_folder(folder) as temporary:
-        for name, content in _files(model, identity, training or {}).items():
-            path = temporary / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        (temporary / "tokenizer.json").write_text(model.tokenizer_json, encoding="utf-8")
-        for name in _COPIED if model.folder else ():
-            if (model.folder / name).exists():
-                shutil.copyfile(model.folder / name, temporary / name)
-        if not (temporary / "tokenizer_config.json").exists():
-            text = json.dumps(_tokenizer_config(model.tokenizer_json, spec.max_length), indent=2)
-            (temporary / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
-        save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
-        for number, place in enumerate(_dense_places(spec)):
-            save_file(_dense_tensors(model, number), temporary / place / "model.safetensors")
-        own = {path: np.asarray(v) for path, v in model.params.items() if path.startswith(_OWN)}
-        if own:
-            (temporary / "gemb").mkdir()
-            save_file(own, temporary / "gemb" / "model.safetensors")
+    for name, content in _files(model, identity, training).items():
+        path = temporary / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (temporary / "tokenizer.json").write_text(model.tokenizer_json, encoding="utf-8")
+    for name in _COPIED if model.folder else ():
+        if (model.folder / name).exists():
+            shutil.copyfile(model.folder / name, temporary / name)
+    if not (temporary / "tokenizer_config.json").exists():
+        text = json.dumps(_tokenizer_config(model.tokenizer_json, spec.max_length), indent=2)
+        (temporary / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+    save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+    for number, place in enumerate(_dense_places(spec)):
+        save_file(_dense_tensors(model, number), temporary / place / "model.safetensors")
+    own = {path: np.asarray(v) for path, v in model.params.items() if path.startswith(_OWN)}
+    if own:
+        (temporary / "gemb").mkdir()
+        save_file(own, temporary / "gemb" / "model.safetensors")
     return identity
 
 

@@ -1,7 +1,7 @@
 """`gemb.Embedder`: the Python door. Loads a model folder, encodes texts at any nested width."""
 
+import functools
 from collections.abc import Sequence
-from functools import cached_property
 
 import jax
 import numpy as np
@@ -12,10 +12,11 @@ from gemb.inference.compilation import use_compilation_cache
 from gemb.inference.encode import encode_ids
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
-from gemb.models.pretrained.adapt import load
 from gemb.models.pretrained.folder import Pretrained
+from gemb.models.pretrained.pair import Pair, load_any
 from gemb.store.fingerprint import fingerprint
 from gemb.store.vectors import truncate
+from gemb.structs import Tokens
 
 KINDS = ("query", "document")
 
@@ -24,7 +25,7 @@ class Embedder:
     """A model ready to encode.
 
     Args:
-        pretrained: what `gemb.models.pretrained.adapt.load` returns.
+        pretrained: one model or two towers, as `gemb.models.pretrained.pair.load_any` returns.
         execution: how to compute the model.
 
     Example:
@@ -33,17 +34,23 @@ class Embedder:
         (1, 96)
     """
 
-    def __init__(self, pretrained: Pretrained, execution: Execution = Execution()):
-        self.spec = pretrained.spec
+    def __init__(self, pretrained: Pretrained | Pair, execution: Execution = Execution()):
         self.pretrained = pretrained
-        prompts = {"query": self.spec.query_prompt, "document": self.spec.document_prompt}
+        towers = {kind: getattr(pretrained, kind, pretrained) for kind in KINDS}
+        self._specs = {kind: tower.spec for kind, tower in towers.items()}
+        self.spec = self._specs["document"]
         self._tokenizers = {
-            kind: Tokenizer(pretrained.tokenizer_json, self.spec.max_length, prompts[kind])
-            for kind in KINDS
+            kind: Tokenizer(tower.tokenizer_json, tower.spec.max_length, tower.spec.prompt(kind))
+            for kind, tower in towers.items()
         }
-        self._params = jax.device_put(pretrained.params)
-        model = functional(self.spec)
-        self._apply = jax.jit(lambda params, tokens: model.apply(params, tokens, execution))
+        self._params = jax.device_put({kind: tower.params for kind, tower in towers.items()})
+        self._apply = {
+            kind: jax.jit(functools.partial(_apply, functional(spec).apply, execution))
+            for kind, spec in self._specs.items()
+        }
+        if isinstance(pretrained, Pretrained):  # one model: one program, one copy of the weights
+            self._apply["query"] = self._apply["document"]
+            self._params["query"] = self._params["document"]
 
     @classmethod
     def load(
@@ -60,7 +67,7 @@ class Embedder:
             UserError: for a missing, broken or unsupported model.
         """
         use_compilation_cache()
-        return cls(load(str(model), max_length=max_length), execution)
+        return cls(load_any(str(model), max_length=max_length), execution)
 
     @property
     def dim(self) -> int:
@@ -72,7 +79,7 @@ class Embedder:
         """Nested widths that the model was trained for, widest first."""
         return self.spec.widths
 
-    @cached_property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """The identity of this model's vectors."""
         return model_fingerprint(self.pretrained)
@@ -116,22 +123,30 @@ class Embedder:
         if kind not in KINDS:
             raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
         batch = [texts] if isinstance(texts, str) else list(texts)
-        tokenizer = self._tokenizers[kind]
+        tokenizer, spec = self._tokenizers[kind], self._specs[kind]
+        apply, params = self._apply[kind], self._params[kind]
         vectors = encode_ids(
-            lambda tokens: self._apply(self._params, tokens),
+            lambda tokens: apply(params, tokens),
             tokenizer.encode(batch),
-            max_length=self.spec.max_length,
+            max_length=spec.max_length,
             dim=self.dim,
-            unpooled=0 if self.spec.pool_prompt else tokenizer.prompt_length,
+            unpooled=0 if spec.pool_prompt else tokenizer.prompt_length,
             progress=progress,
         )
         if dim < self.dim:
-            vectors = truncate(vectors, dim) if self.spec.normalize else vectors[:, :dim]
+            vectors = truncate(vectors, dim) if spec.normalize else vectors[:, :dim]
         return vectors[0] if isinstance(texts, str) else vectors
 
 
-def model_fingerprint(pretrained: Pretrained) -> str:
+def _apply(apply, execution: Execution, params: dict, tokens: Tokens) -> jax.Array:
+    return apply(params, tokens, execution)
+
+
+def model_fingerprint(pretrained: Pretrained | Pair) -> str:
     """The fingerprint of a model as read: see gemb.store.fingerprint."""
+    if isinstance(pretrained, Pair):
+        sides = {side: model_fingerprint(getattr(pretrained, side)) for side in KINDS}
+        return fingerprint({}, "", **sides)
     spec = pretrained.spec
     return fingerprint(
         pretrained.params,

@@ -9,12 +9,15 @@ from functools import cache
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from gemb.checks import check
 from gemb.models.embedder import EmbeddingModel
 from gemb.models.execution import Execution
-from gemb.models.spec import ModelSpec
+from gemb.models.spec import ModelSpec, PairSpec
+
+TEMPERATURE = "temperature/log"
 
 
 class Functional(NamedTuple):
@@ -22,7 +25,9 @@ class Functional(NamedTuple):
 
     Attributes:
         apply: (params, Tokens, execution, dropout key) -> [batch, dim] float32; see
-            EmbeddingModel.__call__ for shapes and defaults.
+            EmbeddingModel.__call__ for shapes and defaults. Of a pair, that of the documents.
+        query: the same for queries.
+        temperature: params -> the learned temperature, a scalar; None where there is none.
         hidden: the same arguments -> [batch, length, width], the encoder's token vectors.
         all_heads: the same arguments -> {head: [batch, width of the head]}.
         shapes: {path: jax.ShapeDtypeStruct}.
@@ -30,6 +35,8 @@ class Functional(NamedTuple):
     """
 
     apply: Callable
+    query: Callable
+    temperature: Callable | None
     hidden: Callable
     all_heads: Callable
     shapes: dict[str, jax.ShapeDtypeStruct]
@@ -37,12 +44,17 @@ class Functional(NamedTuple):
 
 
 @cache
-def functional(spec: ModelSpec) -> Functional:
+def functional(spec: ModelSpec | PairSpec) -> Functional:
     """Builds the functional face of a spec, allocating nothing.
+
+    The parameters of a pair are those of its one model or, under "query/" and "document/", of its
+    two; a learned temperature is "temperature/log".
 
     Raises:
         ValueError: naming a parameter without logical axes, or with axes that do not fit its shape.
     """
+    if isinstance(spec, PairSpec):
+        return _pair(spec)
     graph, abstract = nnx.split(nnx.eval_shape(lambda: _build(spec, jax.random.key(0))))
     axes = {}
     for path, variable in nnx.to_flat_state(abstract):
@@ -66,12 +78,67 @@ def functional(spec: ModelSpec) -> Functional:
     def all_heads(params, *args):
         return model(params).all_heads(*args)
 
-    return Functional(apply, hidden, all_heads, _flatten(abstract), axes)
+    return Functional(apply, apply, None, hidden, all_heads, _flatten(abstract), axes)
 
 
-def initial_params(spec: ModelSpec, key: jax.Array) -> dict[str, jax.Array]:
+def _pair(spec: PairSpec) -> Functional:
+    sides = {"query": functional(spec.query), "document": functional(spec.document)}
+    if spec.shared:
+        face = sides["document"]
+    else:
+        document, query = (_of_side(sides[side], side) for side in ("document", "query"))
+        face = document._replace(
+            query=query.apply,
+            shapes=query.shapes | document.shapes,
+            logical_axes=query.logical_axes | document.logical_axes,
+        )
+    if not spec.temperature:
+        return face
+    return face._replace(
+        temperature=lambda params: jnp.exp(params[TEMPERATURE]),
+        shapes=face.shapes | {TEMPERATURE: jax.ShapeDtypeStruct((), jnp.float32)},
+        logical_axes=face.logical_axes | {TEMPERATURE: ()},
+    )
+
+
+def _of_side(face: Functional, side: str) -> Functional:
+    """The face of one of two towers, whose parameters stand under its name."""
+
+    def of(function):
+        return lambda params, *args, **kwargs: function(side_of(params, side), *args, **kwargs)
+
+    return face._replace(
+        apply=of(face.apply),
+        query=of(face.query),
+        hidden=of(face.hidden),
+        all_heads=of(face.all_heads),
+        shapes={f"{side}/{path}": shape for path, shape in face.shapes.items()},
+        logical_axes={f"{side}/{path}": axes for path, axes in face.logical_axes.items()},
+    )
+
+
+def side_of(params: dict, side: str) -> dict:
+    """The parameters of one of two towers, under the paths that they have by themselves."""
+    start = f"{side}/"
+    return {path.removeprefix(start): v for path, v in params.items() if path.startswith(start)}
+
+
+def initial_params(spec: ModelSpec | PairSpec, key: jax.Array) -> dict[str, jax.Array]:
     """Random parameters of a spec; call it inside jax.jit to have them made in place."""
-    return _flatten(nnx.state(_build(spec, key)))
+    if isinstance(spec, ModelSpec):
+        return _flatten(nnx.state(_build(spec, key)))
+    if spec.shared:
+        params = initial_params(spec.document, key)
+    else:
+        keys = dict(zip(("query", "document"), jax.random.split(key), strict=True))
+        params = {
+            f"{side}/{path}": value
+            for side, k in keys.items()
+            for path, value in initial_params(getattr(spec, side), k).items()
+        }
+    if spec.temperature:
+        params[TEMPERATURE] = jnp.log(jnp.float32(spec.temperature))
+    return params
 
 
 def _build(spec: ModelSpec, key: jax.Array) -> EmbeddingModel:

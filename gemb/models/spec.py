@@ -232,10 +232,54 @@ class ModelSpec:
             f"max_length: {self.max_length} exceeds the model's {limit} positions",
         )
 
+    def prompt(self, kind: str) -> str:
+        """What is put in front of a text: kind is "query" or "document"."""
+        return self.query_prompt if kind == "query" else self.document_prompt
+
     @property
     def dim(self) -> int:
         """Size of the full embedding."""
         return self.dense[-1].outputs if self.dense else self.text.stack.width
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSpec:
+    """What is trained together: the model of each side, and their temperature.
+
+    Attributes:
+        query, document: models of one dim; the same one twice is shared, with one set of weights.
+        temperature: start of a temperature learned with them, given to the loss; 0 for none.
+    """
+
+    query: ModelSpec
+    document: ModelSpec
+    temperature: float = 0.0
+
+    def __post_init__(self):
+        check(
+            self.query.dim == self.document.dim,
+            f"document: its dim {self.document.dim} is not the query's, {self.query.dim}; give one "
+            "of them a projection",
+        )
+        check(self.temperature >= 0, f"temperature: expected 0 or more, got {self.temperature}")
+
+    @property
+    def dim(self) -> int:
+        """Size of the full embedding."""
+        return self.document.dim
+
+    @property
+    def shared(self) -> bool:
+        """Whether both sides are one model."""
+        return self.query == self.document
+
+
+def with_widths(spec: ModelSpec | PairSpec, widths: tuple[int, ...]) -> ModelSpec | PairSpec:
+    """The spec with these nested widths, on both sides."""
+    if isinstance(spec, ModelSpec):
+        return dataclasses.replace(spec, widths=widths)
+    sides = {side: with_widths(getattr(spec, side), widths) for side in ("query", "document")}
+    return dataclasses.replace(spec, **sides)
 
 
 def _check_choices(spec, **choices) -> None:

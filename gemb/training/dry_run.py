@@ -38,7 +38,7 @@ def dry_run(
     """
     del unused  # checkpointing says nothing about shapes
     spec = model.spec
-    check_widths("widths", widths or spec.widths, spec.dim)
+    check_widths("widths", widths or model.widths, spec.dim)
     devices, transform = mesh(), optimizer(steps=steps)
     places = state_shardings(spec, transform, devices)
     batch = next(data(model.tokenizer_json, seed, (jax.process_index(), jax.process_count())))

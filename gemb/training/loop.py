@@ -1,6 +1,5 @@
 """The training loop: dispatches step n, then reads the metrics of step n - 1."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ from tqdm import tqdm
 from gemb.checks import UserError, check_widths
 from gemb.models.execution import Execution
 from gemb.models.pretrained.folder import Pretrained
+from gemb.models.pretrained.pair import Pair, learned_temperature
+from gemb.models.spec import with_widths
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
 from gemb.structs import Batch
@@ -24,7 +25,7 @@ from gemb.training.step import make_step
 def train(
     workdir: Path,
     *,
-    model: Pretrained,
+    model: Pretrained | Pair,
     data: Callable,
     loss: Callable,
     optimizer: Callable,
@@ -42,7 +43,7 @@ def train(
 
     Args:
         workdir: the run's folder: checkpoints/, metrics.jsonl, tensorboard/.
-        model: spec, starting parameters (None: random) and tokenizer.
+        model: spec, starting parameters (None: random) and tokenizer; of one model or of a pair.
         data: (tokenizer_json, seed, shard) -> iterator of numpy Batch with get_state and set_state.
         loss: an in-batch loss, see gemb.losses.
         optimizer: (steps) -> optax transformation.
@@ -62,8 +63,8 @@ def train(
     Raises:
         UserError: for a workdir, checkpoint, mesh or batch that does not fit.
     """
-    widths = check_widths("widths", widths or model.spec.widths, model.spec.dim)
-    spec = dataclasses.replace(model.spec, widths=widths)
+    widths = check_widths("widths", widths or model.widths, model.spec.dim)
+    spec = with_widths(model.spec, widths)
     devices, transform = mesh(), optimizer(steps=steps)
     places = state_shardings(spec, transform, devices)
     shard = (jax.process_index(), jax.process_count())
@@ -91,11 +92,12 @@ def train(
         finally:
             records.close()
         saved.save(state, batches.get_state())
-    trained = dataclasses.replace(model, spec=spec, params=jax.device_get(state.params))
+    trained = model.trained(spec, jax.device_get(state.params))
     summary = {
         "steps": steps,
         "seed": seed,
         "started_from": str(model.folder) if model.folder else None,
+        **learned_temperature(state.params),
         "data": batches.description,
         "devices": f"{devices.size} x {devices.devices.flat[0].device_kind}",
     }

@@ -8,7 +8,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gemb.models.functional import functional, initial_params
-from gemb.models.spec import ModelSpec
+from gemb.models.spec import ModelSpec, PairSpec
 from gemb.parallel.rules import shardings
 from gemb.structs import Array
 
@@ -26,7 +26,7 @@ class TrainState(NamedTuple):
 
 
 def state_shardings(
-    spec: ModelSpec, optimizer: optax.GradientTransformation, mesh: Mesh
+    spec: ModelSpec | PairSpec, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
     """The TrainState of NamedSharding: moments lie where their parameters lie.
 
@@ -46,7 +46,7 @@ def state_shardings(
 
 
 def abstract_state(
-    spec: ModelSpec, optimizer: optax.GradientTransformation, places: TrainState
+    spec: ModelSpec | PairSpec, optimizer: optax.GradientTransformation, places: TrainState
 ) -> TrainState:
     """The TrainState of jax.ShapeDtypeStruct on its shardings: what a checkpoint is read onto.
 
@@ -66,7 +66,7 @@ def abstract_state(
 
 
 def initial_state(
-    spec: ModelSpec,
+    spec: ModelSpec | PairSpec,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     *,

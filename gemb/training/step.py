@@ -10,7 +10,7 @@ from gemb import losses
 from gemb.checks import check
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
-from gemb.models.spec import ModelSpec
+from gemb.models.spec import ModelSpec, PairSpec
 from gemb.structs import Batch, Tokens
 from gemb.training.state import TrainState
 
@@ -58,7 +58,7 @@ def embed(
 
 
 def batch_loss(
-    spec: ModelSpec,
+    spec: ModelSpec | PairSpec,
     loss: Callable,
     params: dict,
     batch: Batch,
@@ -71,8 +71,8 @@ def batch_loss(
     """The mean loss over the real rows of a batch, and what to log beside it.
 
     Args:
-        spec: the model.
-        loss: an in-batch loss (see gemb.losses).
+        spec: the model, or the pair of models.
+        loss: an in-batch loss (see gemb.losses); a learned temperature is its `temperature`.
         params: {path: array}.
         batch: the pairs.
         key: PRNG key of dropout; None for none.
@@ -83,9 +83,9 @@ def batch_loss(
         (scalar, {"loss", "accuracy", each named term: scalars}); accuracy is the share of queries
         whose positive scores highest among the candidates.
     """
-    apply = functional(spec).apply
+    model = functional(spec)
 
-    def encode(tokens, microbatches, side):
+    def encode(apply, tokens, microbatches, side):
         return embed(
             lambda tokens, key: apply(params, tokens, execution, key),
             tokens,
@@ -93,9 +93,12 @@ def batch_loss(
             key=None if key is None else jax.random.fold_in(key, side),
         )
 
-    query = encode(batch.query, query_microbatches, 0)
-    document = encode(batch.document, document_microbatches, 1)
-    values, terms = losses.evaluate(loss, query, document, batch.positive, _loss_fields(batch))
+    query = encode(model.query, batch.query, query_microbatches, 0)
+    document = encode(model.apply, batch.document, document_microbatches, 1)
+    fields = _loss_fields(batch)
+    if model.temperature is not None:
+        fields["temperature"] = model.temperature(params)
+    values, terms = losses.evaluate(loss, query, document, batch.positive, fields)
     real = batch.query_mask.astype(jnp.float32)
 
     def mean(x):
@@ -106,6 +109,8 @@ def batch_loss(
     )
     total = mean(values)
     metrics = {name: mean(value) for name, value in terms.items()}
+    if model.temperature is not None:
+        metrics["temperature"] = fields["temperature"]
     return total, metrics | {"loss": total, "accuracy": mean(best == batch.positive)}
 
 
@@ -115,7 +120,7 @@ def _loss_fields(batch: Batch) -> dict:
 
 
 def make_step(
-    spec: ModelSpec,
+    spec: ModelSpec | PairSpec,
     loss: Callable,
     optimizer: optax.GradientTransformation,
     *,
@@ -127,8 +132,8 @@ def make_step(
     """The compiled training step; the old state's buffers are donated.
 
     Args:
-        spec: the model.
-        loss: an in-batch loss (see gemb.losses).
+        spec: the model, or the pair of models.
+        loss: an in-batch loss (see gemb.losses); a learned temperature is its `temperature`.
         optimizer: the optimizer.
         out_shardings: TrainState of shardings, from state_shardings.
         execution: how to compute the model.

@@ -43,6 +43,15 @@ class Pretrained:
     manifest: dict
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Nested widths."""
+        return self.spec.widths
+
+    def trained(self, spec: ModelSpec, params: dict) -> "Pretrained":
+        """The model with the spec and the parameters that training left."""
+        return dataclasses.replace(self, spec=spec, params=params)
+
+    @property
     def family(self) -> Family:
         """Of the encoder."""
         return FAMILIES[self.config["model_type"]]

@@ -1,0 +1,154 @@
+"""A training step of all-MiniLM-L6-v2: gemb beside sentence-transformers, one JSON line a row.
+
+    gemb fetch && python benchmarks/train_step.py            # extras: peers
+    python benchmarks/train_step.py --dropout 0.1
+    python benchmarks/train_step.py --widths 384,192,96,48,24
+
+64 pairs of 16 + 128 tokens, all real; in-batch InfoNCE at temperature 0.05, AdamW, float32, the
+same random ids for all. `ratio` is pairs a second over sentence-transformers'; `peak_mib` is the
+process's largest resident size, `temp_mib` what XLA sets aside for the step. `recomputed` loops
+over the layers and recomputes them in the backward pass; `cached` cuts the batch into four
+gradient-cached microbatches, looped over as well.
+"""
+
+import argparse
+import statistics
+
+import numpy as np
+from workers import Worker, alternate, serve, show, speed_up
+
+BATCH, QUERY, DOCUMENT = 64, 16, 128
+FORMS = {
+    "gemb": {},
+    "gemb recomputed": {"layers": "scan", "remat": "full"},
+    "gemb cached": {"layers": "scan", "remat": "none"},
+}
+
+
+def ids_of(rows: int, length: int, seed: int) -> np.ndarray:
+    """Random words between [CLS] and [SEP]."""
+    ids = np.random.default_rng(seed).integers(2000, 20_000, (rows, length)).astype(np.int32)
+    ids[:, 0], ids[:, -1] = 101, 102
+    return ids
+
+
+def gemb_worker(folder: str, name: str, dropout: float, widths: tuple[int, ...]):
+    import functools
+
+    import jax
+    import optax
+
+    from gemb import losses
+    from gemb.inference.compilation import use_compilation_cache
+    from gemb.models.execution import Execution
+    from gemb.models.pretrained.adapt import load
+    from gemb.structs import Batch, Tokens
+    from gemb.training.state import TrainState
+    from gemb.training.step import make_step
+
+    use_compilation_cache()
+    model = load(folder)
+    loss = functools.partial(losses.info_nce, temperature=0.05)
+    if widths:
+        loss = functools.partial(losses.matryoshka, widths=widths, loss=loss)
+    parts = 4 if name.endswith("cached") else 1
+    optimizer = optax.adamw(2e-5, weight_decay=0.01)
+    step = make_step(
+        model.spec,
+        loss,
+        optimizer,
+        execution=Execution(dropout=dropout, **FORMS[name]),
+        query_microbatches=parts,
+        document_microbatches=parts,
+    )
+    params = jax.device_put(model.params)
+    state = TrainState(jax.numpy.zeros((), jax.numpy.int32), params, optimizer.init(params))
+    sides = [ids_of(BATCH, length, length) for length in (QUERY, DOCUMENT)]
+    number, real = np.arange(BATCH, dtype=np.int32), np.ones(BATCH, bool)
+    query, document = (Tokens(ids, ids > 0) for ids in sides)
+    batch = Batch(query, document, number, number, number, real, real)
+    compiled = step.lower(state, batch).compile()
+    box = [state]
+
+    def answer():
+        box[0], metrics = compiled(box[0], batch)
+        return {"loss": float(metrics["loss"])}
+
+    return answer, {"temp_mib": round(compiled.memory_analysis().temp_size_in_bytes / 2**20, 1)}
+
+
+def st_worker(folder: str, name: str, dropout: float, widths: tuple[int, ...]):
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import losses
+
+    model = SentenceTransformer(folder, device="cpu").train()
+    model[0].model.config.attention_probs_dropout_prob = dropout
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+        if hasattr(module, "dropout_prob"):
+            module.dropout_prob = dropout
+    loss = losses.MultipleNegativesRankingLoss(model)
+    if widths:
+        loss = losses.MatryoshkaLoss(model, loss, list(widths))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)
+    sides = []
+    for length in (QUERY, DOCUMENT):
+        ids = torch.tensor(ids_of(BATCH, length, length), dtype=torch.long)
+        more = {"attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+        sides.append({"input_ids": ids} | more)
+
+    def answer():
+        optimizer.zero_grad()
+        value = loss([dict(side) for side in sides], None)
+        value.backward()
+        optimizer.step()
+        return {"loss": float(value.detach())}
+
+    return answer, {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", help="a folder; default all-MiniLM-L6-v2 from the cache")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--widths", default="", help="nested widths, e.g. 384,192,96,48,24")
+    parser.add_argument("--forms", nargs="*", default=list(FORMS))
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    from gemb.models.pretrained.fetch import model_folder
+
+    folder = str(model_folder(options.model or "all-MiniLM-L6-v2"))
+    widths = tuple(int(width) for width in options.widths.split(",") if width)
+    if options.worker:
+        make = gemb_worker if options.worker in FORMS else st_worker
+        answer, about = make(folder, options.worker, options.dropout, widths)
+        serve(answer, **about)
+        return
+    base = "sentence-transformers"
+    passed = ["--model", folder, f"--dropout={options.dropout}", f"--widths={options.widths}"]
+    workers = [Worker(__file__, name, passed) for name in (base, *options.forms)]
+    answers = alternate(workers, options.turns)
+    for worker in workers:
+        replies = answers[worker.name]
+        show(
+            implementation=worker.name,
+            dropout=options.dropout,
+            widths=list(widths),
+            pairs_per_second=round(
+                BATCH / statistics.median(reply["seconds"] for reply in replies), 1
+            ),
+            ratio=round(speed_up(answers[base], replies), 2),
+            peak_mib=replies[-1]["peak_mib"],
+            first_loss=round(replies[0]["loss"], 4),
+            **worker.about,
+        )
+        worker.close()
+
+
+if __name__ == "__main__":
+    main()
