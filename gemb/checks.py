@@ -10,7 +10,13 @@ from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
-    """A mistake outside the code, told in one line that says what to do about it."""
+    """A mistake outside the code, told in one line that says what to do about it.
+
+    Attributes:
+        status: what the mains exit with.
+    """
+
+    status = 2
 
 
 def check(condition: bool, message: str) -> None:

@@ -23,7 +23,7 @@ def test_named_paths_exist(page):
 
 def test_readme_commands_use_known_verbs_and_files():
     text = (ROOT / "README.md").read_text()
-    verbs = re.findall(r"^gemb (\w+)", text, re.MULTILINE)
+    verbs = re.findall(r"^gemb ([\w-]+)", text, re.MULTILINE)
     assert set(verbs) == set(VERBS)
     for file in re.findall(r"--gin_file=(\S+)", text):
         assert (ROOT / file).exists()

@@ -102,6 +102,9 @@ def test_module_form_is_the_same_as_the_verb():
         (["search", "--workdir=no/such/run", "   "], "only white space"),
         (["search", "--workdir=x", "--count=0", "q"], "count"),
         (["fetch", "no-such-model"], "no-such-model"),
+        (["convert", "x.bin", "y"], "opens no pickle"),
+        (["convert", "x.onnx"], "expected SOURCE and OUTPUT"),
+        (["soup", "out", "a"], "expected OUTPUT and two or more models"),
     ],
 )
 def test_mistakes_end_in_one_line(arguments, message):

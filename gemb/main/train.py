@@ -53,10 +53,12 @@ def _train(workdir, config, loop) -> None:
 
     from gemb.export import sentence_transformers
     from gemb.inference.compilation import use_compilation_cache
+    from gemb.training.interruption import sole_run
     from gemb.training.records import claim_workdir
 
     if FLAGS.force and (workdir / "config.gin").exists():
-        shutil.rmtree(workdir)
+        with sole_run(workdir):
+            shutil.rmtree(workdir)
     train = config.configured(loop.train)
     claim_workdir(workdir, config.resolved())
     model = workdir / "model"
@@ -65,9 +67,10 @@ def _train(workdir, config, loop) -> None:
         return
     use_compilation_cache()
     start = time.perf_counter()
-    trained, summary = train(workdir)
-    summary["seconds"] = round(time.perf_counter() - start, 1)
-    sentence_transformers.save(trained, model, training=summary)
+    with sole_run(workdir):
+        trained, summary = train(workdir)
+        summary["seconds"] = round(time.perf_counter() - start, 1)
+        sentence_transformers.save(trained, model, training=summary)
     print(f"trained {summary['steps']} steps: {model}")
 
 

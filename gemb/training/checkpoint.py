@@ -4,6 +4,7 @@ A checkpoint holds the train state and the data pipeline's position. It is writt
 name and renamed when whole, so a kill leaves the last one as it was.
 """
 
+import shutil
 from pathlib import Path
 
 import jax
@@ -13,9 +14,14 @@ import orbax.checkpoint.experimental.v1 as ocp
 from gemb.checks import UserError
 from gemb.training.state import TrainState
 
+DISCARDED = "unreadable_checkpoints"
+
 
 class Checkpoints:
     """The checkpoints of one run, newest last.
+
+    One that cannot be read is put aside, in unreadable_checkpoints/ beside the folder, and the one
+    before it is taken.
 
     Args:
         folder: where they are kept.
@@ -27,11 +33,14 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 2):
-        self.folder = Path(folder)
-        self._orbax = ocp.training.Checkpointer(
+        self.folder, self._keep = Path(folder), keep
+        self._orbax = self._open()
+
+    def _open(self):
+        return ocp.training.Checkpointer(
             self.folder.absolute(),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            preservation_policy=ocp.training.preservation_policies.LatestN(self._keep),
             cleanup_tmp_directories=True,
         )
 
@@ -66,7 +75,7 @@ class Checkpoints:
             ) from error
 
     def restore(self, abstract: TrainState) -> tuple[TrainState, dict[str, int]]:
-        """Reads the newest checkpoint onto the shardings of `abstract`.
+        """Reads the newest readable checkpoint onto the shardings of `abstract`.
 
         Args:
             abstract: TrainState of jax.ShapeDtypeStruct with shardings.
@@ -75,18 +84,10 @@ class Checkpoints:
             (state, data position), as they were saved.
 
         Raises:
-            UserError: when the checkpoint is of another model or cannot be read.
+            UserError: when the checkpoint is of another model, or none can be read.
         """
-        step = self.latest
-        try:
-            tree = self._orbax.load(step)
-            flat = tree["state"]
-        except Exception as error:
-            raise UserError(
-                f"{self.folder}/{step}: the checkpoint cannot be read ({_first_line(error)}); "
-                "delete that folder to go on from the one before it"
-            ) from error
-        wanted = _flatten(abstract)
+        step, tree = self._newest_readable()
+        flat, wanted = tree["state"], _flatten(abstract)
         for path in sorted(wanted.keys() | flat.keys()):
             ours, theirs = wanted.get(path), flat.get(path)
             if ours is None or theirs is None or ours.shape != theirs.shape:
@@ -99,6 +100,32 @@ class Checkpoints:
         leaves = [placed[path] for path in _paths(abstract)]
         state = jax.tree.unflatten(jax.tree.structure(abstract), leaves)
         return state, {name: int(value) for name, value in tree["data"].items()}
+
+    def _newest_readable(self) -> tuple[int, dict]:
+        steps, tree = [checkpoint.step for checkpoint in self._orbax.checkpoints], None
+        for step in reversed(steps):
+            try:
+                tree = self._orbax.load(step)
+                _ = tree["state"], tree["data"]
+            except Exception as error:  # Orbax and TensorStore raise many kinds
+                print(
+                    f"{self.folder}/{step}: the checkpoint cannot be read ({_first_line(error)}); "
+                    f"put aside in {DISCARDED}/"
+                )
+                self._put_aside(step)
+            else:
+                return step, tree
+        raise UserError(
+            f"{self.folder}: no checkpoint can be read (of steps {steps}); --force begins anew"
+        )
+
+    def _put_aside(self, step: int) -> None:
+        self._orbax.close()
+        aside = self.folder.parent / DISCARDED
+        aside.mkdir(exist_ok=True)
+        shutil.rmtree(aside / str(step), ignore_errors=True)
+        (self.folder / str(step)).rename(aside / str(step))
+        self._orbax = self._open()
 
 
 def _paths(tree) -> list[str]:

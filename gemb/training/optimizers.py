@@ -1,12 +1,14 @@
 """Optimizers, as optax builds them, chosen and bound in gin."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import optax
 
+from gemb.checks import check
+
 # No decay for biases, norms and position tables: pulling those to zero regularises nothing.
-NO_DECAY = r"(^|/)(bias|scale)$|/position/|/type/"
+NO_DECAY = r"(^|/)(bias|scale)$|/position/|/type/|^temperature/"
 
 
 def adamw(
@@ -18,8 +20,9 @@ def adamw(
     b2: float = 0.999,
     clip_norm: float = 1.0,
     frozen: str = "",
+    rate_scales: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
-    """AdamW with gradient clipping, decay on matrices only, and frozen parameters by path.
+    """AdamW with gradient clipping, decay on matrices only, rates and freezing by path.
 
     Args:
         steps: steps of the whole run, given by the training loop to the schedule.
@@ -30,23 +33,113 @@ def adamw(
         clip_norm: gradients of a larger global norm are scaled down to it.
         frozen: regular expression; parameters whose path it matches stay as they are, and have no
             moments. '' freezes none.
+        rate_scales: regular expression -> what the learning rate of the paths that it matches is
+            multiplied by; the first that matches counts.
 
     Reference: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019,
         arXiv 1711.05101.
     """
-    train = optax.chain(
-        optax.clip_by_global_norm(clip_norm),
-        optax.adamw(
-            schedule(steps=steps),
-            b1=b1,
-            b2=b2,
-            weight_decay=weight_decay,
-            mask=lambda params: {path: not re.search(NO_DECAY, path) for path in params},
-        ),
+    core = optax.adamw(
+        schedule(steps=steps), b1=b1, b2=b2, weight_decay=weight_decay, mask=_decayed
     )
+    return _by_path(core, clip_norm, frozen, rate_scales)
+
+
+def lion(
+    steps: int,
+    *,
+    schedule: Callable[..., optax.Schedule],
+    weight_decay: float = 0.1,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    clip_norm: float = 1.0,
+    frozen: str = "",
+    rate_scales: Mapping[str, float] | None = None,
+) -> optax.GradientTransformation:
+    """Lion: the sign of a momentum, with half of AdamW's state; rates a third to a tenth of its.
+
+    Args:
+        steps, schedule, weight_decay, clip_norm, frozen, rate_scales: as of `adamw`.
+        b1: weight of the momentum in the update.
+        b2: decay of the momentum.
+
+    Reference: Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023, arXiv 2302.06675.
+    """
+    core = optax.lion(schedule(steps=steps), b1=b1, b2=b2, weight_decay=weight_decay, mask=_decayed)
+    return _by_path(core, clip_norm, frozen, rate_scales)
+
+
+def muon(
+    steps: int,
+    *,
+    schedule: Callable[..., optax.Schedule],
+    adam_schedule: Callable[..., optax.Schedule] | None = None,
+    weight_decay: float = 0.01,
+    beta: float = 0.95,
+    clip_norm: float = 1.0,
+    frozen: str = "",
+    rate_scales: Mapping[str, float] | None = None,
+) -> optax.GradientTransformation:
+    """Muon on the matrices of the layers, AdamW on tables, norms, biases and heads.
+
+    Args:
+        steps, schedule, weight_decay, clip_norm, frozen, rate_scales: as of `adamw`.
+        adam_schedule: of the parameters that AdamW updates; default `schedule`.
+        beta: decay of the momentum.
+
+    Reference: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
+        https://kellerjordan.github.io/posts/muon.
+    """
+    matrices = optax.contrib.MuonDimensionNumbers()
+
+    def dimensions(params):
+        layers = {path: "/layers/" in path and path.endswith("/kernel") for path in params}
+        return {path: matrices if is_layer else None for path, is_layer in layers.items()}
+
+    core = optax.contrib.muon(
+        schedule(steps=steps),
+        beta=beta,
+        weight_decay=weight_decay,
+        weight_decay_mask=_decayed,
+        adam_weight_decay=weight_decay,
+        adam_learning_rate=(adam_schedule or schedule)(steps=steps),
+        muon_weight_dimension_numbers=dimensions,
+        consistent_rms=0.2,
+    )
+    return _by_path(core, clip_norm, frozen, rate_scales)
+
+
+def _decayed(params: dict) -> dict:
+    return {path: not re.search(NO_DECAY, path) for path in params}
+
+
+def _by_path(core, clip_norm: float, frozen: str, rate_scales) -> optax.GradientTransformation:
+    """Clips, updates, scales by path; leaves what is frozen."""
+    train = [optax.clip_by_global_norm(clip_norm), core]
+    if rate_scales:
+        train.append(_scaled(dict(rate_scales)))
+    train = optax.chain(*train)
     if not frozen:
         return train
     return optax.partition(
         {"train": train, "frozen": optax.set_to_zero()},
         lambda params: {path: "frozen" if re.search(frozen, path) else "train" for path in params},
     )
+
+
+def _scaled(scales: dict[str, float]) -> optax.GradientTransformation:
+    for pattern, scale in scales.items():
+        check(scale >= 0, f"rate_scales: {pattern!r} has {scale}; expected 0 or more")
+
+    def scale_of(path: str) -> float:
+        return next((s for pattern, s in scales.items() if re.search(pattern, path)), 1.0)
+
+    def update(updates, params=None):
+        del params
+        # frozen parameters are not arrays here, and stay what they are
+        return {
+            path: update if isinstance(update, optax.MaskedNode) else update * scale_of(path)
+            for path, update in updates.items()
+        }
+
+    return optax.stateless(update)

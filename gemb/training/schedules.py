@@ -51,6 +51,43 @@ def warmup_cosine(
     )
 
 
+def warmup_stable_decay(
+    peak_rate: float, steps: int, warmup_fraction: float = 0.05, decay_fraction: float = 0.2
+) -> optax.Schedule:
+    """Rises linearly to the peak, stays there, then falls linearly to 0 at the last step (WSD).
+
+    Args:
+        peak_rate: the highest learning rate.
+        steps: steps of the whole run.
+        warmup_fraction: share of the steps spent rising, in [0, 1).
+        decay_fraction: share of the steps spent falling, in (0, 1 - warmup_fraction].
+
+    Raises:
+        ValueError: if a fraction is out of range.
+
+    Example:
+        >>> schedule = warmup_stable_decay(1.0, 10, warmup_fraction=0.2, decay_fraction=0.4)
+        >>> [round(float(schedule(step)), 3) for step in (0, 1, 2, 6, 8, 10)]
+        [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
+
+    Reference: Hu et al., "MiniCPM", 2024, arXiv 2404.06395.
+    """
+    warmup = _warmup_steps(steps, warmup_fraction)
+    check(
+        0 < decay_fraction <= 1 - warmup_fraction,
+        f"decay_fraction: expected a share in (0, {1 - warmup_fraction:g}], got {decay_fraction}",
+    )
+    decay = max(1, round(steps * decay_fraction))
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, peak_rate, warmup),
+            optax.constant_schedule(peak_rate),
+            optax.linear_schedule(peak_rate, 0.0, decay),
+        ],
+        [warmup, steps - decay],
+    )
+
+
 def _warmup_steps(steps: int, fraction: float) -> int:
     check(0 <= fraction < 1, f"warmup_fraction: expected a share in [0, 1), got {fraction}")
     return round(steps * fraction)

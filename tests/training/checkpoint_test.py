@@ -79,6 +79,6 @@ def test_a_truncated_checkpoint_is_one_line(tmp_path):
     for path in (tmp_path / "0").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
-    cannot = pytest.raises(UserError, match=r"0: the checkpoint cannot")
+    cannot = pytest.raises(UserError, match=r"no checkpoint can be read .of steps \[0\]")
     with Checkpoints(tmp_path) as saved, cannot:
         saved.restore(abstract_on(make_mesh(8, 1, 1)))

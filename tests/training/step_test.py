@@ -126,6 +126,28 @@ def test_frozen_parameters_stay_and_hold_no_moments(params):
     assert params["text/token/table"].shape not in shapes
 
 
+@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lion, optimizers.muon])
+def test_every_optimizer_scales_rates_and_freezes_by_path(params, make):
+    schedule = partial(schedules.warmup_linear, peak_rate=0.1, warmup_fraction=0.0)
+    up, down = (f"text/stack/layers/0/{name}/kernel" for name in ("up", "down"))
+    gradients = {path: 1.0 + value for path, value in params.items()}
+
+    def updates(**options):
+        transform = make(10, schedule=schedule, **options)
+        return transform.update(gradients, transform.init(params), params)[0]
+
+    plain = updates()
+    assert all(np.any(update != 0) for path, update in plain.items() if "layers/0" in path)
+    scaled = updates(rate_scales={r"/up/": 0.25, r"/layers/": 2.0}, frozen=r"^text/token/")
+    clip = optax.global_norm(gradients) / optax.global_norm(
+        {path: g for path, g in gradients.items() if not path.startswith("text/token/")}
+    )
+    assert clip > 1  # frozen gradients leave the norm, so what is left differs by that much at most
+    np.testing.assert_allclose(scaled[up], 0.25 * plain[up], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(scaled[down], 2.0 * plain[down], rtol=1e-3, atol=1e-6)
+    assert not np.any(scaled["text/token/table"])
+
+
 def test_decay_leaves_biases_norms_and_positions_alone(params):
     schedule = partial(schedules.warmup_linear, peak_rate=0.1, warmup_fraction=0.0)
     transform = optimizers.adamw(10, schedule=schedule, weight_decay=0.5)
@@ -137,7 +159,11 @@ def test_decay_leaves_biases_norms_and_positions_alone(params):
 
 
 def test_schedules_reach_their_peak_and_their_end():
-    for make in (schedules.warmup_linear, schedules.warmup_cosine):
+    for make in (
+        schedules.warmup_linear,
+        schedules.warmup_cosine,
+        schedules.warmup_stable_decay,
+    ):
         schedule = make(2.0, steps=100, warmup_fraction=0.1)
         rates = np.array([schedule(step) for step in range(101)])
         assert rates[0] == 0

@@ -1,0 +1,143 @@
+"""What ends a run before its time: a lock, a bad step, an unreadable checkpoint."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import optax
+import pytest
+
+from gemb import losses
+from gemb.checks import UserError
+from gemb.data.tokenizers import byte_tokenizer_json
+from gemb.models.pretrained.scratch import from_scratch
+from gemb.structs import Batch, Tokens
+from gemb.training.interruption import RESUMABLE, Stopped, sole_run
+from gemb.training.loop import train
+from gemb.training.records import read_metrics
+
+MODEL = from_scratch(byte_tokenizer_json(), layers=1, width=8, heads=2, mlp=16)
+
+
+class Batches:
+    """Random pairs; does `at[step]` before the batch of that step."""
+
+    def __init__(self, at):
+        self.description = {"folder": "made here", "fingerprint": "0"}
+        self._at, self._done = at, 0
+
+    def __next__(self):
+        self._done += 1
+        ids = np.random.default_rng(self._done).integers(3, 99, (8, 6)).astype(np.int32)
+        tokens = Tokens(ids, ids > 0)
+        number, real = np.arange(8, dtype=np.int32), np.ones(8, bool)
+        weights = np.ones(8, np.float32)
+        action = self._at.get(self._done)
+        if action == "nan":
+            weights[3] = np.nan
+        elif action:
+            action()
+        fields = {"weights": weights}
+        return Batch(tokens, tokens, number, number, number, real, real, fields)
+
+    def get_state(self):
+        return {"batches": self._done}
+
+    def set_state(self, state):
+        self._done = state["batches"]
+
+
+def run(workdir, at=None, **options):
+    data = lambda *_: Batches(at or {})  # noqa: E731
+    optimizer = lambda steps: optax.adam(1e-3)  # noqa: E731
+    options = {"checkpoint_steps": 2, "steps": 6} | options
+    loss = partial(losses.info_nce, temperature=0.1)
+    return train(workdir, model=MODEL, data=data, loss=loss, optimizer=optimizer, **options)
+
+
+def all_losses(workdir):
+    return [(row["step"], row["loss"]) for row in read_metrics(workdir)]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("unbroken")
+    return run(workdir)[0].params, all_losses(workdir)
+
+
+def test_sigterm_saves_and_the_same_call_goes_on_bit_for_bit(tmp_path, unbroken):
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="after step 3 of 6") as stopped:
+        run(tmp_path, {3: partial(os.kill, os.getpid(), signal.SIGTERM)})
+    assert stopped.value.status == RESUMABLE == 75
+    assert signal.getsignal(signal.SIGTERM) is handler
+    trained, _ = run(tmp_path)
+    assert all_losses(tmp_path) == unbroken[1]
+    for path, value in unbroken[0].items():
+        np.testing.assert_array_equal(trained.params[path], value)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "zeroed", "missing"])
+def test_an_unreadable_newest_checkpoint_is_put_aside(tmp_path, unbroken, harm, capsys):
+    with pytest.raises(Stopped):
+        run(tmp_path, {5: partial(os.kill, os.getpid(), signal.SIGTERM)})
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["4", "5"]
+    files = [p for p in (tmp_path / "checkpoints" / "5").rglob("*") if p.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    if harm == "missing":
+        largest.unlink()
+    else:
+        size = largest.stat().st_size
+        largest.write_bytes(
+            largest.read_bytes()[: size // 2] if harm == "truncated" else b"\0" * size
+        )
+    trained, _ = run(tmp_path)
+    said = capsys.readouterr().out
+    assert "5: the checkpoint cannot be read" in said
+    assert "resuming from step 4" in said
+    assert (tmp_path / "unreadable_checkpoints" / "5").is_dir()
+    assert all_losses(tmp_path) == unbroken[1]
+    for path, value in unbroken[0].items():
+        np.testing.assert_array_equal(trained.params[path], value)
+
+
+def test_a_bad_step_stops_the_run_and_its_batch_is_kept(tmp_path):
+    with pytest.raises(UserError, match=r"step 3: loss is nan; the batch is in .*step_3.npz"):
+        run(tmp_path, {3: "nan"})
+    saved = np.load(tmp_path / "bad_batches" / "step_3.npz")
+    assert math.isnan(saved["fields/weights"][3])
+    assert saved["query/ids"].shape == (8, 6)
+    assert (tmp_path / "checkpoints" / "2").is_dir()
+
+
+def test_bad_steps_are_passed_over_as_often_as_allowed(tmp_path, capsys):
+    trained, _ = run(tmp_path / "a", {3: "nan"}, skip_bad_steps=1)
+    assert "passed over, 1 of at most 1 in a row" in capsys.readouterr().out
+    assert all(np.isfinite(value).all() for value in trained.params.values())
+    assert len(all_losses(tmp_path / "a")) == 6
+    with pytest.raises(UserError, match="step 4: loss is nan"):
+        run(tmp_path / "b", {3: "nan", 4: "nan"}, skip_bad_steps=1)
+
+
+def test_a_workdir_is_held_by_one_process(tmp_path):
+    code = (
+        "import sys, pathlib\n"
+        "from gemb.training.interruption import sole_run\n"
+        "with sole_run(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        refused = pytest.raises(UserError, match=f"in use by a live run .process {other.pid} on")
+        with refused, sole_run(tmp_path):
+            pass
+        other.kill()
+    with sole_run(tmp_path):
+        assert "process" in (tmp_path / ".lock").read_text()
