@@ -30,6 +30,7 @@ setup(
         "optax>=0.2.5",
         "orbax-checkpoint>=0.12.8",
         "protobuf>=5",
+        "pyarrow>=15",
         "safetensors>=0.5",
         "scann[tf]==1.4.*; sys_platform == 'linux'",
         "sentencepiece<0.2.2",

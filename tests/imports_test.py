@@ -26,6 +26,8 @@ SINGLE_IMPORTERS = {
     "orbax": {"gemb/training/checkpoint.py"},
     "scann": {"gemb/search/scann.py"},
     "bm25s": {"gemb/search/lexical.py"},
+    "array_record": {"gemb/data/sources/tfrecord.py"},
+    "pyarrow": {"gemb/data/sources/columnar.py"},
     "sentencepiece": {
         "gemb/data/sentencepiece_encoder.py",
         "gemb/models/pretrained/sentencepiece_model.py",

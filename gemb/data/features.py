@@ -9,7 +9,7 @@ from gemb.structs import Tokens
 
 # Lengths that a batch may have. Fine steps where texts are short: padding stays under 10 % and XLA
 # compiles a few dozen programs at the most, which the persistent cache keeps.
-BUCKETS = (*range(4, 32, 4), *range(32, 128, 8), *range(128, 257, 16), *range(288, 513, 32))
+BUCKETS = (*range(4, 32, 2), *range(32, 128, 8), *range(128, 257, 16), *range(288, 513, 32))
 
 
 def bucket(length: int, limit: int) -> int:

@@ -1,90 +1,75 @@
-"""The iterator of batches that training sees: host-local numpy, deterministic, resumable.
+"""Batches of pairs for training, from what a config says: the functions that gin binds as DATA.
 
-seqio and TensorFlow are imported when an iterator is made, not with this module, so that configs
-that name it can be read on hosts without them.
+No TensorFlow and no seqio: training hosts need neither. `gemb.data.tasks` gives the same tasks to
+seqio.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from gemb.checks import UserError
-from gemb.data.features import pad, text_ids
+from gemb.data.assembly import TaskRows
+from gemb.data.batches import PairBatches, Part
+from gemb.data.forms import Pairs
+from gemb.data.mixing import Schedule, Task, resolve_rates
+from gemb.data.randomness import bits
+from gemb.data.selection import Selection
 from gemb.data.sources import code
-from gemb.data.tokenizers import Tokenizer
-from gemb.structs import Batch
+from gemb.data.sources.reading import files
+
+_ORDER = 1  # raise it when the same state would give other batches
 
 
-class PairBatches:
-    """An endless iterator of Batch over a seqio mixture.
+def mixture(
+    tokenizer_json: str,
+    seed: int,
+    shard: tuple[int, int] = (0, 1),
+    *,
+    tasks: Mapping[str, Task],
+    batch_size: int,
+    rates: str | Mapping[str, float] = "proportional",
+    rate_temperature: float = 1.0,
+    homogeneous: bool = True,
+    buckets: Sequence[int] = (),
+    prefetch: int = 2,
+    folder: str = "",
+) -> PairBatches:
+    """Batches of a mixture of tasks.
 
     Args:
-        make_dataset: () -> endless tf.data.Dataset of {"query", "document"} texts; called anew for
-            each position, because a tf.data shuffle gives another order to a second iterator.
-        rows: pairs in this host's part of each batch.
-        tokenizers: of "query" and "document"; their length limits are the padded lengths.
-        offset: index of this host's first document among all candidates.
-        description: what the data is: at least "folder" and "fingerprint".
+        tokenizer_json: the model's tokenizer.
+        seed: of shuffling, mixing, prompts, masks and negatives.
+        shard: (index, count) of hosts. The batches do not depend on the count.
+        tasks: name -> task.
+        batch_size: pairs in a batch over all hosts, for tasks that set none.
+        rates: share of each task by name, of batches where these are homogeneous, else of pairs;
+            or "proportional" to the number of records.
+        rate_temperature: flattens the rates where above 1: share ~ rate^(1/temperature).
+        homogeneous: whether a batch holds pairs of one task alone.
+        buckets: lengths that batches are padded to, the shortest that holds all rows; the tasks'
+            own lengths stay the limits. Each is one compilation. None: the limits alone.
+        prefetch: batches made ahead, in a thread.
+        folder: a harvest or BEIR folder that `gemb evaluate` and `gemb search` default to.
+
+    Raises:
+        UserError: for a bad rate, batch size or record, see `Task` and `Selection`.
     """
-
-    def __init__(
-        self,
-        make_dataset: Callable,
-        rows: int,
-        tokenizers: Mapping[str, Tokenizer],
-        offset: int,
-        description: dict,
-    ):
-        self.description = description
-        self._make_dataset, self._rows, self._tokenizers = make_dataset, rows, tokenizers
-        self._offset, self._batches, self._iterator = offset, 0, None
-
-    def __iter__(self):
-        return self
-
-    def __next__(self) -> Batch:
-        if self._iterator is None:
-            skipped = self._make_dataset().skip(self._batches * self._rows)
-            self._iterator = skipped.as_numpy_iterator()
-        rows = [next(self._iterator) for _ in range(self._rows)]
-        self._batches += 1
-        texts = {side: [row[side].decode() for row in rows] for side in self._tokenizers}
-        tokens = {
-            side: pad(tokenizer.encode(texts[side]), tokenizer.max_length)
-            for side, tokenizer in self._tokenizers.items()
-        }
-        real = np.ones(self._rows, bool)
-        return Batch(
-            **tokens,
-            positive=np.arange(self._rows, dtype=np.int32) + self._offset,
-            query_id=text_ids(texts["query"]),
-            document_id=text_ids(texts["document"]),
-            query_mask=real,
-            document_mask=real,
-        )
-
-    def get_state(self) -> dict[str, int]:
-        """The position, as integers that a checkpoint holds."""
-        return {"batches": self._batches, "data": self._content()}
-
-    def set_state(self, state: dict[str, int]) -> None:
-        """Goes to a position: the next batch is the one that followed it.
-
-        Raises:
-            UserError: if the state was made with other data.
-        """
-        if state["data"] != self._content():
-            raise UserError(
-                f"{self.description['folder']}: the data has changed since the checkpoint was "
-                "written, so the run cannot go on exactly; start a new --workdir"
-            )
-        self._batches, self._iterator = state["batches"], None
-
-    def _content(self) -> int:
-        digest = hashlib.sha256(self.description["fingerprint"].encode()).digest()
-        return int.from_bytes(digest[:7], "big")
+    if not tasks:
+        raise UserError("tasks: the mixture holds none")
+    parts = []
+    for name, task in tasks.items():
+        size = task.batch_size or batch_size
+        _check_sizes(name, task, size, batch_size, homogeneous, shard[1])
+        chosen = Selection(task.records, task.form, task.columns, task.max_bad_fraction, name)
+        own = int(bits(seed, *name.encode())[0])
+        rows = TaskRows(task, chosen, tokenizer_json, own)
+        parts.append(Part(name, task, chosen, rows, own, size))
+    _check_temperatures(tasks, homogeneous)
+    shares = resolve_rates(rates, {p.name: len(p.selection) for p in parts}, rate_temperature)
+    schedule = Schedule(shares, [part.batch_size for part in parts], homogeneous, seed)
+    description = _describe(parts, shares, homogeneous, folder)
+    return PairBatches(parts, schedule, shard, homogeneous, buckets, prefetch, description)
 
 
 def pairs(
@@ -100,15 +85,17 @@ def pairs(
     query_prompt: str = "",
     document_prompt: str = "",
     neighbours: int = 1,
+    negatives: int = 0,
+    max_bad_fraction: float = 0.0,
 ) -> PairBatches:
-    """Batches of (query, document) pairs from the training files of a folder.
+    """Mixed batches of (query, document) pairs from the training files of a folder.
 
     Args:
         tokenizer_json: the model's tokenizer.
         seed: of shuffling and mixing.
         shard: (index, count) of hosts.
         batch_size: pairs in a batch over all hosts.
-        rates: name of a .jsonl file in the folder, without its ending -> mixing rate.
+        rates: name of a .jsonl file in the folder, without its ending -> its share of the pairs.
         folder: a folder with such files, as `gemb harvest` writes; default the harvest of the
             Python that runs, which is made now if it is not there yet.
         query_length: tokens that queries are cut and padded to.
@@ -117,41 +104,75 @@ def pairs(
         document_prompt: put in front of documents.
         neighbours: consecutive lines that stay together when a file is shuffled. Where neighbours
             are alike, as functions of one module, they are each other's hard negatives.
+        negatives: hard negatives a query, of the files' "negatives".
+        max_bad_fraction: how many lines of a file may be broken; those are left out and counted.
 
     Raises:
         UserError: for a missing file, a bad rate, or a batch size that the hosts do not divide.
     """
-    index, count = shard
-    if batch_size % count:
-        raise UserError(f"batch_size: {batch_size} does not divide over {count} hosts")
     home = Path(folder) if folder else code.ensure_harvest()
-    paths = {name: home / f"{name}.jsonl" for name in rates}
-    for path in paths.values():
+    tasks = {}
+    for name in rates:
+        path = home / f"{name}.jsonl"
         if not path.exists() or path.stat().st_size == 0:
             raise UserError(
                 f"{path}: no training pairs there; run `gemb harvest`, or choose rates among "
                 f"{sorted(p.stem for p in home.glob('*.jsonl'))}"
             )
-    tokenizers = {
-        "query": Tokenizer(tokenizer_json, query_length, query_prompt),
-        "document": Tokenizer(tokenizer_json, document_length, document_prompt),
+        tasks[name] = Task(
+            files(path),
+            Pairs(negatives),
+            query_length=query_length,
+            document_length=document_length,
+            query_prompts=(query_prompt,),
+            document_prompts=(document_prompt,),
+            neighbours=neighbours,
+            max_bad_fraction=max_bad_fraction,
+        )
+    return mixture(
+        tokenizer_json,
+        seed,
+        shard,
+        tasks=tasks,
+        batch_size=batch_size,
+        rates=rates,
+        homogeneous=False,
+        folder=str(home.resolve()),
+    )
+
+
+def _check_sizes(
+    name: str, task: Task, size: int, batch_size: int, homogeneous: bool, hosts: int
+) -> None:
+    if size % hosts:
+        raise UserError(f"batch_size: {size} does not divide over {hosts} hosts")
+    if size < 1:
+        raise UserError(f"{name}: batch_size: expected at least 1, got {size}")
+    if not homogeneous and (size != batch_size or task.length_window > 1):
+        raise UserError(
+            f"{name}: batch_size and length_window of a task are for homogeneous batches; mixed "
+            "ones have the mixture's batch_size"
+        )
+
+
+def _check_temperatures(tasks: Mapping[str, Task], homogeneous: bool) -> None:
+    unset = [name for name, task in tasks.items() if task.temperature is None]
+    if len(unset) < len(tasks) and (unset or not homogeneous):
+        raise UserError(
+            "temperature: tasks have their own in homogeneous batches only, and then all of them; "
+            f"{', '.join(unset) or 'batches are mixed'}"
+        )
+
+
+def _describe(parts: Sequence[Part], shares, homogeneous: bool, folder: str) -> dict:
+    settings = [_ORDER, homogeneous]
+    settings += [
+        (p.name, p.selection.fingerprint, p.batch_size, p.task.neighbours, p.task.length_window)
+        for p in parts
+    ]
+    digest = hashlib.sha256(repr((settings, shares.tolist())).encode()).hexdigest()[:32]
+    tasks = {
+        part.name: part.selection.counts | {"pairs": len(part.selection), "rate": float(share)}
+        for part, share in zip(parts, shares, strict=True)
     }
-    description = {"folder": str(home.resolve()), "fingerprint": _fingerprint(paths.values())}
-
-    def make_dataset():
-        from gemb.data import tasks
-
-        registered = {
-            tasks.pair_task(path, neighbours): rates[name] for name, path in paths.items()
-        }
-        return tasks.endless_mixture(registered, seed, index, count)
-
-    rows = batch_size // count
-    return PairBatches(make_dataset, rows, tokenizers, index * rows, description)
-
-
-def _fingerprint(paths) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:32]
+    return {"folder": folder, "fingerprint": digest, "tasks": tasks}

@@ -13,7 +13,7 @@ import sys
 
 from absl import flags
 
-VERBS = ("fetch", "convert", "harvest", "train", "evaluate", "search")
+VERBS = ("fetch", "convert", "harvest", "inspect-data", "train", "soup", "evaluate", "search")
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
         arguments: what stands behind the verb; default that of the process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    module = importlib.import_module(f"gemb.main.{verb}")
+    module = importlib.import_module(_module(verb))
     if {"--help", "-h", "-help"} & set(arguments):
         print(f"{module.__doc__.strip()}\n\nFlags:\n{_flag_help(module)}")
         return
@@ -60,16 +60,21 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
     except flags.Error as error:
         _fail(verb, str(error))
     except UserError as error:
-        _fail(verb, str(error).split("In call to configurable")[0])  # gin appends its call stack
+        # gin appends its call stack
+        _fail(verb, str(error).split("In call to configurable")[0], error.status)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _module(verb: str) -> str:
+    return f"gemb.main.{verb.replace('-', '_')}"
 
 
 def _overview() -> str:
     summaries = []
     for verb in VERBS:
-        first = importlib.import_module(f"gemb.main.{verb}").__doc__.splitlines()[0]
-        summaries.append(f"    {verb:<10}{first.split(': ', 1)[1]}")
+        first = importlib.import_module(_module(verb)).__doc__.splitlines()[0]
+        summaries.append(f"    {verb:<14}{first.split(': ', 1)[1]}")
     return __doc__.format(verbs="\n".join(summaries)).strip()
 
 
@@ -78,9 +83,9 @@ def _flag_help(module) -> str:
     return "\n".join(f"  --{flag.name}: {flag.help}" for flag in own) or "  none"
 
 
-def _fail(verb: str, message: str) -> None:
+def _fail(verb: str, message: str, status: int = 2) -> None:
     print(f"gemb {verb}".strip() + f": error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ def soup(models: Sequence[Pretrained], weights: Sequence[float] = ()) -> Pretrai
 def slerp(models: Sequence[Pretrained], fraction: float = 0.5) -> Pretrained:
     """Between two models, along the arc of each parameter instead of its chord.
 
-    p = sin((1 - f) a) / sin(a) p_0 + sin(f a) / sin(a) p_1, with a the angle between p_0 and p_1; the
-    chord where they are parallel.
+    p = sin((1 - f) a) / sin(a) p_0 + sin(f a) / sin(a) p_1, with a the angle between p_0 and
+    p_1; the chord where they are parallel.
 
     Args:
         models: two of one shape and tokenizer.

@@ -116,7 +116,10 @@ def batch_loss(
 
 def _loss_fields(batch: Batch) -> dict:
     named = ("query_id", "document_id", "query_mask", "document_mask")
-    return {name: getattr(batch, name) for name in named} | (batch.fields or {})
+    fields = {name: getattr(batch, name) for name in named} | (batch.fields or {})
+    if "temperature" in fields:  # a task's own, the same in every row
+        fields["temperature"] = fields["temperature"][0]
+    return fields
 
 
 def make_step(

@@ -10,8 +10,9 @@ import pytest
 
 from gemb import losses
 from gemb.checks import UserError
+from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params
-from gemb.models.spec import ModelSpec, StackSpec, TextSpec
+from gemb.models.spec import ModelSpec, Rotary, StackSpec, TextSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
 from gemb.parallel.rules import spec_at_rest
@@ -20,6 +21,20 @@ from gemb.training.state import initial_state, state_shardings
 from gemb.training.step import batch_loss, make_step
 
 SPEC = ModelSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(1, 32, 4, 64)), max_length=16)
+LOOPED = Execution(layers="scan", remat="full")
+
+
+def decoder(layers: int, windows=(4, 0)) -> ModelSpec:
+    """Grouped keys, rotary positions, windows that repeat: all that a loop must carry."""
+    stack = StackSpec(
+        layers, 32, 4, 64, kv_heads=2, gated=True, norm="rms", norm_place="pre", final_norm=True,
+        qkv_bias=False, output_bias=False, mlp_bias=False, windows=windows * (layers // 2),
+        rotary=(Rotary(),) * layers,
+    )  # fmt: skip
+    text = TextSpec(64, 0, stack, types=0, length_limit=16, embedding_norm=False)
+    return ModelSpec(text, max_length=16)
+
+
 LOSS = partial(losses.matryoshka, widths=(32, 8), loss=partial(losses.info_nce, symmetric=True))
 MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
 
@@ -38,13 +53,13 @@ def batch(rows=16, seed=0):
     return Batch(tokens(8), tokens(16), ids, ids, ids + 100, real, real)
 
 
-def gradients(mesh, **options):
-    params = jax.jit(lambda key: initial_params(SPEC, key))(jax.random.key(0))
+def gradients(mesh, spec=SPEC, **options):
+    params = jax.jit(lambda key: initial_params(spec, key))(jax.random.key(0))
     optimizer = optax.sgd(1.0)
-    places = state_shardings(SPEC, optimizer, mesh).params
+    places = state_shardings(spec, optimizer, mesh).params
 
     def loss(params, batch):
-        return batch_loss(SPEC, LOSS, params, batch, **options)[0]
+        return batch_loss(spec, LOSS, params, batch, **options)[0]
 
     with jax.set_mesh(mesh):
         value, grads = jax.jit(jax.value_and_grad(loss), out_shardings=(None, places))(
@@ -71,13 +86,23 @@ def test_eight_devices_give_the_gradients_of_one(shape, one_device):
     assert relative_difference(one_device[1], grads) < 1e-5
 
 
-def collectives(shape, capfd):
+def test_looped_layers_and_dropout_give_the_gradients_of_one_device():
+    options = {"spec": decoder(2, ()), "execution": dataclasses.replace(LOOPED, dropout=0.2)}
+    options |= {"key": jax.random.key(5), "document_microbatches": 2}
+    value, one = gradients(make_mesh(1, 1, 1, devices=jax.devices()[:1]), **options)
+    for shape in ((1, 8, 1), (1, 2, 4)):
+        spread_value, spread = gradients(make_mesh(*shape), **options)
+        assert spread_value == pytest.approx(value, rel=1e-5)
+        assert relative_difference(one, spread) < 1e-5
+
+
+def collectives(shape, capfd, spec=SPEC, **options):
     mesh, optimizer = make_mesh(*shape), optax.adam(1e-3)
-    places = state_shardings(SPEC, optimizer, mesh)
-    state = initial_state(SPEC, optimizer, mesh)
-    options = {"query_microbatches": 2, "document_microbatches": 2, "out_shardings": places}
+    places = state_shardings(spec, optimizer, mesh)
+    state = initial_state(spec, optimizer, mesh)
+    options |= {"query_microbatches": 2, "document_microbatches": 2, "out_shardings": places}
     with jax.set_mesh(mesh):
-        step = make_step(SPEC, LOSS, optimizer, **options)
+        step = make_step(spec, LOSS, optimizer, **options)
         text = step.lower(state, place_batch(batch(), mesh)).compile().as_text()
     warnings = capfd.readouterr().err
     kinds = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
@@ -94,10 +119,32 @@ def test_fsdp_gathers_weights_and_not_activations(capfd):
     assert counts["all-to-all"] == 0
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 2, 4)])
-def test_no_mesh_rematerialises(shape, capfd):
-    _, warnings = collectives(shape, capfd)
+@pytest.mark.parametrize(
+    ("shape", "spec", "execution"),
+    [
+        ((2, 2, 2), SPEC, Execution()),
+        ((1, 2, 4), SPEC, Execution()),
+        ((2, 2, 2), decoder(2, ()), LOOPED),
+    ],
+)
+def test_no_mesh_rematerialises(shape, spec, execution, capfd):
+    _, warnings = collectives(shape, capfd, spec, execution=execution)
     assert "rematerialization" not in warnings
+
+
+def test_a_loop_has_the_collectives_of_one_period_whatever_its_layers(capfd):
+    four, six = (
+        collectives((1, 8, 1), capfd, decoder(layers), execution=LOOPED)[0] for layers in (4, 6)
+    )
+    assert four["all-gather"] > 0
+    assert four["all-to-all"] == 0
+    # Two layers of 7 matrices are in a loop's body, and a step has of it 2 sides x 4 passes:
+    # forward, that again for the microbatch, that again for the layer, backward. Beyond that there
+    # are the table and the loss. Weights are stacked where they lie, without traffic.
+    matrices, sides, passes, loss = 2 * 7, 2, 4, 8
+    assert four["all-gather"] <= sides * passes * (matrices + 1) + loss
+    for kind in ("all-gather", "all-to-all", "collective-permute"):
+        assert four[kind] == six[kind], kind
 
 
 def test_every_parameter_has_a_place():

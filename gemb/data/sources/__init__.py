@@ -1,4 +1,5 @@
-"""Where records come from: files and folders -> {"query": str, "document": str, ...}.
+"""Where records come from: files and folders -> records by number, each a dict of named values.
 
-Pure Python: no TensorFlow, no seqio, no numpy. Cleaning and tokenizing come later (`gemb.data`).
+No TensorFlow and no seqio. Which columns are a query and a document, cleaning and tokenizing come
+later (`gemb.data`).
 """

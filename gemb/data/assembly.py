@@ -1,0 +1,219 @@
+"""Rows of a plan to the numpy Batch: read, tokenize, corrupt, pad. Many rows at a time."""
+
+import itertools
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from gemb.checks import UserError
+from gemb.data.features import text_ids
+from gemb.data.forms import Texts
+from gemb.data.mixing import Task
+from gemb.data.preprocess.spans import windows
+from gemb.data.preprocess.texts import pick
+from gemb.data.randomness import uniform
+from gemb.data.selection import Selection
+from gemb.data.tokenizers import Tokenizer
+from gemb.structs import Batch, Tokens
+
+_MASKS = ("[MASK]", "<mask>", "<extra_id_0>", "<|mask|>")
+_PROMPTS, _WINDOW, _CUT, _VIEWS = 8, 9, 10, (16, 24)  # streams of random numbers
+_CHARACTERS = 16  # a text is cut to this many characters a token before it is tokenized
+
+
+class Rows(list):
+    """Token ids of one side of some pairs, a list a row; the texts they were made of beside them.
+
+    Attributes:
+        texts: one a row, without prompts.
+    """
+
+    def __init__(self, ids: Sequence[Sequence[int]], texts: Sequence[str]):
+        super().__init__(ids)
+        self.texts = texts
+
+
+class TaskRows:
+    """Makes the rows of one task.
+
+    Args:
+        task: the task.
+        selection: its records.
+        tokenizer_json: the model's tokenizer.
+        seed: of everything random in its rows.
+    """
+
+    def __init__(self, task: Task, selection: Selection, tokenizer_json: str, seed: int):
+        self.task, self._selection, self._seed = task, selection, seed
+        self.negatives = task.form.negatives
+        self.in_batch = task.form.in_batch if task.in_batch is None else task.in_batch
+        self._tokenizers = [
+            Tokenizer(tokenizer_json, n) for n in (task.query_length, task.document_length)
+        ]
+        self._corrupts = hasattr(task.form, "corrupt")
+        if self._corrupts:
+            self._prepare_corruption(tokenizer_json)
+
+    def make(
+        self, numbers: np.ndarray, places: np.ndarray
+    ) -> tuple[Rows, Rows, list[Rows], list[float] | None]:
+        """The rows of some records.
+
+        Args:
+            numbers: [rows] records.
+            places: [rows] their places in the task's order, which decide what is drawn.
+
+        Returns:
+            Queries, documents, the negatives of each row, and scores or None.
+        """
+
+        def draw(stream: int, columns: int) -> np.ndarray:
+            return uniform(self._seed, stream, places[:, None], np.arange(columns))
+
+        texts = self.task.form.make([self._selection[int(number)] for number in numbers], draw)
+        if self._corrupts:
+            return (*self._views(texts, draw), [Rows([], []) for _ in numbers], None)
+        drawn = draw(_PROMPTS, 2)
+        query = self._encode(0, texts.query, drawn[:, 0])
+        document = self._encode(1, texts.document, drawn[:, 1])
+        counts = [len(negatives) for negatives in texts.negatives]
+        flat = list(itertools.chain.from_iterable(texts.negatives))
+        each = self._encode(1, flat, np.repeat(drawn[:, 1], counts))
+        ends = np.cumsum([0, *counts]).tolist()
+        negatives = [Rows(each[a:b], flat[a:b]) for a, b in itertools.pairwise(ends)]
+        return query, document, negatives, texts.scores
+
+    def _encode(self, side: int, texts: Sequence[str], drawn: np.ndarray) -> Rows:
+        prompts = (self.task.query_prompts, self.task.document_prompts)[side]
+        with_prompts = [pick(prompts, u) + text for text, u in zip(texts, drawn, strict=True)]
+        return Rows(self._tokenizers[side].encode(with_prompts) if texts else [], texts)
+
+    def _prepare_corruption(self, tokenizer_json: str) -> None:
+        """What stands around a text's own ids, the sentinels, and room for them."""
+        task, form = self.task, self.task.form
+        # Wide enough for a stretch in the middle of a long text.
+        self._wide = Tokenizer(tokenizer_json, 8 * max(task.query_length, task.document_length))
+        self._around = _special_ids(self._wide)
+        self._sentinels = ()
+        if form.replace == "sentinel":
+            self._sentinels = _sentinel_ids(tokenizer_json, form.sentinels)
+        special = sum(map(len, self._around))
+        self._prompt_ids = [
+            [self._own_ids([prompt])[0] if prompt else [] for prompt in prompts]
+            for prompts in (task.query_prompts, task.document_prompts)
+        ]
+        longest = [max(map(len, ids)) for ids in self._prompt_ids]
+        lengths = (task.query_length, task.document_length)
+        self._room = min(n - special - p for n, p in zip(lengths, longest, strict=True))
+        if self._room < 2:
+            raise UserError(
+                f"query_length, document_length: {lengths} leave no room for a text beside prompts "
+                "and special tokens"
+            )
+
+    def _views(self, texts: Texts, draw) -> tuple[Rows, Rows]:
+        stretches = [
+            _stretch(text, self._room * _CHARACTERS, place)
+            for text, place in zip(texts.query, draw(_CUT, 1)[:, 0], strict=True)
+        ]
+        own = self._own_ids(stretches)
+        lengths = np.array([len(ids) for ids in own])
+        flat = np.fromiter(itertools.chain.from_iterable(own), np.int32, lengths.sum())
+        inside, lengths = windows(lengths, self._room, draw(_WINDOW, 1)[:, 0])
+        flat, views, drawn = flat[inside], [], draw(_PROMPTS, 2)
+        for side, stream in enumerate(_VIEWS):
+            ids, sizes = self.task.form.corrupt(
+                flat, lengths, lambda i, n, stream=stream: draw(stream + i, n), self._sentinels
+            )
+            pieces = np.split(ids, np.cumsum(sizes)[:-1])
+            before, after = self._around
+            chosen = [pick(self._prompt_ids[side], u) for u in drawn[:, side]]
+            rows = [
+                [*before, *prompt, *piece.tolist(), *after]
+                for prompt, piece in zip(chosen, pieces, strict=True)
+            ]
+            views.append(Rows(rows, texts.query))
+        return views[0], views[1]
+
+    def _own_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        before, after = map(len, self._around)
+        return [ids[before : len(ids) - after] for ids in self._wide.encode(texts)]
+
+
+def to_batch(
+    query: Rows,
+    document: Rows,
+    negatives: Sequence[Rows],
+    *,
+    lengths: tuple[int, int],
+    count: int,
+    offset: int,
+    fields: dict[str, np.ndarray] | None,
+) -> Batch:
+    """Pads the rows of this host to a Batch: positives first, then the hard negatives.
+
+    Args:
+        query: one a row.
+        document: one a row.
+        negatives: of each row at most `count`; what is missing is masked.
+        lengths: tokens that queries and documents are padded to.
+        count: hard negatives a row.
+        offset: index of this host's first document among all candidates.
+        fields: further fields of the batch, [rows] each.
+    """
+    rows = len(query)
+    ids, texts = list(document), list(document.texts)
+    real = np.ones((rows, 1 + count), bool)
+    for row, own in enumerate(negatives):
+        real[row, 1 + len(own) :] = False
+        ids += [*own, *[[]] * (count - len(own))]
+        texts += [*own.texts, *[""] * (count - len(own))]
+    real = np.concatenate([real[:, 0], real[:, 1:].ravel()])
+    return Batch(
+        query=_pad(query, lengths[0]),
+        document=_pad(ids, lengths[1]),
+        positive=np.arange(rows, dtype=np.int32) + offset,
+        query_id=text_ids(query.texts),
+        document_id=text_ids(texts),
+        query_mask=np.ones(rows, bool),
+        document_mask=real,
+        fields=fields,
+    )
+
+
+def _pad(ids: Sequence[Sequence[int]], length: int) -> Tokens:
+    sizes = np.array([len(row) for row in ids], np.int64)
+    tokens = Tokens(np.zeros((len(ids), length), np.int32), np.arange(length) < sizes[:, None])
+    tokens.ids[tokens.mask] = np.fromiter(itertools.chain.from_iterable(ids), np.int32, sizes.sum())
+    return tokens
+
+
+def _special_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The ids that the tokenizer puts before and after a text."""
+    empty, some = tokenizer.encode(["", "a"])
+    before = 0
+    while before < min(len(empty), len(some)) and empty[before] == some[before]:
+        before += 1
+    return empty[:before], empty[before:]
+
+
+def _sentinel_ids(tokenizer_json: str, names: Sequence[str]) -> list[int]:
+    added = {t["content"]: t["id"] for t in json.loads(tokenizer_json).get("added_tokens") or ()}
+    names = list(names) or [name for name in _MASKS if name in added][:1]
+    missing = [name for name in names if name not in added]
+    if missing or not names:
+        raise UserError(
+            f"sentinels: {missing or 'no mask token'} is not among the tokenizer's special tokens "
+            f"{sorted(added)[:8]}; bind `sentinels`, or replace = 'drop'"
+        )
+    return [added[name] for name in names]
+
+
+def _stretch(text: str, most: int, place: float) -> str:
+    """At most that many characters, from the start of a word where the text has words."""
+    if len(text) <= most:
+        return text
+    start = int(place * (len(text) - most))
+    space = text.find(" ", start, start + 32)
+    return text[space + 1 if space >= 0 else start :][:most]

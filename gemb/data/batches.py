@@ -1,0 +1,195 @@
+"""The iterator of batches: plans to host-local numpy, ahead of time, with its position.
+
+Made by `gemb.data.pipeline`, which checks what a config says and puts the parts together.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from gemb.checks import UserError
+from gemb.data.assembly import Rows, TaskRows, to_batch
+from gemb.data.mixing import Plan, Schedule, Task, record_numbers, windowed
+from gemb.data.selection import Selection
+from gemb.structs import Batch
+
+
+class Part(NamedTuple):
+    """One task of a mixture, ready to read."""
+
+    name: str
+    task: Task
+    selection: Selection
+    rows: TaskRows
+    seed: int
+    batch_size: int
+
+
+class PairBatches:
+    """An endless iterator of Batch over a mixture of tasks; made by `mixture` and `pairs`.
+
+    Global batches are functions of the seed and their number; a host takes its rows of each. So a
+    run goes on exactly after a restart, on any number of hosts that divides the batch.
+
+    Attributes:
+        description: what the data is: "folder", "fingerprint", and for each task its records, the
+            bad ones among them, and its rate.
+        names: of the tasks.
+        homogeneous: whether a batch holds one task.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        schedule: Schedule,
+        shard: tuple[int, int],
+        homogeneous: bool,
+        buckets: Sequence[int],
+        prefetch: int,
+        description: dict,
+    ):
+        self.description, self.names = description, [part.name for part in parts]
+        self._parts, self._schedule, self._shard = parts, schedule, shard
+        self.homogeneous, self._buckets, self._prefetch = homogeneous, sorted(buckets), prefetch
+        self._ahead: deque = deque()
+        self._executor: ThreadPoolExecutor | None = None
+        self._state = self._position()
+        tasks = [part.rows for part in parts]
+        self._fields = {
+            "temperature": any(part.task.temperature is not None for part in parts),
+            "in_batch": not all(rows.in_batch for rows in tasks),
+            "scores": any("score" in part.task.form.columns for part in parts),
+        }
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> Batch:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, "gemb-data")
+        while len(self._ahead) <= self._prefetch:
+            plan = self._schedule.next()
+            future = self._executor.submit(self.build, plan)
+            self._ahead.append((future, self._position()))
+        future, state = self._ahead.popleft()
+        batch = future.result()
+        self._state = state
+        return batch
+
+    def plans(self, count: int) -> list[Plan]:
+        """The plans of the next batches, without making them."""
+        here = self.get_state()
+        self.set_state(here)
+        plans = [self._schedule.next() for _ in range(count)]
+        self.set_state(here)
+        return plans
+
+    def build(self, plan: Plan) -> Batch:
+        """This host's part of the batch of a plan."""
+        index, count = self._shard
+        rows = len(plan.places) // count
+        own = slice(index * rows, (index + 1) * rows)
+        # Hosts must agree on a bucket, so each looks at the whole batch then.
+        seen = slice(None) if self._buckets else own
+        query, document, negatives, scores = self._make(plan, seen)
+        parts = [self._parts[plan.tasks[0]]] if self.homogeneous else self._parts
+        limits = [
+            max(getattr(part.task, name) for part in parts)
+            for name in ("query_length", "document_length")
+        ]
+        candidates = [document, *negatives]
+        lengths = self._bucket([query], limits[0]), self._bucket(candidates, limits[1])
+        if self._buckets:
+            query, document = (Rows(side[own], side.texts[own]) for side in (query, document))
+            negatives, scores = negatives[own], scores[own]
+        hard = max(part.rows.negatives for part in parts)
+        return to_batch(
+            query,
+            document,
+            negatives,
+            lengths=lengths,
+            count=hard,
+            offset=index * rows * (1 + hard),
+            fields=self._batch_fields(plan.tasks[own], scores),
+        )
+
+    def get_state(self) -> dict[str, int]:
+        """The position, as integers that a checkpoint holds."""
+        return dict(self._state)
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes to a position: the next batch is the one that followed it.
+
+        Raises:
+            UserError: if the state was made with other data or another mixture.
+        """
+        if state["data"] != self._state["data"]:
+            raise UserError(
+                f"{self.description['folder'] or 'data'}: the data has changed since the "
+                "checkpoint was written, so the run cannot go on exactly; start a new --workdir"
+            )
+        self._ahead.clear()
+        self._schedule.number = state["batches"]
+        self._schedule.taken = np.array([state[f"taken_{name}"] for name in self.names], np.int64)
+        self._state = self._position()
+
+    def _position(self) -> dict[str, int]:
+        taken = zip(self.names, self._schedule.taken.tolist(), strict=True)
+        content = hashlib.sha256(self.description["fingerprint"].encode()).digest()
+        return {
+            "batches": self._schedule.number,
+            "data": int.from_bytes(content[:7], "big"),
+        } | {f"taken_{name}": count for name, count in taken}
+
+    def _make(self, plan: Plan, seen: slice):
+        """Rows of the plan in its order, whichever tasks they are of."""
+        tasks = plan.tasks[seen]
+        made: list = [None] * len(tasks)
+        for number in np.unique(tasks):
+            part, here = self._parts[number], np.flatnonzero(tasks == number)
+            places = self._places(part, plan)[seen][here]
+            numbers = self._numbers(part, places)
+            query, document, negatives, scores = part.rows.make(numbers, places)
+            scores = [1.0] * len(here) if scores is None else scores
+            for i, row in enumerate(here):
+                sides = ((side[i], side.texts[i]) for side in (query, document))
+                made[row] = (*sides, negatives[i], scores[i])
+        query, document, negatives, scores = zip(*made, strict=True)
+        sides = (Rows(*map(list, zip(*side, strict=True))) for side in (query, document))
+        return (*sides, list(negatives), list(scores))
+
+    def _places(self, part: Part, plan: Plan) -> np.ndarray:
+        if part.task.length_window == 1:
+            return plan.places
+        return windowed(
+            plan.places,
+            part.batch_size,
+            part.task.length_window,
+            part.seed,
+            lambda places: part.selection.sizes(self._numbers(part, places)),
+        )
+
+    @staticmethod
+    def _numbers(part: Part, places: np.ndarray) -> np.ndarray:
+        size = len(part.selection)
+        return record_numbers(places, size, part.seed, neighbours=part.task.neighbours)
+
+    def _bucket(self, sides: Sequence[Rows], limit: int) -> int:
+        if not self._buckets:
+            return limit
+        longest = max((len(ids) for side in sides for ids in side), default=0)
+        return min((b for b in self._buckets if longest <= b < limit), default=limit)
+
+    def _batch_fields(self, tasks: np.ndarray, scores: Sequence[float]) -> dict | None:
+        """The same fields in every batch of a mixture, so that the step is compiled once."""
+        temperatures = [np.nan if (t := p.task.temperature) is None else t for p in self._parts]
+        values = {
+            "temperature": np.array(temperatures, np.float32)[tasks],
+            "in_batch": np.array([part.rows.in_batch for part in self._parts])[tasks],
+            "scores": np.array(scores, np.float32),
+        }
+        return {name: values[name] for name, used in self._fields.items() if used} or None

@@ -1,0 +1,1 @@
+"""Pure functions from records to pairs, and from token ids to masked ones. numpy alone."""

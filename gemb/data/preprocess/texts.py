@@ -1,0 +1,40 @@
+"""Fields of records that must be texts, and choosing among several texts."""
+
+from collections.abc import Sequence
+
+
+def text_of(record: dict, name: str) -> str:
+    """A field that must be a text.
+
+    Raises:
+        ValueError: where it is no string, empty, or not valid Unicode.
+    """
+    text = string_of(record, name)
+    if not text.strip():
+        raise ValueError(f'the field "{name}" is empty')
+    return text
+
+
+def texts_of(record: dict, name: str) -> list[str]:
+    """A field that must be a text or a list of texts."""
+    value = record[name]
+    if isinstance(value, list | tuple):
+        return [text_of({name: text}, name) for text in value]
+    return [text_of(record, name)]
+
+
+def pick(texts: str | Sequence[str], place: float) -> str:
+    """One of the texts, by a uniform number."""
+    return texts if isinstance(texts, str) else texts[int(place * len(texts))]
+
+
+def string_of(record: dict, name: str) -> str:
+    """A field that must be a string, empty or not."""
+    text = record[name]
+    if not isinstance(text, str):
+        raise ValueError(f'the field "{name}" must be a text, got {type(text).__name__}')
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f'the field "{name}" is not valid Unicode (a lone surrogate)') from None
+    return text
