@@ -40,6 +40,7 @@ def test_recipes_touch_names_that_exist():
         "FAMILIES": "gemb/models/pretrained/families/__init__.py",
         "VARIANTS": "tests/models/families_test.py",
         "RULES": "gemb/parallel/rules.py",
+        "KINDS": "gemb/evaluation/tasks.py",
         "write_report": "gemb/evaluation/report.py",
     }
     for name, file in named.items():

@@ -8,6 +8,11 @@ Killed at any time, the same command goes on from the last checkpoint, step for 
     gemb train --gin_file=... --workdir=... --gin_param='STEPS = 500'
     gemb train --gin_file=... --gin_file=configs/debug.gin --workdir=runs/debug   # in seconds
     gemb train --gin_file=... --dry_run     # parameters, sharding, memory, FLOPs; trains nothing
+
+On several hosts each runs the same command; launch/ holds a script for each kind of cluster:
+
+    gemb train ... --coordinator=node1:8482 --process_count=2 --process_id=0    # on node1
+    gemb train ... --coordinator=node1:8482 --process_count=2 --process_id=1    # on node2
 """
 
 from absl import flags
@@ -22,6 +27,17 @@ flags.DEFINE_multi_string(
 flags.DEFINE_string("workdir", None, "Folder of the run.", allow_override=True)
 flags.DEFINE_bool("dry_run", False, "Print what would be trained, and stop.", allow_override=True)
 flags.DEFINE_bool("force", False, "Delete the workdir and begin anew.", allow_override=True)
+flags.DEFINE_string(
+    "coordinator",
+    None,
+    "Of several hosts: HOST:PORT of process 0, or auto on a TPU pod; srun's steps need none.",
+    allow_override=True,
+)
+flags.DEFINE_integer("process_id", None, "This process's number, from 0.", allow_override=True)
+flags.DEFINE_integer("process_count", None, "Processes of the run.", allow_override=True)
+flags.DEFINE_float(
+    "join_timeout", 300, "Seconds to wait for the other processes.", allow_override=True
+)
 
 
 def main(argv: list[str]) -> None:
@@ -29,11 +45,19 @@ def main(argv: list[str]) -> None:
 
     from gemb import config
     from gemb.checks import UserError
+    from gemb.parallel import distributed
 
     if argv:
         raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
     if not FLAGS.gin_file:
         raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
+    if not FLAGS.dry_run:
+        distributed.join(
+            FLAGS.coordinator,
+            FLAGS.process_id,
+            FLAGS.process_count,
+            timeout_seconds=FLAGS.join_timeout,
+        )
     config.load(FLAGS.gin_file, FLAGS.gin_param)
     from gemb.training import loop
 

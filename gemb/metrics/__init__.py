@@ -1,5 +1,26 @@
-"""Measures of rankings and vectors: pure numpy, no devices, no files, no printing."""
+"""Measures of rankings, scores, classes and vectors: pure numpy, no devices, files or printing."""
 
+from gemb.metrics.classification import average_precision, best_accuracy, best_f1, macro_f1
+from gemb.metrics.clustering import v_measure
+from gemb.metrics.correlation import pearson, ranks, spearman
 from gemb.metrics.ranking import mean_metrics, metric_names, retrieval_metrics, run_metrics
+from gemb.metrics.reranking import reranking_metrics
+from gemb.metrics.significance import paired_bootstrap, paired_randomisation
 
-__all__ = ["mean_metrics", "metric_names", "retrieval_metrics", "run_metrics"]
+__all__ = [
+    "average_precision",
+    "best_accuracy",
+    "best_f1",
+    "macro_f1",
+    "mean_metrics",
+    "metric_names",
+    "paired_bootstrap",
+    "paired_randomisation",
+    "pearson",
+    "ranks",
+    "reranking_metrics",
+    "retrieval_metrics",
+    "run_metrics",
+    "spearman",
+    "v_measure",
+]

@@ -1,0 +1,169 @@
+"""Models over tasks: each task's figures at each width, averages, and which differences hold."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from gemb import __version__
+from gemb.checks import UserError
+from gemb.evaluation.comparison import compare_all
+from gemb.evaluation.encoding import EncodedOnce, Encoder, with_prompts
+from gemb.evaluation.kind import Measured
+from gemb.evaluation.result_cache import ResultCache
+from gemb.evaluation.tasks import KINDS, Task
+from gemb.store.vectors import truncate
+
+
+class ModelResults(NamedTuple):
+    """One model's results.
+
+    Attributes:
+        fingerprint: of the model.
+        dim: size of its vectors.
+        tasks: task's name -> width, widest first -> what was measured.
+        seconds: task's name -> seconds that it took, 0 where it was cached.
+    """
+
+    fingerprint: str
+    dim: int
+    tasks: dict[str, dict[int, Measured]]
+    seconds: dict[str, float]
+
+
+def evaluate_model(
+    encoder: Encoder,
+    tasks: Sequence[Task],
+    *,
+    widths: Sequence[int] = (),
+    force: bool = False,
+    cache: Path | None = None,
+    label: str = "model",
+) -> ModelResults:
+    """Measures one model on every task; what was measured before is read.
+
+    Args:
+        encoder: the model.
+        tasks: from `gemb.evaluation.tasks.read_tasks`.
+        widths: coordinates to keep, each 1 to the model's dim; default the model's nested widths.
+        force: measure again although it is cached.
+        cache: folder of the cache; default below `gemb.cache.cache_dir()`.
+        label: the model's name, for progress bars and errors.
+
+    Returns:
+        The results.
+
+    Raises:
+        UserError: a width that the model does not have, or vectors without a direction.
+    """
+    for width in widths:
+        if not 1 <= width <= encoder.dim:
+            raise UserError(f"--widths: {label} has vectors of {encoder.dim}, not of {width}")
+    widths = sorted({*widths} or {*encoder.widths}, reverse=True)
+    models = {}
+    results = ModelResults(encoder.fingerprint, encoder.dim, {}, {})
+    for task in tqdm(tasks, desc=label, unit="task"):
+        start = time.perf_counter()
+        prompts = tuple(sorted(task.prompts.items()))
+        if prompts not in models:
+            models[prompts] = EncodedOnce(with_prompts(encoder, task.prompts))
+        model = models[prompts]
+        stored = ResultCache(model.encoder.fingerprint, task.fingerprint, task.main, cache)
+        done = {} if force else stored.load()
+        missing = [width for width in widths if width not in done]
+        if missing:
+            done |= _measure(model, task, missing, label)
+            stored.save(done)
+        results.tasks[task.name] = {width: done[width] for width in widths}
+        results.seconds[task.name] = time.perf_counter() - start if missing else 0.0
+    return results
+
+
+def _measure(
+    model: EncodedOnce, task: Task, widths: Sequence[int], label: str
+) -> dict[int, Measured]:
+    kind, full = KINDS[task.kind], {}
+    for role, (texts, side) in kind.texts(task.data).items():
+        full[role] = model.vectors(texts, side, f"{label}, {task.name} {role}")
+    measured = {}
+    for width in tqdm(widths, desc=task.name, unit="width", leave=False):
+        try:
+            vectors = {role: truncate(rows, width, role) for role, rows in full.items()}
+        except ValueError as error:  # a zero or infinite vector: the model's fault, not the code's
+            raise UserError(f"{label} on {task.name}: {error}") from error
+        measured[width] = kind.measure(vectors, task.data)
+    return measured
+
+
+def summary(
+    tasks: Sequence[Task], models: Mapping[str, ModelResults], cache: Path | None = None
+) -> dict[str, Any]:
+    """All results as one tree, ready for JSON.
+
+    Args:
+        tasks: the tasks measured.
+        models: name -> results on all of them.
+        cache: folder of the cache; default below `gemb.cache.cache_dir()`.
+
+    Returns:
+        "tasks" (name -> kind, main, fingerprint, and "items": the queries, pairs or texts that its
+        main figure counts), "models" (name -> fingerprint, dim, seconds),
+        "results" (task -> model -> width -> metric -> figure), "averages" (model -> width ->
+        "tasks", the mean of the tasks' main figures, and "kinds", the mean of the kinds' means),
+        "comparisons" (a row for each task, two models and width that both have, and for the full
+        widths where these differ) and "gemb", the version.
+    """
+    items = {
+        name: {
+            task.name: {w: row.items[task.main] for w, row in one.tasks[task.name].items()}
+            for task in tasks
+        }
+        for name, one in models.items()
+    }
+    counted = next(iter(items.values()))
+    return {
+        "tasks": {
+            task.name: {
+                "kind": task.kind,
+                "main": task.main,
+                "fingerprint": task.fingerprint,
+                "items": len(next(iter(counted[task.name].values()))),
+            }
+            for task in tasks
+        },
+        "models": {
+            name: {
+                "fingerprint": one.fingerprint,
+                "dim": one.dim,
+                "seconds": {task: round(taken, 2) for task, taken in one.seconds.items()},
+            }
+            for name, one in models.items()
+        },
+        "results": {
+            task.name: {
+                name: {str(width): row.figures for width, row in one.tasks[task.name].items()}
+                for name, one in models.items()
+            }
+            for task in tasks
+        },
+        "averages": {name: _averages(tasks, one) for name, one in models.items()},
+        "comparisons": compare_all(tasks, items, cache),
+        "gemb": __version__,
+    }
+
+
+def _averages(tasks: Sequence[Task], model: ModelResults) -> dict[str, dict[str, float]]:
+    averages = {}
+    for width in next(iter(model.tasks.values())):
+        by_kind: dict[str, list[float]] = {}
+        for task in tasks:
+            figure = model.tasks[task.name][width].figures[task.main]
+            by_kind.setdefault(task.kind, []).append(figure)
+        averages[str(width)] = {
+            "tasks": float(np.mean([figure for row in by_kind.values() for figure in row])),
+            "kinds": float(np.mean([np.mean(row) for row in by_kind.values()])),
+        }
+    return averages

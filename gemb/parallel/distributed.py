@@ -1,0 +1,198 @@
+"""Starting a run of several processes: one a host, each with all devices that it sees.
+
+Where it stands among the others a process learns from flags, from SLURM or from its TPU pod; nobody
+else starts `jax.distributed`.
+"""
+
+import dataclasses
+import itertools
+import os
+import re
+from collections.abc import Callable, Mapping
+
+from gemb.checks import UserError
+from gemb.parallel.roll_call import call_the_roll, split_address
+
+PORT = 8482
+_METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/attributes/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Where a process stands.
+
+    Attributes:
+        coordinator: "host:port" of process 0.
+        process_id, process_count: which process this is, and of how many.
+        hosts: names by process id, () where they are not known.
+    """
+
+    coordinator: str
+    process_id: int
+    process_count: int
+    hosts: tuple[str, ...] = ()
+
+
+def join(
+    coordinator: str | None = None,
+    process_id: int | None = None,
+    process_count: int | None = None,
+    *,
+    timeout_seconds: float = 300,
+) -> Cluster | None:
+    """Joins the run's other processes; does nothing where there are none.
+
+    Call it before anything asks JAX for a device. Afterwards `jax.devices()` are all hosts'.
+
+    Args:
+        coordinator, process_id, process_count: see `find_cluster`.
+        timeout_seconds: how long to wait for the others.
+
+    Returns:
+        Where this process stands, or None if it is alone.
+
+    Raises:
+        NeverJoined: naming the host that waited, and what it waited for.
+        UserError: for arguments that do not fit together.
+    """
+    cluster = find_cluster(coordinator, process_id, process_count)
+    if cluster is None:
+        return None
+    call_the_roll(
+        cluster.coordinator,
+        cluster.process_id,
+        cluster.process_count,
+        timeout_seconds=timeout_seconds,
+        hosts=cluster.hosts,
+    )
+    import jax
+
+    jax.distributed.initialize(
+        cluster.coordinator,
+        cluster.process_count,
+        cluster.process_id,
+        initialization_timeout=max(60, int(timeout_seconds)),
+        cluster_detection_method="deactivate",  # it would take one device a process under SLURM
+    )
+    return cluster
+
+
+def find_cluster(
+    coordinator: str | None,
+    process_id: int | None,
+    process_count: int | None,
+    environment: Mapping[str, str] = os.environ,
+) -> Cluster | None:
+    """Where this process stands: by its arguments, else by srun's or a TPU pod's variables.
+
+    Args:
+        coordinator: "host:port" of process 0; "auto" insists on a cluster, and asks a TPU VM's
+            metadata server as well.
+        process_id, process_count: all three are given or none.
+        environment: of the process.
+
+    Returns:
+        None for a process that is alone.
+
+    Raises:
+        UserError: if only some are given, they do not fit, or "auto" finds no cluster.
+
+    Example:
+        >>> find_cluster("a:1234", 1, 2)
+        Cluster(coordinator='a:1234', process_id=1, process_count=2, hosts=())
+    """
+    if coordinator not in (None, "auto"):
+        return _given(coordinator, process_id, process_count)
+    if process_id is not None or process_count is not None:
+        raise UserError("--process_id and --process_count need --coordinator=HOST:PORT")
+    found = _slurm(environment) or _tpu_variables(environment)
+    if not found and coordinator == "auto":
+        found = _tpu_metadata(_ask_metadata)
+    if found and found.process_count > 1:
+        return found
+    return None
+
+
+def _given(coordinator: str, process_id: int | None, process_count: int | None) -> Cluster:
+    if process_id is None or process_count is None:
+        raise UserError("--coordinator needs --process_id and --process_count as well")
+    if not 0 <= process_id < process_count:
+        raise UserError(
+            f"--process_id: expected 0 to --process_count - 1 = {process_count - 1}, "
+            f"got {process_id}"
+        )
+    split_address(coordinator)
+    return Cluster(coordinator, process_id, process_count)
+
+
+def _slurm(environment: Mapping[str, str]) -> Cluster | None:
+    """Of a step that srun started; the shell of a job or of salloc is no step of many tasks."""
+    try:
+        job, task = int(environment["SLURM_JOB_ID"]), int(environment["SLURM_PROCID"])
+        count = int(environment["SLURM_STEP_NUM_TASKS"])
+        nodes = expand_nodes(environment["SLURM_STEP_NODELIST"])
+    except (KeyError, ValueError):
+        return None
+    port = 20000 + job % 10000  # jobs that share a node need not share a port
+    hosts = nodes if len(nodes) == count else ()
+    return Cluster(f"{nodes[0]}:{port}", task, count, hosts)
+
+
+def expand_nodes(nodes: str) -> tuple[str, ...]:
+    """The names behind SLURM's short form, in order.
+
+    Example:
+        >>> expand_nodes("gpu[008-010,12],login")
+        ('gpu008', 'gpu009', 'gpu010', 'gpu12', 'login')
+    """
+    names = []
+    for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodes):
+        pieces = re.split(r"\[([^\]]*)\]", item)  # every second one stood in brackets
+        choices = [_numbers(text) if i % 2 else [text] for i, text in enumerate(pieces)]
+        names += ["".join(chosen) for chosen in itertools.product(*choices)]
+    return tuple(names)
+
+
+def _numbers(ranges: str) -> list[str]:
+    """ "008-010,12" -> 008, 009, 010, 12."""
+    found = []
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        numbers = range(int(first), int(last or first) + 1)
+        found += [f"{number:0{len(first)}d}" for number in numbers]
+    return found
+
+
+def _tpu_variables(environment: Mapping[str, str]) -> Cluster | None:
+    """Of a TPU pod in GKE, or wherever else libtpu's variables are set."""
+    hosts = tuple(filter(None, environment.get("TPU_WORKER_HOSTNAMES", "").split(",")))
+    worker = environment.get("TPU_WORKER_ID", "")
+    if not hosts or not worker.isdigit():
+        return None
+    return Cluster(f"{hosts[0]}:{PORT}", int(worker), len(hosts), hosts)
+
+
+def _tpu_metadata(ask: Callable[[str], str]) -> Cluster:
+    """Of a TPU VM, whose metadata server knows its number and the addresses of all workers.
+
+    Args:
+        ask: attribute name -> text; raises OSError where there is no such server.
+    """
+    try:
+        worker = int(ask("agent-worker-number"))
+        workers = ask("worker-network-endpoints").strip().split(",")
+    except (OSError, ValueError):
+        raise UserError(
+            "--coordinator=auto: neither srun nor a TPU pod started this process; give "
+            "--coordinator=HOST:PORT, --process_id and --process_count"
+        ) from None
+    hosts = tuple(endpoint.split(":")[-1] for endpoint in workers)  # "name:id:address", or a name
+    return Cluster(f"{hosts[0]}:{PORT}", worker, len(hosts), hosts)
+
+
+def _ask_metadata(attribute: str) -> str:
+    import urllib.request
+
+    request = urllib.request.Request(_METADATA + attribute, headers={"Metadata-Flavor": "Google"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.read().decode()

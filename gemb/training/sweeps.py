@@ -1,0 +1,121 @@
+"""Lists of gin bindings, for the files of configs/sweeps: grids, random draws, products of both.
+
+A sweep is a pure function `sweep() -> list[dict[str, object]]`, one dict of bindings a member;
+`launch/sweep.py` turns it into commands. Nothing here imports gin or JAX.
+"""
+
+import ast
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import Random
+
+Member = dict[str, object]
+Draw = Callable[[Random], object]
+
+
+def grid(choices: Mapping[str, Iterable[object]]) -> list[Member]:
+    """Every combination of the choices; the last name varies fastest.
+
+    Args:
+        choices: name of a macro or parameter -> its values.
+
+    Example:
+        >>> grid({"LEARNING_RATE": [1e-4, 2e-4], "loop.train.seed": range(2)})[1]
+        {'LEARNING_RATE': 0.0001, 'loop.train.seed': 1}
+    """
+    return [
+        dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())
+    ]
+
+
+def random(
+    count: int, choices: Mapping[str, Draw | Sequence[object]], *, seed: int = 0
+) -> list[Member]:
+    """Independent draws; the first of `count` are those of a smaller count.
+
+    Args:
+        count: members.
+        choices: name -> `uniform(...)`, `log_uniform(...)`, another function of a Random, or values
+            of which one is drawn.
+        seed: of the draws.
+
+    Example:
+        >>> random(1, {"LEARNING_RATE": log_uniform(1e-5, 1e-3), "WIDTHS": [(384,), (384, 96)]})
+        [{'LEARNING_RATE': 0.000488, 'WIDTHS': (384, 96)}]
+    """
+    rng = Random(seed)
+
+    def draw(choice):
+        return choice(rng) if callable(choice) else rng.choice(list(choice))
+
+    return [{name: draw(choice) for name, choice in choices.items()} for _ in range(count)]
+
+
+def uniform(low: float, high: float) -> Draw:
+    """A number between two, to three significant digits, which keeps names of members short."""
+    return lambda rng: _short(rng.uniform(low, high))
+
+
+def log_uniform(low: float, high: float) -> Draw:
+    """A number between two whose logarithm is evenly spread, to three significant digits.
+
+    Raises:
+        ValueError: unless 0 < low <= high.
+    """
+    if not 0 < low <= high:
+        raise ValueError(f"log_uniform: expected 0 < low <= high, got {low} and {high}")
+    return lambda rng: _short(math.exp(rng.uniform(math.log(low), math.log(high))))
+
+
+def product(*sweeps: Sequence[Member]) -> list[Member]:
+    """Every member of one sweep with every member of the others.
+
+    Raises:
+        ValueError: if two of them bind one name.
+
+    Example:
+        >>> product([{"STEPS": 10}], grid({"loop.train.seed": [0, 1]}))
+        [{'STEPS': 10, 'loop.train.seed': 0}, {'STEPS': 10, 'loop.train.seed': 1}]
+    """
+    joined = []
+    for members in itertools.product(*sweeps):
+        names = [name for member in members for name in member]
+        if len(names) > len(set(names)):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"product: {twice} is bound by two of the sweeps")
+        joined.append({name: value for member in members for name, value in member.items()})
+    return joined
+
+
+def gin_params(member: Member) -> list[str]:
+    """The member's bindings as `--gin_param` takes them.
+
+    Raises:
+        ValueError: for a value that gin cannot read.
+
+    Example:
+        >>> gin_params({"STEPS": 10, "LOSS": "@losses.info_nce", "loop.train.widths": (8, 4)})
+        ['STEPS = 10', 'LOSS = @losses.info_nce', 'loop.train.widths = (8, 4)']
+    """
+    return [f"{name} = {_literal(name, value)}" for name, value in member.items()]
+
+
+def _literal(name: str, value: object) -> str:
+    """A Python literal; text that begins with @ or % is gin's reference to a function or macro."""
+    if isinstance(value, str) and value[:1] in ("@", "%"):
+        return value
+    if hasattr(value, "item") and not getattr(value, "shape", ()):
+        value = value.item()  # a numpy number, whose repr gin cannot read
+    text = repr(value)
+    try:
+        readable = ast.literal_eval(text) == value
+    except (ValueError, SyntaxError):
+        readable = False
+    if not readable:
+        raise ValueError(f"{name}: expected numbers, texts, tuples, lists or dicts, got {text}")
+    return text
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.3g}")

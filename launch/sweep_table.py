@@ -1,0 +1,91 @@
+"""The table of a sweep: what each member bound, how far it is, and what came out."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from gemb.cache import atomic_file
+from gemb.evaluation import page
+from gemb.training.records import read_metrics
+
+CSV, HTML = "results.csv", "results.html"
+
+
+def show(members: list[dict], workdir: Path) -> None:
+    """Prints the table and writes it into the sweep's workdir as CSV and HTML."""
+    head, rows = table(members)
+    print(as_text(head, rows))
+    written = io.StringIO(newline="")
+    csv.writer(written).writerows([head, *rows])
+    done = sum(finished(member) for member in members)
+    subtitle = f"{done} of {len(members)} members finished"
+    body = page.table(head, [[_shown(cell) for cell in row] for row in rows], texts=len(head) - 3)
+    html = page.page(f"Sweep {workdir.name}", subtitle, [page.section("Members", "", body)])
+    for name, text in ((CSV, written.getvalue()), (HTML, html)):
+        with atomic_file(workdir / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    print(f"{subtitle}: {workdir / CSV}, {workdir / HTML}")
+
+
+def table(members: list[dict]) -> tuple[list[str], list[list]]:
+    """Head and rows, the best result first and what has none last.
+
+    Args:
+        members: of the manifest.
+
+    Returns:
+        Columns: the bound names, state, metric, step, loss, result.
+    """
+    bound = [dict(text.split(" = ", 1) for text in member["bindings"]) for member in members]
+    names = list(dict.fromkeys(name for one in bound for name in one))
+    rows = []
+    for member, one in zip(members, bound, strict=True):
+        metrics = read_metrics(Path(member["workdir"]))
+        last = metrics[-1] if metrics else {}
+        metric, result = main_result(Path(member["workdir"]) / "results.json")
+        state = "finished" if finished(member) else "unfinished" if metrics else "not started"
+        values = [one.get(name, "") for name in names]
+        rows.append([*values, state, metric, last.get("step", ""), last.get("loss", ""), result])
+    rows.sort(key=_rank)
+    return [*names, "state", "metric", "step", "loss", "result"], rows
+
+
+def _rank(row: list) -> tuple:
+    loss, result = row[-2:]
+    return (result == "", -(result or 0), loss == "", loss or 0)
+
+
+def finished(member: dict) -> bool:
+    """Whether the member has trained to its end."""
+    return (Path(member["workdir"]) / "model" / "gemb.json").exists()
+
+
+def main_result(path: Path) -> tuple[str, float | str]:
+    """Name and value of the figure to compare members by; ("", "") where there is none.
+
+    Args:
+        path: a results.json, of `gemb evaluate` on one corpus or on a suite of tasks.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        models = tree["averages"] if "averages" in tree else tree["retrieval"]
+        model = models["trained"] if "trained" in models else next(iter(models.values()))
+        width = max(model, key=int)
+        name = "tasks" if "averages" in tree else "ndcg@10"
+        shown = "mean of tasks" if name == "tasks" else name
+        return f"{shown} at {width}", float(model[width][name])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return "", ""
+
+
+def as_text(head: list[str], rows: list[list]) -> str:
+    """Columns lined up for a terminal."""
+    cells = [head, *([_shown(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in cells]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _shown(cell: object) -> str:
+    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,259 @@
+"""Models over tasks: each text once, the cache, comparisons, the report, and the verb as called."""
+
+import json
+
+import numpy as np
+import pytest
+from stub_encoder import StubEncoder
+from task_folders import STS, house, write
+
+from gemb import checks
+from gemb.evaluation import comparison, similarity, suite
+from gemb.evaluation.encoding import EncodedOnce, with_prompts
+from gemb.evaluation.suite_report import write_suite_report
+from gemb.evaluation.tasks import read_tasks
+from gemb.main.__main__ import run
+
+WORDS = [f"word{i}" for i in range(40)]
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    monkeypatch.setattr(comparison, "_DRAWS", 300)
+    monkeypatch.setattr(comparison, "_COSTLY_DRAWS", 300)
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    return read_tasks([house(tmp_path / "house")])
+
+
+def _graded(folder, pairs=60):
+    """An STS task whose score is the share of words that two texts have in common."""
+    rng, lines = np.random.default_rng(0), ["sentence1\tsentence2\tscore"]
+    for _ in range(pairs):
+        first, kept = rng.choice(WORDS, 6, replace=False), rng.integers(0, 7)
+        second = [*first[:kept], *rng.choice(WORDS, 6 - kept)]
+        lines.append(f"{' '.join(first)}\t{' '.join(second)}\t{len({*first} & {*second})}")
+    (task,) = read_tasks([write(folder / "graded.tsv", "\n".join(lines)).parent])
+    return task
+
+
+def test_every_task_at_every_width_each_text_once(tasks, tmp_path):
+    encoder = StubEncoder()
+    results = suite.evaluate_model(encoder, tasks, cache=tmp_path / "cache")
+    assert len(encoder.encoded) == len(set(encoder.encoded)), "a text was encoded twice"
+    for task in tasks:
+        widths = results.tasks[task.name]
+        assert list(widths) == [16, 8]
+        assert widths[16].figures.keys() == widths[8].figures.keys()
+        for measured in widths.values():
+            assert task.main in measured.figures
+            assert all(np.isfinite(value) for value in measured.figures.values())
+    asked = {text for kind, text in encoder.encoded if kind == "query"}
+    assert asked == {"query 0", "query 2", "q"}
+
+
+def test_the_second_run_reads_and_new_widths_keep_the_old(tasks, tmp_path):
+    def evaluate(encoder, **more):
+        return suite.evaluate_model(encoder, tasks, cache=tmp_path / "cache", **more)
+
+    first = evaluate(StubEncoder())
+    again = StubEncoder()
+    second = evaluate(again)
+    assert again.encoded == []
+    assert set(second.seconds.values()) == {0.0}
+    trees = [suite.summary(tasks, {"m": one}, tmp_path / "cache") for one in (first, second)]
+    assert trees[0]["results"] == trees[1]["results"]
+    for task in tasks:
+        items = [one.tasks[task.name][8].items[task.main] for one in (first, second)]
+        np.testing.assert_array_equal(*items)
+    wider = StubEncoder()
+    evaluate(wider, widths=[4])
+    assert wider.encoded
+    both = StubEncoder()
+    assert list(evaluate(both, widths=[4, 16]).tasks["r"]) == [16, 4]
+    assert both.encoded == []
+    for other in (StubEncoder(seed=1), StubEncoder()):
+        evaluate(other, force=not other.pretrained.seed)
+        assert other.encoded, "another model, or --force"
+
+
+def test_a_broken_cache_file_is_replaced(tasks, tmp_path):
+    cache = tmp_path / "cache"
+    first = suite.evaluate_model(StubEncoder(), tasks, cache=cache)
+    for i, path in enumerate(sorted(cache.iterdir())):
+        path.write_bytes(path.read_bytes()[: 100 * i])
+    again = StubEncoder()
+    second = suite.evaluate_model(again, tasks, cache=cache)
+    assert again.encoded
+    for name, widths in first.tasks.items():
+        assert {w: m.figures for w, m in widths.items()} == {
+            w: m.figures for w, m in second.tasks[name].items()
+        }
+
+
+def test_prompts_of_a_task_replace_the_models(tmp_path):
+    encoder = StubEncoder()
+    assert with_prompts(encoder, {}) is encoder
+    prompted = with_prompts(encoder, {"query": "ask "})
+    assert prompted.fingerprint != encoder.fingerprint
+    EncodedOnce(prompted).vectors(["a", "b", "a"], "query")
+    assert prompted.encoded == [("query", "ask a"), ("query", "ask b")]
+    assert (prompted.spec.query_prompt, prompted.spec.document_prompt) == ("ask ", "")
+
+
+def test_averages_are_of_tasks_and_of_kinds(tasks, tmp_path):
+    results = suite.evaluate_model(StubEncoder(), tasks, cache=tmp_path / "cache")
+    tree = suite.summary(tasks, {"m": results}, tmp_path / "cache")
+    mains = {t.name: results.tasks[t.name][8].figures[t.main] for t in tasks}
+    assert tree["averages"]["m"]["8"]["tasks"] == pytest.approx(np.mean(list(mains.values())))
+    bitexts = np.mean([mains["t"], mains["plain"]])
+    rest = [value for name, value in mains.items() if name not in ("t", "plain")]
+    assert tree["averages"]["m"]["8"]["kinds"] == pytest.approx(np.mean([bitexts, *rest]))
+    assert tree["comparisons"] == []
+    assert {name: task["items"] for name, task in tree["tasks"].items()} == {
+        "beir": 2, "en_test": 2, "groups": 3, "intents": 3, "plain": 2, "r": 1, "t": 2, "twins": 2
+    }  # fmt: skip
+    assert json.loads(json.dumps(tree, allow_nan=False)) == tree
+
+
+def test_a_difference_is_called_one_only_where_it_is(tmp_path):
+    task, cache = _graded(tmp_path / "graded"), tmp_path / "cache"
+    encoders = {
+        "good": StubEncoder(dim=64),
+        "twin": StubEncoder(dim=64, seed=9),
+        "bad": StubEncoder(dim=64, noise=6.0),
+        "narrow": StubEncoder(dim=32),
+    }
+    models = {
+        name: suite.evaluate_model(encoder, [task], cache=cache, widths=encoder.widths)
+        for name, encoder in encoders.items()
+    }
+    tree = suite.summary([task], models, cache)
+    rows = {(*row["models"], *row["widths"]): row for row in tree["comparisons"]}
+    assert ("good", "narrow", 64, 32) in rows, "each at its full width"
+    assert ("good", "narrow", 32, 32) in rows
+    assert ("good", "narrow", 64, 64) not in rows
+    worse, same = rows["good", "bad", 64, 64], rows["good", "twin", 64, 64]
+    figures = {name: tree["results"]["graded"][name]["64"]["spearman"] for name in ("good", "bad")}
+    assert worse["difference"] == pytest.approx(figures["bad"] - figures["good"])
+    assert worse["high"] < 0
+    assert worse["different"]
+    assert max(worse["p_bootstrap"], worse["p_randomisation"]) < 0.05
+    assert not same["different"]
+    assert suite.summary([task], models, cache)["comparisons"] == tree["comparisons"]
+
+
+def test_the_spread_of_a_models_cosines_does_not_matter(tmp_path):
+    """All cosines of the second model are squeezed into a small part of the first one's range."""
+    task = _graded(tmp_path / "graded")
+    cosines = np.random.default_rng(3).uniform(-1, 1, 60)
+    measure = similarity.KIND.measure
+
+    def measured(values):
+        first = np.stack([np.ones(60), np.zeros(60)], 1)
+        second = np.stack([values, np.sqrt(1 - values**2)], 1)
+        return measure({"first": first, "second": second}, task.data)
+
+    wide, narrow = measured(cosines), measured(0.9 + cosines / 100)
+    assert narrow.figures == pytest.approx(wide.figures)
+    for metric in similarity.KIND.mains:
+        np.testing.assert_allclose(wide.items[metric], narrow.items[metric], atol=1e-9)
+
+
+def test_every_kind_can_be_compared(tasks, tmp_path):
+    models = {
+        str(seed): suite.evaluate_model(StubEncoder(seed=seed), tasks, cache=tmp_path / "cache")
+        for seed in (0, 1)
+    }
+    for row in suite.summary(tasks, models, tmp_path / "cache")["comparisons"]:
+        one, other = (models[name].tasks[row["task"]][row["widths"][0]] for name in "01")
+        main = next(task.main for task in tasks if task.name == row["task"])
+        assert row["difference"] == pytest.approx(other.figures[main] - one.figures[main], abs=1e-6)
+        assert (row["p_randomisation"] is None) == (row["task"] == "groups")
+
+
+def test_bad_widths_and_zero_vectors_are_told(tasks, tmp_path):
+    with pytest.raises(checks.UserError, match="--widths: m has vectors of 16, not of 17"):
+        suite.evaluate_model(StubEncoder(), tasks, widths=[17], cache=tmp_path, label="m")
+    write(tmp_path / "e" / "empty.tsv", STS + "\tb\t1\n")
+    empty = read_tasks([tmp_path / "e"])
+    with pytest.raises(checks.UserError, match="m on empty: first: row 2 is zero in its first 16"):
+        suite.evaluate_model(StubEncoder(), empty, cache=tmp_path, label="m")
+
+
+def test_the_report_shows_tasks_models_and_differences(tasks, tmp_path):
+    models = {
+        name: suite.evaluate_model(StubEncoder(seed=len(name)), tasks, cache=tmp_path / "cache")
+        for name in ("one", "<other>")
+    }
+    tree = suite.summary(tasks, models, tmp_path / "cache")
+    write_suite_report(tmp_path / "out" / "report.html", tree)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<svg") == 1 + len(tasks)
+    for text in ("beir", "ndcg@10", "&lt;other&gt;", "Which differences hold", "mean of kinds"):
+        assert text in page
+    assert "<other>" not in page
+    assert "<script" not in page
+    figure = tree["results"]["beir"]["one"]["16"]["ndcg@10"]
+    assert f"{figure:.3f}" in page
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Calls the verb with stub models; gives (exit status, stdout, stderr)."""
+    from absl import flags
+
+    from gemb.inference.embedder import Embedder
+
+    stub = staticmethod(lambda place: StubEncoder(seed=len(place)))
+    monkeypatch.setattr(Embedder, "load", stub)
+    monkeypatch.setenv("GEMB_CACHE", str(tmp_path / "gemb"))
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as left:
+            run("evaluate", list(arguments))
+        out = capsys.readouterr()
+        flags.FLAGS.unparse_flags()
+        for name in ("model", "tasks", "widths", "workdir", "output"):
+            flags.FLAGS[name].unparse()
+        return left.value.code, out.out, out.err
+
+    return call
+
+
+def test_the_verb_writes_results_and_report(call, tmp_path):
+    folder, output = house(tmp_path / "house"), tmp_path / "out"
+    arguments = ("--model=x/a,x/bb", f"--tasks={folder}", f"--output={output}", "--widths=16,4")
+    status, shown, error = call(*arguments)
+    assert (status, "Traceback" in error) == (0, False)
+    tree = json.loads((output / "results.json").read_text())
+    assert set(tree["models"]) == {"a", "bb"}
+    assert set(tree["results"]["en_test"]["a"]) == {"16", "4"}
+    assert (output / "report.html").stat().st_size > 10_000
+    lines = shown.strip().splitlines()
+    assert lines[0].split() == ["16", "4"]
+    expected = [f"{tree['averages']['a'][width]['tasks']:.3f}" for width in ("16", "4")]
+    assert next(line for line in lines if line.startswith("mean of tasks")).split()[3:] == [
+        "a", *expected
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model=a",), "--tasks is missing"),
+        (("--tasks=a",), "--model is missing"),
+        (("--model=a,a", "--tasks=a"), "a model stands there twice"),
+        (("--model=a", "--tasks=a", "--widths=many"), "--widths: expected whole numbers"),
+        (("--model=a", "--tasks=a", "--workdir=w"), "give one"),
+        (("--model=a", "--tasks=no/such"), "no/such: no such folder"),
+        ((), "--workdir is missing"),
+    ],
+)
+def test_mistakes_at_the_terminal_end_in_one_line(call, arguments, message):
+    status, _, error = call(*arguments)
+    assert status == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1

@@ -1,0 +1,43 @@
+"""An encoder for tests: a text is the sum of its words' vectors, drawn at random."""
+
+import dataclasses
+import zlib
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    query_prompt: str = ""
+    document_prompt: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    spec: Spec
+    seed: int
+    dim: int
+
+
+class StubEncoder:
+    """Looks to evaluation like a `gemb.Embedder`."""
+
+    def __init__(self, pretrained=None, *, seed=0, dim=16, widths=None, noise=0.0):
+        self.pretrained = pretrained or Pretrained(Spec(), seed, dim)
+        self.spec, self.dim = self.pretrained.spec, self.pretrained.dim
+        self.widths = widths or (self.dim, self.dim // 2)
+        self.fingerprint = repr((self.pretrained, noise))
+        self.noise, self.encoded = noise, []
+
+    def encode(self, texts, *, kind, progress=""):
+        prompt = getattr(self.spec, f"{kind}_prompt")
+        self.encoded += [(kind, prompt + text) for text in texts]
+        return np.array([self._vector(prompt + text) for text in texts], np.float32)
+
+    def _vector(self, text):
+        words = sum((self._drawn(word) for word in text.lower().split()), np.zeros(self.dim))
+        return words + self.noise * self._drawn(text + "!")
+
+    def _drawn(self, text):
+        seed = zlib.crc32(text.encode()) + self.pretrained.seed
+        return np.random.default_rng(seed).normal(size=self.dim)
