@@ -35,6 +35,7 @@ setup(
         "scikit-learn>=1.5",
         "scann[tf]==1.4.*; sys_platform == 'linux'",
         "sentencepiece<0.2.2",
+        "scipy>=1.13",
         "seqio==0.0.20",
         "tensorboard>=2.20,<2.21",
         "tensorflow>=2.20,<2.21",

@@ -104,6 +104,8 @@ def test_module_form_is_the_same_as_the_verb():
         (["fetch", "no-such-model"], "no-such-model"),
         (["convert", "x.bin", "y"], "opens no pickle"),
         (["convert", "x.onnx"], "expected SOURCE and OUTPUT"),
+        (["index", "--corpus=x", "--output=y", "--kind=foo"], "unknown 'foo'"),
+        (["index", "--output=y"], "--corpus is missing"),
         (["soup", "out", "a"], "expected OUTPUT and two or more models"),
     ],
 )

@@ -1,4 +1,4 @@
-"""gemb search: ask a trained model for functions; an interactive prompt when no query is given.
+"""gemb search: ask a trained model or an index; an interactive prompt when no query is given.
 
 The first search of a corpus encodes it (with a progress bar) and keeps the vectors in the workdir,
 under the fingerprint of the model.
@@ -7,6 +7,7 @@ under the fingerprint of the model.
     gemb search --workdir=runs/quickstart --dim=48 --count=3 "parse a date"
     gemb harvest --output=mine ~/code/myproject                  # your own repository
     gemb search --workdir=runs/quickstart --corpus=mine          # ask it, interactively
+    gemb search --index=runs/index "parse a date"                # what `gemb index` wrote
 """
 
 from absl import flags
@@ -16,6 +17,7 @@ flags.DEFINE_string("workdir", None, "Folder of the run.", allow_override=True)
 flags.DEFINE_string(
     "corpus", "", "BEIR folder; default what the run trained on.", allow_override=True
 )
+flags.DEFINE_string("index", "", "Index folder, instead of --workdir.", allow_override=True)
 flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
 flags.DEFINE_integer("count", 5, "Functions to show.", lower_bound=1, allow_override=True)
 
@@ -23,19 +25,21 @@ flags.DEFINE_integer("count", 5, "Functions to show.", lower_bound=1, allow_over
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
 
-    if not FLAGS.workdir:
-        raise UserError("--workdir is missing: which run's model shall search?")
+    if not FLAGS.workdir and not FLAGS.index:
+        raise UserError("--workdir is missing: which run's model shall search? Or give --index")
+    if FLAGS.index and (FLAGS.workdir or FLAGS.corpus or FLAGS.dim):
+        raise UserError("--index brings its model, corpus and width; leave the other flags out")
     query = " ".join(argv)
     if argv and not query.strip():
         raise UserError("the query is only white space; say what the function should do")
-    ask = _searcher()
+    ask = _from_index() if FLAGS.index else _from_run()
     if argv:
         print(ask(query))
     else:
         _prompt(ask)
 
 
-def _searcher():
+def _from_run():
     """(query) -> the printed hits."""
     from pathlib import Path
 
@@ -58,10 +62,47 @@ def _searcher():
 
     def ask(query: str) -> str:
         hits = searcher.search(embedder.encode([query], dim=dim, kind="query"), FLAGS.count)
-        rows = zip(hits.scores[0], hits.indices[0], strict=True)
-        return "\n".join(_line(score, metadata[index]) for score, index in rows if index >= 0)
+        return _lines(hits, metadata)
 
     return ask
+
+
+def _from_index():
+    """(query) -> the printed hits, from an index folder."""
+    from pathlib import Path
+
+    from gemb.checks import UserError
+    from gemb.data.sources import beir
+    from gemb.inference.embedder import Embedder
+    from gemb.search import Queries, load_index, read_manifest
+    from gemb.store.vectors import texts_fingerprint
+
+    manifest = read_manifest(FLAGS.index)
+    about, dim = manifest["about"], manifest["dim"]
+    embedder = Embedder.load(about["encoder"]) if dim else None
+    searcher = load_index(FLAGS.index, model=embedder.fingerprint if dim else "")
+    ids, texts, metadata = beir.read_corpus(Path(about["corpus"]))
+    if texts_fingerprint(texts) != about["texts"]:
+        raise UserError(f"{about['corpus']}: changed since {FLAGS.index} was made; make it again")
+    rows = [
+        {"name": f"{name}  {' '.join(text.split())[:60]}"} | row
+        for name, text, row in zip(ids, texts, metadata, strict=True)
+    ]
+
+    def ask(query: str) -> str:
+        asked = {"texts": [query]}
+        if dim:
+            asked["vectors"] = embedder.encode([query], dim=dim, kind="query")
+        queries = Queries(**asked) if searcher.reads == "both" else asked[searcher.reads]
+        return _lines(searcher.search(queries, FLAGS.count), rows)
+
+    return ask
+
+
+def _lines(hits, metadata: list[dict]) -> str:
+    """The first query's hits; fewer than asked for where there are no more."""
+    rows = zip(hits.scores[0], hits.indices[0], strict=True)
+    return "\n".join(_line(score, metadata[index]) for score, index in rows if index >= 0)
 
 
 def _line(score: float, row: dict) -> str:

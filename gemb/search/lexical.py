@@ -5,6 +5,7 @@ The only importer of bm25s.
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -70,6 +71,8 @@ class Bm25Searcher:
         form is Lucene's.
     """
 
+    reads, dim = "texts", 0
+
     def __init__(self, texts: Sequence[str], *, k1: float = 1.5, b: float = 0.75):
         import bm25s
         from bm25s.stopwords import STOPWORDS_EN
@@ -78,7 +81,7 @@ class Bm25Searcher:
         self._stopwords = frozenset(STOPWORDS_EN)
         tokens = [words(text, self._stopwords) for text in texts]
         checks.check(any(tokens), f"texts: expected words, got none in {len(texts)} documents")
-        self._documents = len(tokens)
+        self.documents = len(tokens)
         self._index = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
         self._index.index(tokens, show_progress=False)
 
@@ -96,13 +99,29 @@ class Bm25Searcher:
             indices[row, : len(found)], scores[row, : len(found)] = found, value
         return searcher.Hits(scores, indices)
 
+    def save(self, folder: Path) -> dict:
+        """Writes the index, not the texts; returns the settings."""
+        self._index.save(folder / "bm25", show_progress=False)
+        return {"documents": self.documents, "stopwords": sorted(self._stopwords)}
+
+    @classmethod
+    def load(cls, folder: Path, settings: dict) -> "Bm25Searcher":
+        """Reads what `save` wrote."""
+        import bm25s
+
+        made = cls.__new__(cls)
+        made.documents = settings["documents"]
+        made._stopwords = frozenset(settings["stopwords"])
+        made._index = bm25s.BM25.load(folder / "bm25", load_corpus=False, show_progress=False)
+        return made
+
     def _best(self, query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
         tokens = self._index.get_tokens_ids(words(query, self._stopwords))
         if not tokens:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         scores = np.asarray(self._index.get_scores_from_ids(tokens))
-        if k < self._documents:  # keep every tie at the k-th place: the lower index wins below
-            least = np.partition(scores, self._documents - k)[self._documents - k]
+        if k < self.documents:  # keep every tie at the k-th place: the lower index wins below
+            least = np.partition(scores, self.documents - k)[self.documents - k]
             found = np.flatnonzero(scores >= max(least, np.finfo(scores.dtype).tiny))
         else:
             found = np.flatnonzero(scores > 0)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -20,16 +21,17 @@ _TRAINING_SAMPLE = 100_000
 class ScannSearcher:
     """Finds documents of a high inner product without scoring them all.
 
-    The settings follow from the size of the corpus. Up to a thousand documents all are scored.
-    Above, the corpus falls into about 2 sqrt(documents) leaves with SOAR spilling, of which each
-    query visits the nearest `leaves_to_search`; their documents are scored in 4 bits for each 2
-    dimensions, and the best `reorder` again in float32. Two builds of one corpus can differ; two
-    searches in one index do not.
+    Up to a thousand documents all are scored. Above, the corpus falls into about
+    2 sqrt(documents) leaves with SOAR spilling, of which each query visits the nearest
+    `leaves_to_search`; their documents are scored in 4 bits for each 2 dimensions, and the best
+    `reorder` again in float32. `gemb.search.tune` finds both for a recall wanted. Two builds of one
+    corpus can differ; two searches in one index do not.
 
     Args:
         vectors: [documents, dim] floats, unit length for cosine.
-        leaves_to_search: leaves that a query visits.
-        reorder: candidates scored again in float32; at least 2 k are, whatever it says.
+        leaves_to_search: leaves that a query visits; default 4 sqrt(leaves) and no less
+            than 100, a careful choice.
+        reorder: candidates scored again in float32, at least k; default 10 k, no less than 100.
 
     Raises:
         ValueError: no vectors, values that are not finite, or a setting below 1.
@@ -45,15 +47,48 @@ class ScannSearcher:
         search, 2023, arXiv 2404.00774.
     """
 
-    def __init__(self, vectors: np.ndarray, *, leaves_to_search: int = 100, reorder: int = 200):
-        for name, value in {"leaves_to_search": leaves_to_search, "reorder": reorder}.items():
-            checks.check(value >= 1, f"{name}: expected 1 or more, got {value}")
-        vectors = searcher.check_vectors("vectors", vectors)
-        self._documents, self.dim = vectors.shape
-        checks.check(self._documents > 0, "vectors: expected at least one document, got none")
-        self._leaves_to_search, self._reorder = leaves_to_search, reorder
+    reads = "vectors"
+
+    def __init__(
+        self,
+        vectors: np.ndarray,
+        *,
+        leaves_to_search: int | None = None,
+        reorder: int | None = None,
+    ):
+        vectors = searcher.check_corpus("vectors", vectors)
+        self._start(*vectors.shape, leaves_to_search, reorder)
         with _quiet_stderr():
-            self._index = _plan(_pybind().builder(vectors, 10, "dot_product")).build()
+            self._index = _plan(_pybind().builder(vectors, 10, "dot_product"), self.leaves).build()
+
+    def _start(self, documents: int, dim: int, leaves_to_search, reorder) -> None:
+        self.documents, self.dim = documents, dim
+        self.leaves = round(2 * documents**0.5) if documents > _SMALLEST_TREE else 1
+        self.set(leaves_to_search, reorder)
+
+    def set(self, leaves_to_search: int | None = None, reorder: int | None = None) -> None:
+        """Changes the two settings of a search, None for the default; the index stays as it is.
+
+        Raises:
+            ValueError: a setting below 1.
+        """
+        for name, value in {"leaves_to_search": leaves_to_search, "reorder": reorder}.items():
+            checks.check(value is None or value >= 1, f"{name}: expected 1 or more, got {value}")
+        careful = max(100, round(4 * self.leaves**0.5))
+        careful = careful if leaves_to_search is None else leaves_to_search
+        self.leaves_to_search = min(careful, self.leaves)
+        self.reorder = reorder
+
+    @property
+    def flops(self) -> int:
+        """About the operations of one query for ten documents: leaves, codes, re-ordering.
+
+        SOAR files each document under two leaves, and a code of two dimensions is one addition.
+        """
+        visited = 2 * self.documents * self.leaves_to_search // self.leaves
+        codes = 2 * self.documents * self.dim if self.leaves == 1 else visited * self.dim // 2
+        again = min(self.reorder or 100, self.documents)
+        return codes + 2 * self.dim * (self.leaves + again)
 
     def search(self, queries: np.ndarray, k: int) -> searcher.Hits:
         """Finds about the k best documents of each query; see `Searcher.search`."""
@@ -61,10 +96,46 @@ class ScannSearcher:
         searcher.check_k(k)
         if not len(queries):
             return searcher.ordered_hits(np.zeros((0, k)), np.zeros((0, k)), k)
-        wanted = min(k, self._documents)
-        again = min(max(self._reorder, 2 * wanted), self._documents)
-        found = self._index.search_batched_parallel(queries, wanted, again, self._leaves_to_search)
+        wanted = min(k, self.documents)
+        again = max(100, 10 * wanted) if self.reorder is None else max(self.reorder, wanted)
+        again = min(again, self.documents)
+        found = self._index.search_batched_parallel(
+            queries, wanted, again, self.leaves_to_search, _batch(len(queries))
+        )
         return searcher.ordered_hits(found[1], found[0].astype(np.int64), k)  # ScaNN fills with NaN
+
+    def save(self, folder: Path) -> dict:
+        """Writes ScaNN's files into scann/; returns the settings."""
+        (folder / "scann").mkdir()
+        with _quiet_stderr():
+            self._index.serialize(str(folder / "scann"), relative_path=True)
+        return {
+            "documents": self.documents,
+            "dim": self.dim,
+            "leaves_to_search": self.leaves_to_search,
+            "reorder": self.reorder,
+        }
+
+    @classmethod
+    def load(cls, folder: Path, settings: dict) -> "ScannSearcher":
+        """Reads what `save` wrote.
+
+        Raises:
+            UserError: scann is not installed, or the folder holds a pickle, which ScaNN would run.
+        """
+        path = folder / "scann"
+        if (path / "scann_docids.pkl").exists():
+            raise checks.UserError(f"{path}: holds scann_docids.pkl; nothing pickled is read here")
+        made = cls.__new__(cls)
+        made._start(**settings)
+        with _quiet_stderr(), contextlib.redirect_stdout(None):
+            made._index = _pybind().load_searcher(str(path), assets_backcompat_shim=False)
+        return made
+
+
+def _batch(queries: int) -> int:
+    """Queries that a thread takes at a time: all threads get some."""
+    return max(1, min(256, queries // (2 * (os.cpu_count() or 1))))
 
 
 def available() -> bool:
@@ -80,12 +151,11 @@ def available() -> bool:
     return True
 
 
-def _plan(builder):
-    """Settings by the size of the corpus, see `ScannSearcher`."""
+def _plan(builder, leaves: int):
+    """How to build, by the size of the corpus, see `ScannSearcher`."""
     documents = len(builder.db)
-    if documents <= _SMALLEST_TREE:
+    if leaves == 1:
         return builder.score_brute_force()
-    leaves = round(2 * documents**0.5)
     sample = min(documents, _TRAINING_SAMPLE)
     builder = builder.tree(leaves, 1, training_sample_size=sample, soar_lambda=1.5)
     builder = builder.score_ah(

@@ -1,10 +1,13 @@
 """The protocol that every searcher answers to, and the checks and the order that they share."""
 
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from gemb import checks
+
+_CHECKED_ROWS = 1 << 16
 
 
 class Hits(NamedTuple):
@@ -20,7 +23,17 @@ class Hits(NamedTuple):
 
 
 class Searcher(Protocol):
-    """Anything that finds a query's best documents in a corpus it was built from."""
+    """Anything that finds a query's best documents in a corpus it was built from.
+
+    Attributes:
+        documents: how many documents it searches.
+        dim: size of a vector; 0 where it reads texts only.
+        reads: what a query is: "vectors", "texts", or "both" (see `hybrid.Queries`).
+    """
+
+    documents: int
+    dim: int
+    reads: str
 
     def search(self, queries: Any, k: int) -> Hits:
         """Finds the best documents of each query.
@@ -36,6 +49,9 @@ class Searcher(Protocol):
         Raises:
             ValueError: queries of another dim, not finite, or k below 1.
         """
+
+    def save(self, folder: Path) -> dict:
+        """Writes the index into an empty folder; returns the settings that `load` needs."""
 
 
 def check_vectors(name: str, vectors: np.ndarray, dim: int | None = None) -> np.ndarray:
@@ -66,12 +82,48 @@ def check_vectors(name: str, vectors: np.ndarray, dim: int | None = None) -> np.
         came = vectors.shape[1]
         checks.check(came == dim, f"{name}: expected vectors of dim {dim}, got dim {came}")
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    for start in range(0, len(vectors), 1 << 16):
-        finite = np.isfinite(vectors[start : start + (1 << 16)]).all(axis=1)
+    _check_finite(name, vectors)
+    return vectors
+
+
+def check_corpus(name: str, vectors: np.ndarray) -> np.ndarray:
+    """Checks the vectors of a corpus, a chunk at a time, and leaves mapped files where they are.
+
+    Args:
+        name: what the caller calls the argument.
+        vectors: [documents, dim] floats.
+
+    Returns:
+        The array itself where it maps a file or is float32 already, else a float32 copy.
+
+    Raises:
+        ValueError: as `check_vectors`, or no documents.
+    """
+    checks.check_rank(name, vectors, 2)
+    checks.check(len(vectors) > 0, f"{name}: expected at least one document, got none")
+    if not isinstance(vectors, np.memmap):
+        return check_vectors(name, vectors)
+    checks.check_floating(name, vectors)
+    checks.check(vectors.shape[1] > 0, f"{name}: expected dim 1 or more, got dim 0")
+    _check_finite(name, vectors)
+    return vectors
+
+
+def check_directions(name: str, vectors: np.ndarray) -> None:
+    """Raises ValueError, naming the row, if a vector is zero: its cosine is undefined."""
+    for start in range(0, len(vectors), _CHECKED_ROWS):
+        some = np.any(vectors[start : start + _CHECKED_ROWS], axis=1)
+        if not some.all():
+            row = start + int(np.argmin(some))
+            raise ValueError(f"{name}: row {row} is zero, so its cosine is undefined; drop it")
+
+
+def _check_finite(name: str, vectors: np.ndarray) -> None:
+    for start in range(0, len(vectors), _CHECKED_ROWS):
+        finite = np.isfinite(vectors[start : start + _CHECKED_ROWS]).all(axis=1)
         if not finite.all():
             row = start + int(np.argmin(finite))
             raise ValueError(f"{name}: expected finite values, got NaN or infinity in row {row}")
-    return vectors
 
 
 def check_k(k: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gemb import search
+from gemb.checks import UserError
 
 DOCUMENTS, DIM = 60, 16
 _VOCABULARY = [a + b for a in "bdfgklmnprt" for b in ("oa", "ei", "um", "ick", "olt", "ern")]
@@ -48,6 +49,43 @@ def _scann(vectors):
     return search.ScannSearcher(vectors)
 
 
+def _both(vectors):
+    return search.FusedSearcher([search.ExactSearcher(vectors), search.QuantizedSearcher(vectors)])
+
+
+def _mixed_row():
+    """BM25 and vectors, joined: each searcher reads its own half of the queries."""
+    text, vector = _text_row(None), _vector_row(None)
+
+    def build(corpus):
+        return search.FusedSearcher(
+            [search.Bm25Searcher(corpus.texts), search.ExactSearcher(corpus.vectors)]
+        )
+
+    corpus = search.Queries(text.corpus, vector.corpus)
+    alike = search.Queries(text.alike, vector.alike)
+    return Row(build, corpus, corpus[:9], vector.wrong, alike)
+
+
+def _quantized(**settings):
+    return _vector_row(lambda vectors: search.QuantizedSearcher(vectors, **settings))
+
+
+def _funnel(documents=DOCUMENTS, **settings):
+    settings = {"widths": [6, 11, DIM], "shortlists": [40, 20]} | settings
+    if settings.get("first") == "scann":
+        pytest.importorskip("scann")
+    return _vector_row(lambda vectors: search.FunnelSearcher(vectors, **settings), documents)
+
+
+def _turned_funnel():
+    return _vector_row(
+        lambda vectors: search.FunnelSearcher(
+            vectors, widths=[6, DIM], shortlists=[40], axes=search.principal_axes(vectors)
+        )
+    )
+
+
 TABLE = {
     "ExactSearcher": lambda: _vector_row(search.ExactSearcher),
     "ExactSearcher in chunks": lambda: _vector_row(
@@ -58,6 +96,16 @@ TABLE = {
     ),
     "ScannSearcher": lambda: _vector_row(_scann),
     "ScannSearcher with a tree": lambda: _vector_row(_scann, documents=1_500),
+    "FunnelSearcher": lambda: _funnel(),
+    "FunnelSearcher of one stage": lambda: _funnel(widths=[DIM], shortlists=[]),
+    "FunnelSearcher on principal axes": lambda: _turned_funnel(),
+    "FunnelSearcher with ScannSearcher first": lambda: _funnel(first="scann"),
+    "QuantizedSearcher": lambda: _quantized(),
+    "QuantizedSearcher, rescored": lambda: _quantized(rescore=4),
+    "QuantizedSearcher, bfloat16": lambda: _quantized(precision="bfloat16"),
+    "QuantizedSearcher, binary, rescored": lambda: _quantized(precision="binary", rescore=4),
+    "FusedSearcher": lambda: _vector_row(_both),
+    "FusedSearcher of texts and vectors": lambda: _mixed_row(),
     "Bm25Searcher": lambda: _text_row(search.Bm25Searcher),
 }
 _needs_scann = pytest.mark.skipif(sys.platform != "linux", reason="scann ships for Linux only")
@@ -82,7 +130,7 @@ def test_the_table_holds_every_searcher():
         for name in search.__all__
         if inspect.isclass(getattr(search, name)) and hasattr(getattr(search, name), "search")
     }
-    assert public - {"Searcher"} == {name.split()[0] for name in TABLE}
+    assert public - {"Searcher"} == {name.replace(",", "").split()[0] for name in TABLE}
 
 
 def test_shapes_and_dtypes(row, searcher):
@@ -154,3 +202,29 @@ def test_bad_input_is_refused(row, searcher):
             row.build(spoilt)
         with pytest.raises(ValueError, match=r"queries: expected finite values.* row 5"):
             searcher.search(spoilt[:9], 3)
+
+
+def test_a_saved_index_finds_the_same(row, searcher, tmp_path):
+    search.save_index(tmp_path / "index", searcher, model="aaaa")
+    again = search.load_index(tmp_path / "index", model="aaaa")
+    assert type(again) is type(searcher)
+    for name in ("documents", "dim", "reads"):
+        assert getattr(again, name) == getattr(searcher, name)
+    first, second = (one.search(row.queries, 10) for one in (searcher, again))
+    np.testing.assert_array_equal(first.indices, second.indices)
+    np.testing.assert_allclose(first.scores, second.scores, atol=1e-6)  # chunks may differ
+
+
+def test_an_index_of_another_model_is_refused(row, searcher, tmp_path):
+    search.save_index(tmp_path / "index", searcher, model="aaaa")
+    if searcher.reads == "texts":
+        search.load_index(tmp_path / "index", model="bbbb")  # BM25 knows no model
+        return
+    with pytest.raises(UserError, match="fingerprint aaaa, but the queries are of bbbb"):
+        search.load_index(tmp_path / "index", model="bbbb")
+
+
+def test_what_a_searcher_tells_of_itself(row, searcher):
+    assert searcher.documents == len(row.corpus)
+    assert searcher.reads in ("vectors", "texts", "both")
+    assert searcher.dim == (0 if searcher.reads == "texts" else DIM)

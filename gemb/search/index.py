@@ -1,0 +1,140 @@
+"""Index folders: a searcher on disk, with the fingerprint of the model that its vectors are of.
+
+    index.json      format, version, kind, model, documents, dim, settings, and what the caller adds
+    *.npy, scann/   what the searcher wrote
+
+Scores between vectors of two models are noise, so a folder is only read for the model it was made
+with. Nothing in a folder is unpickled.
+"""
+
+import json
+from pathlib import Path
+
+from gemb.cache import atomic_folder
+from gemb.checks import UserError
+from gemb.search.exact import ExactSearcher
+from gemb.search.funnel import FunnelSearcher
+from gemb.search.hybrid import FusedSearcher
+from gemb.search.lexical import Bm25Searcher
+from gemb.search.quantized import QuantizedSearcher
+from gemb.search.scann import ScannSearcher
+from gemb.search.searcher import Searcher
+
+FORMAT, VERSION = "gemb index", 1
+KINDS = {
+    "exact": ExactSearcher,
+    "scann": ScannSearcher,
+    "funnel": FunnelSearcher,
+    "quantized": QuantizedSearcher,
+    "bm25": Bm25Searcher,
+    "hybrid": FusedSearcher,
+}
+
+
+def save_index(folder: str | Path, index: Searcher, *, model: str, **about) -> None:
+    """Writes a searcher into a folder, whole or not at all.
+
+    Args:
+        folder: to make, or to replace.
+        index: any searcher of this package.
+        model: the fingerprint of the model that its vectors are of; "" for BM25 alone.
+        **about: JSON values to keep beside it, e.g. where the texts are.
+
+    Raises:
+        UserError: the disk is full or the place cannot be written; or the folder holds something
+            else than an index.
+    """
+    folder = Path(folder)
+    check_replaceable(folder)
+    with atomic_folder(folder) as temporary:
+        manifest = {"format": FORMAT, "version": VERSION, "model": model, "about": about}
+        manifest |= save_part(index, temporary)
+        text = json.dumps(manifest, indent=2)
+        (temporary / "index.json").write_text(text + "\n", encoding="utf-8")
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raises UserError if the folder holds something else than an index."""
+    if folder.exists() and not (folder / "index.json").exists():
+        raise UserError(f"{folder}: exists and is no index; choose another folder")
+
+
+def read_manifest(folder: str | Path) -> dict:
+    """The content of index.json.
+
+    Raises:
+        UserError: no index there, a broken one, or one of another format version.
+    """
+    path = Path(folder) / "index.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise ValueError(f"no {FORMAT}")
+        version = manifest["version"]
+    except (OSError, ValueError, KeyError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({why}); make it with `gemb index`") from None
+    if version != VERSION:
+        raise UserError(
+            f"{path}: of format version {version}, but this gemb reads version {VERSION}; "
+            "make it again with `gemb index`"
+        )
+    return manifest
+
+
+def load_index(folder: str | Path, *, model: str) -> Searcher:
+    """Reads an index for the queries of one model.
+
+    Args:
+        folder: what `save_index` wrote.
+        model: the fingerprint of the model that encodes the queries; not asked for BM25 alone.
+
+    Returns:
+        The searcher.
+
+    Raises:
+        UserError: no index there, a broken one, one of another version, or of another model.
+    """
+    manifest = read_manifest(folder)
+    if manifest["dim"] and manifest["model"] != model:
+        raise UserError(
+            f"{folder}: an index of the model with fingerprint {manifest['model']}, but the "
+            f"queries are of {model}; their scores would be noise: load the index's model, or run "
+            "`gemb index` with yours"
+        )
+    return load_part(Path(folder), manifest)
+
+
+def save_part(index: Searcher, folder: Path) -> dict:
+    """Writes a searcher without a model's name; returns what `load_part` needs."""
+    kind = next(name for name, made in KINDS.items() if type(index) is made)
+    settings = index.save(folder)
+    return {
+        "kind": kind,
+        "documents": index.documents,
+        "dim": index.dim,
+        "settings": settings,
+    }
+
+
+def load_part(folder: Path, part: dict) -> Searcher:
+    """Reads what `save_part` wrote.
+
+    Raises:
+        UserError: files missing or broken, or not those of the manifest.
+    """
+    kind = part.get("kind")
+    if kind not in KINDS:
+        raise UserError(f"{folder}: an index of unknown kind {kind!r}; known are {[*KINDS]}")
+    try:
+        made = KINDS[kind].load(folder, part["settings"])
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{folder}: cannot be read ({error}); make it again") from None
+    if (made.documents, made.dim) != (part["documents"], part["dim"]):
+        raise UserError(
+            f"{folder}: holds {made.documents} documents of dim {made.dim}, but index.json says "
+            f"{part['documents']} of {part['dim']}; make it again"
+        )
+    return made
