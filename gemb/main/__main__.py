@@ -13,7 +13,17 @@ import sys
 
 from absl import flags
 
-VERBS = ("fetch", "convert", "harvest", "inspect-data", "train", "soup", "evaluate", "index", "search")
+VERBS = (
+    "fetch",
+    "convert",
+    "harvest",
+    "inspect-data",
+    "train",
+    "soup",
+    "evaluate",
+    "index",
+    "search",
+)
 
 
 def main() -> None:

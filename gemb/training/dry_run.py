@@ -73,13 +73,15 @@ def dry_run(
 
 
 def sharding_table(spec, places: TrainState) -> str:
-    """One line a parameter: path, shape, logical axes, mesh axes."""
+    """One line a parameter: path, shape, logical axes, mesh axes, shape of a device's part."""
     model = functional(spec)
-    rows = [("parameter", "shape", "logical axes", "mesh axes")]
+    rows = [("parameter", "shape", "logical axes", "mesh axes", "a device's part")]
     for path, shape in sorted(model.shapes.items()):
         axes = ", ".join(map(str, model.logical_axes[path]))
-        rows.append((path, str(shape.shape), axes, str(tuple(places.params[path].spec))))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        place = places.params[path]
+        part = place.shard_shape(shape.shape)
+        rows.append((path, str(shape.shape), axes, str(tuple(place.spec)), str(part)))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
