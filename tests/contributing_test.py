@@ -34,7 +34,7 @@ def test_recipes_touch_names_that_exist():
     named = {
         "POOLERS": "gemb/models/poolers.py",
         "EXPECTED": "tests/models/poolers_test.py",
-        "_POOLING_FLAGS": "gemb/export/sentence_transformers.py",
+        "POOLING_FLAGS": "gemb/models/pretrained/modules.py",
         "StackSpec": "gemb/models/spec.py",
         "POOLINGS": "gemb/models/spec.py",
         "FAMILIES": "gemb/models/pretrained/families/__init__.py",

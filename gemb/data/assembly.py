@@ -2,12 +2,13 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.data.features import text_ids
+from gemb.data.features import pad, text_ids
 from gemb.data.forms import Texts
 from gemb.data.mixing import Task
 from gemb.data.preprocess.spans import windows
@@ -15,10 +16,11 @@ from gemb.data.preprocess.texts import pick
 from gemb.data.randomness import uniform
 from gemb.data.selection import Selection
 from gemb.data.tokenizers import Tokenizer
-from gemb.structs import Batch, Tokens
+from gemb.structs import Batch
 
 _MASKS = ("[MASK]", "<mask>", "<extra_id_0>", "<|mask|>")
 _PROMPTS, _WINDOW, _CUT, _VIEWS = 8, 9, 10, (16, 24)  # streams of random numbers
+Annotate = Callable[[Sequence[str], Sequence[str]], dict[str, Any]]
 _CHARACTERS = 16  # a text is cut to this many characters a token before it is tokenized
 
 
@@ -150,6 +152,7 @@ def to_batch(
     count: int,
     offset: int,
     fields: dict[str, np.ndarray] | None,
+    annotate: Annotate | None = None,
 ) -> Batch:
     """Pads the rows of this host to a Batch: positives first, then the hard negatives.
 
@@ -161,6 +164,7 @@ def to_batch(
         count: hard negatives a row.
         offset: index of this host's first document among all candidates.
         fields: further fields of the batch, [rows] each.
+        annotate: (query texts, document texts) -> more fields; a document that is missing is "".
     """
     rows = len(query)
     ids, texts = list(document), list(document.texts)
@@ -170,9 +174,11 @@ def to_batch(
         ids += [*own, *[[]] * (count - len(own))]
         texts += [*own.texts, *[""] * (count - len(own))]
     real = np.concatenate([real[:, 0], real[:, 1:].ravel()])
+    if annotate is not None:
+        fields = (fields or {}) | annotate(query.texts, texts)
     return Batch(
-        query=_pad(query, lengths[0]),
-        document=_pad(ids, lengths[1]),
+        query=pad(query, lengths[0]),
+        document=pad(ids, lengths[1]),
         positive=np.arange(rows, dtype=np.int32) + offset,
         query_id=text_ids(query.texts),
         document_id=text_ids(texts),
@@ -180,13 +186,6 @@ def to_batch(
         document_mask=real,
         fields=fields,
     )
-
-
-def _pad(ids: Sequence[Sequence[int]], length: int) -> Tokens:
-    sizes = np.array([len(row) for row in ids], np.int64)
-    tokens = Tokens(np.zeros((len(ids), length), np.int32), np.arange(length) < sizes[:, None])
-    tokens.ids[tokens.mask] = np.fromiter(itertools.chain.from_iterable(ids), np.int32, sizes.sum())
-    return tokens
 
 
 def _special_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

@@ -1,5 +1,6 @@
 """Texts and ragged ids to arrays of a few fixed shapes."""
 
+import itertools
 import zlib
 from collections.abc import Sequence
 
@@ -41,10 +42,10 @@ def pad(
         Tokens of numpy int32 ids and bool masks.
     """
     rows = len(ids) if rows is None else rows
-    tokens = Tokens(np.zeros((rows, length), np.int32), np.zeros((rows, length), bool))
-    for row, values in enumerate(ids):
-        tokens.ids[row, : len(values)] = values
-        tokens.mask[row, : len(values)] = True
+    sizes = np.zeros(rows, np.int64)
+    sizes[: len(ids)] = [len(values) for values in ids]
+    tokens = Tokens(np.zeros((rows, length), np.int32), np.arange(length) < sizes[:, None])
+    tokens.ids[tokens.mask] = np.fromiter(itertools.chain.from_iterable(ids), np.int32, sizes.sum())
     if not unpooled:
         return tokens
     return tokens._replace(pooled=tokens.mask & (np.arange(length) >= unpooled))

@@ -47,6 +47,19 @@ class Texts(NamedTuple):
     scores: list[float] | None = None
 
 
+def _has_text(self, record: dict) -> bool:
+    return bool(text_of(record, "text"))
+
+
+def _has_sentences(self, record: dict) -> bool:
+    return len(split_sentences(text_of(record, "text"))) > 1
+
+
+def _same_text_twice(self, records: Sequence[dict], draw: Draw) -> Texts:
+    texts = [record["text"] for record in records]
+    return Texts(texts, texts, [[] for _ in texts])
+
+
 @bound
 class Pairs:
     """Supervised pairs: {"query", "document", "negatives"}.
@@ -199,12 +212,7 @@ class SpanCorruption:
                 f"{self.density} and {self.mean_length}"
             )
 
-    def admit(self, record: dict) -> bool:
-        return bool(text_of(record, "text"))
-
-    def make(self, records: Sequence[dict], draw: Draw) -> Texts:
-        texts = [record["text"] for record in records]
-        return Texts(texts, texts, [[] for _ in texts])
+    admit, make = _has_text, _same_text_twice
 
     def corrupt(
         self, ids: np.ndarray, lengths: np.ndarray, draw: Draw, sentinels: Sequence[int]
@@ -227,8 +235,7 @@ class NextSentence:
     in_batch: bool = field(default=True, init=False)
     columns = ("text",)
 
-    def admit(self, record: dict) -> bool:
-        return len(split_sentences(text_of(record, "text"))) > 1
+    admit = _has_sentences
 
     def make(self, records: Sequence[dict], draw: Draw) -> Texts:
         query, document = [], []
@@ -257,8 +264,7 @@ class InverseCloze:
     in_batch: bool = field(default=True, init=False)
     columns = ("text",)
 
-    def admit(self, record: dict) -> bool:
-        return len(split_sentences(text_of(record, "text"))) > 1
+    admit = _has_sentences
 
     def make(self, records: Sequence[dict], draw: Draw) -> Texts:
         query, document = [], []
@@ -299,9 +305,4 @@ class SameText:
     in_batch: bool = field(default=True, init=False)
     columns = ("text",)
 
-    def admit(self, record: dict) -> bool:
-        return bool(text_of(record, "text"))
-
-    def make(self, records: Sequence[dict], draw: Draw) -> Texts:
-        texts = [record["text"] for record in records]
-        return Texts(texts, texts, [[] for _ in texts])
+    admit, make = _has_text, _same_text_twice

@@ -4,14 +4,12 @@ TSV: one header line, no quoting. JSON lines: an object a line. BEIR folders hav
 own, `gemb.data.sources.beir`.
 """
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gemb.checks import UserError, suggest
+from gemb.data.sources.numbered import json_object, numbered_lines
 
 SUFFIXES = (".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")
 
@@ -112,12 +110,9 @@ def texts(table: Table, role: str) -> list[str]:
 
 def _object(line: str, where: str) -> dict:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: broken JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: expected a JSON object, got {line[:40]!r}")
-    return row
+        return json_object(line)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _check_columns(columns: Mapping[str, str], head, where: str) -> None:
@@ -131,14 +126,4 @@ def _check_columns(columns: Mapping[str, str], head, where: str) -> None:
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if text.strip():
-                    yield f"{path}:{number}", text
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{number}: invalid UTF-8 at byte {error.start}") from error
-    except (EOFError, zlib.error, OSError) as error:
-        raise UserError(f"{path}:{number + 1}: cannot be read: {error}") from error
+    return numbered_lines(path, first_encoding="utf-8-sig")

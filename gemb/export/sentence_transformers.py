@@ -13,21 +13,13 @@ from gemb.data.tokenizers import Tokenizer
 from gemb.inference.embedder import model_fingerprint
 from gemb.models.pretrained.adapt import merge_lora
 from gemb.models.pretrained.folder import MANIFEST, Pretrained
+from gemb.models.pretrained.modules import DTYPES, POOLING_FLAGS, WEIGHTS, module_list
 from gemb.models.pretrained.pair import ROUTER, SIDES, Pair, router_config
 from gemb.models.pretrained.sentence_transformers import DENSE_ACTIVATIONS
 from gemb.models.pretrained.weights import tensors_from_params
 from gemb.models.spec import ModelSpec
 from gemb.store.fingerprint import fingerprint
 
-_TYPES = "sentence_transformers.models."
-_POOLING_FLAGS = {
-    "cls": "cls_token",
-    "mean": "mean_tokens",
-    "max": "max_tokens",
-    "weightedmean": "weightedmean_tokens",
-    "lasttoken": "lasttoken",
-}
-DTYPES = ("float32", "bfloat16", "float16")
 # Copied from the folder that training started from; the tokenizer's side files.
 _COPIED = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 # What only gemb has a place for: learned poolers and further heads.
@@ -71,9 +63,8 @@ def save(
             (temporary / side).mkdir()
             identities[side] = _save_one(getattr(model, side), temporary / side, {}, dtype)
         identity = fingerprint({}, "", **identities)
-        router = {"idx": 0, "name": "0", "path": "", "type": f"{_TYPES}Router"}
         for name, content in {
-            "modules.json": [router],
+            "modules.json": module_list([("", "Router")]),
             ROUTER: router_config(temporary),
             MANIFEST: {"fingerprint": identity, "training": training or {}},
         }.items():
@@ -99,13 +90,13 @@ def _save_one(model: Pretrained, temporary: Path, training: dict, dtype: str) ->
     if not (temporary / "tokenizer_config.json").exists():
         text = json.dumps(_tokenizer_config(model.tokenizer_json, spec.max_length), indent=2)
         (temporary / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
-    save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
     for number, place in enumerate(_dense_places(spec)):
-        save_file(_dense_tensors(model, number), temporary / place / "model.safetensors")
+        save_file(_dense_tensors(model, number), temporary / place / WEIGHTS)
     own = {path: np.asarray(v) for path, v in model.params.items() if path.startswith(_OWN)}
     if own:
         (temporary / "gemb").mkdir()
-        save_file(own, temporary / "gemb" / "model.safetensors")
+        save_file(own, temporary / "gemb" / WEIGHTS)
     return identity
 
 
@@ -178,10 +169,7 @@ def _modules(spec: ModelSpec) -> list[dict]:
     steps += [(place, "Dense") for place in _dense_places(spec)]
     if spec.normalize:
         steps.append((f"{len(steps)}_Normalize", "Normalize"))
-    return [
-        {"idx": number, "name": str(number), "path": path, "type": _TYPES + kind}
-        for number, (path, kind) in enumerate(steps)
-    ]
+    return module_list(steps)
 
 
 def _dense_places(spec: ModelSpec) -> list[str]:
@@ -199,9 +187,9 @@ def _dense_tensors(model: Pretrained, number: int) -> dict[str, np.ndarray]:
 
 def _pooling(spec: ModelSpec) -> dict:
     width = {"word_embedding_dimension": spec.text.stack.width, "include_prompt": spec.pool_prompt}
-    if spec.pooling not in _POOLING_FLAGS:
+    if spec.pooling not in POOLING_FLAGS:
         return width | {"pooling_mode": spec.pooling}
-    flags = {f"pooling_mode_{flag}": mode == spec.pooling for mode, flag in _POOLING_FLAGS.items()}
+    flags = {f"pooling_mode_{flag}": mode == spec.pooling for mode, flag in POOLING_FLAGS.items()}
     return width | flags
 
 

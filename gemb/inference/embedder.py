@@ -13,12 +13,12 @@ from gemb.inference.encode import encode_ids
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
 from gemb.models.pretrained.folder import Pretrained
-from gemb.models.pretrained.pair import Pair, load_any
+from gemb.models.pretrained.pair import SIDES, Pair, load_any
 from gemb.store.fingerprint import fingerprint
 from gemb.store.vectors import truncate
 from gemb.structs import Tokens
 
-KINDS = ("query", "document")
+KINDS = SIDES
 
 
 class Embedder:
@@ -43,14 +43,15 @@ class Embedder:
             kind: Tokenizer(tower.tokenizer_json, tower.spec.max_length, tower.spec.prompt(kind))
             for kind, tower in towers.items()
         }
-        self._params = jax.device_put({kind: tower.params for kind, tower in towers.items()})
-        self._apply = {
-            kind: jax.jit(functools.partial(_apply, functional(spec).apply, execution))
-            for kind, spec in self._specs.items()
-        }
-        if isinstance(pretrained, Pretrained):  # one model: one program, one copy of the weights
-            self._apply["query"] = self._apply["document"]
-            self._params["query"] = self._params["document"]
+
+        def placed(tower: Pretrained):
+            """A model's program, and its weights on the device."""
+            apply = functools.partial(_apply, functional(tower.spec).apply, execution)
+            return jax.jit(apply), jax.device_put(tower.params)
+
+        query, document = towers["query"], towers["document"]
+        self._programs = {"document": placed(document)}
+        self._programs["query"] = self._programs["document"] if query is document else placed(query)
 
     @classmethod
     def load(
@@ -124,7 +125,7 @@ class Embedder:
             raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
         batch = [texts] if isinstance(texts, str) else list(texts)
         tokenizer, spec = self._tokenizers[kind], self._specs[kind]
-        apply, params = self._apply[kind], self._params[kind]
+        apply, params = self._programs[kind]
         vectors = encode_ids(
             lambda tokens: apply(params, tokens),
             tokenizer.encode(batch),

@@ -8,14 +8,12 @@ Reference: Thakur et al., BEIR: A Heterogeneous Benchmark for Zero-shot Evaluati
 Retrieval Models, 2021, arXiv 2104.08663.
 """
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gemb.checks import UserError
+from gemb.data.sources.numbered import json_object, numbered_lines
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def _read_qrels(
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.tsv"))) or "none"
         raise UserError(f"{path}: no such file; the splits of {folder} are: {known}")
     judged: dict[str, dict[int, int]] = {}
-    for where, line in _lines(path):
+    for where, line in numbered_lines(path):
         fields = line.split("\t")
         if fields[-1] == "score":
             continue  # the header
@@ -159,27 +157,12 @@ def _table(folder: Path, name: str) -> Path:
 
 def _rows(path: Path) -> Iterator[tuple[str, dict]]:
     """(file:line, row) of every line that is not blank."""
-    for where, line in _lines(path):
+    for where, line in numbered_lines(path):
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{where}: broken JSON: {error}") from error
-        _check(isinstance(row, dict), where, f"expected a JSON object, got {line[:40]!r}")
+            row = json_object(line)
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from error
         yield where, row
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                text = line.decode("utf-8").rstrip("\r\n")
-                if text.strip():
-                    yield f"{path}:{number}", text
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{number}: invalid UTF-8 at byte {error.start}") from error
-    except (EOFError, zlib.error, OSError) as error:
-        raise UserError(f"{path}:{number + 1}: cannot be read: {error}") from error
 
 
 def _field(row: dict, key: str, where: str) -> str:

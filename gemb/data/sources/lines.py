@@ -6,7 +6,6 @@ files. A .gz file, which cannot be read from the middle, is unpacked into the ca
 
 import csv
 import gzip
-import json
 import mmap
 import shutil
 import zlib
@@ -18,6 +17,7 @@ import numpy as np
 from gemb.cache import atomic_file, cache_dir
 from gemb.checks import UserError
 from gemb.data.sources import records
+from gemb.data.sources.numbered import json_object
 
 MAX_RECORD_BYTES = 16 * 2**20  # a longer line is a mistake in the file, not a text
 _KEEP_INDEX_BYTES = 64 * 2**20
@@ -174,15 +174,7 @@ def _line_ends(content: mmap.mmap, quoted: bool) -> Iterator[int]:
 
 
 def _json_object(text: str) -> dict:
-    if not text.strip():
-        return {}
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"broken JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"expected a JSON object, got {text[:40]!r}")
-    return row
+    return json_object(text) if text.strip() else {}
 
 
 def _first_line(path: Path) -> str:

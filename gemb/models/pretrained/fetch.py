@@ -25,10 +25,9 @@ from tqdm import tqdm
 
 from gemb.cache import atomic_folder, cache_dir
 from gemb.checks import UserError, suggest
-from gemb.models.pretrained.modules import write_modules
+from gemb.models.pretrained.modules import WEIGHTS, write_modules
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
-WEIGHTS = "model.safetensors"
 REQUIRED_FILES = ("config.json", "tokenizer.json", WEIGHTS)
 OPTIONAL_FILES = (
     "modules.json",

@@ -93,7 +93,7 @@ def _config(modules: Modules) -> dict:
         tensors = TensorFiles(modules.encoder)
         if "embedding.weight" not in tensors:
             raise UserError(f"{modules.encoder}: tensor embedding.weight is missing")
-        vocab, width = tensors["embedding.weight"].shape
+        vocab, width = tensors.shape("embedding.weight")
         return {"model_type": "static", "vocab_size": vocab, "hidden_size": width}
     config = read_json(modules.encoder / "config.json")
     kind = config.get("model_type")
@@ -134,15 +134,15 @@ def _heads(manifest: dict) -> tuple:
     )
 
 
-def _dense_params(tensors, number: int, spec: ModelSpec, place: Path) -> dict:
+def _dense_params(tensors: TensorFiles, number: int, spec: ModelSpec, place: Path) -> dict:
     shape = spec.dense[number]
     expected = {"kernel": ("linear.weight", (shape.outputs, shape.inputs))}
     if shape.bias:
         expected["bias"] = ("linear.bias", (shape.outputs,))
     params = {}
     for part, (name, size) in expected.items():
-        if name not in tensors or tensors[name].shape != size:
-            found = tensors[name].shape if name in tensors else "none"
+        found = tensors.shape(name) if name in tensors else "none"
+        if found != size:
             raise UserError(f"{place}: tensor {name}: expected shape {size}, got {found}")
         value = np.asarray(tensors[name], np.float32)
         if not np.isfinite(value).all():

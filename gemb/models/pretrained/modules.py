@@ -1,9 +1,31 @@
-"""What turns a fetched Hugging Face folder into one of sentence-transformers."""
+"""The layout of a sentence-transformers folder, and what turns a fetched folder into one."""
 
 import json
 from pathlib import Path
 
-_POOLING_MODES = {"mean": "mean_tokens", "cls": "cls_token"}
+WEIGHTS = "model.safetensors"
+DTYPES = ("float32", "bfloat16", "float16")  # of weights that are written
+TYPES = "sentence_transformers.models."  # what the type of a module begins with
+# pooling -> what its flag in 1_Pooling/config.json is called, after pooling_mode_
+POOLING_FLAGS = {
+    "cls": "cls_token",
+    "mean": "mean_tokens",
+    "max": "max_tokens",
+    "weightedmean": "weightedmean_tokens",
+    "lasttoken": "lasttoken",
+}
+
+
+def module_list(steps: list[tuple[str, str]]) -> list[dict]:
+    """The content of modules.json.
+
+    Args:
+        steps: (path, kind) of each module, in order.
+    """
+    return [
+        {"idx": number, "name": str(number), "path": path, "type": TYPES + kind}
+        for number, (path, kind) in enumerate(steps)
+    ]
 
 
 def write_modules(folder: Path, model: dict[str, str]) -> None:
@@ -16,17 +38,9 @@ def write_modules(folder: Path, model: dict[str, str]) -> None:
     """
     width = json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"]
     steps = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
-    modules = [
-        {
-            "idx": number,
-            "name": str(number),
-            "path": path,
-            "type": f"sentence_transformers.models.{kind}",
-        }
-        for number, (path, kind) in enumerate(steps[: 2 if model.get("normalize") == "no" else 3])
-    ]
+    modules = module_list(steps[: 2 if model.get("normalize") == "no" else 3])
     pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": False}
-    pooling[f"pooling_mode_{_POOLING_MODES[model['pooling']]}"] = True
+    pooling[f"pooling_mode_{POOLING_FLAGS[model['pooling']]}"] = True
     contents = {
         "modules.json": modules,
         "1_Pooling/config.json": pooling,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gemb.checks import UserError
 from gemb.models.pretrained import sentencepiece_families, vocabulary_files
-from gemb.models.pretrained.tokenizer_json import REMEDY, Settings
+from gemb.models.pretrained.tokenizer_json import REMEDY, Settings, read_text
 
 _READERS = {
     "tokenizer.model": sentencepiece_families.read,
@@ -41,7 +41,7 @@ def read_tokenizer(folder: str | Path) -> str:
     folder = Path(folder)
     file = folder / "tokenizer.json"
     if file.exists():
-        return _checked(_read_text(file), file)
+        return _checked(read_text(file), file)
     if folder.suffix == ".model" and folder.is_file():
         return _rewritten(folder, sentencepiece_families.read, Settings())
     for name, reader in _READERS.items():
@@ -75,18 +75,11 @@ def _checked(text: str, file: Path) -> str:
     return text
 
 
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); fetch the file again") from None
-
-
 def _read_json(file: Path) -> dict:
     if not file.exists():
         return {}
     try:
-        content = json.loads(_read_text(file))
+        content = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise UserError(f"{file}: not JSON ({error}); fetch the file again") from None
     if not isinstance(content, dict):

@@ -1,6 +1,7 @@
 """What all kinds of tokenizer files share: the folder's settings, and special tokens."""
 
 import dataclasses
+from pathlib import Path
 
 from gemb.checks import UserError
 
@@ -111,3 +112,15 @@ def all_added_tokens(
             )
         free += expected == free
     return tokens
+
+
+def read_text(file: Path) -> str:
+    """The text of a tokenizer's file.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); fetch the file again") from None

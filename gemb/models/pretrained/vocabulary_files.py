@@ -9,6 +9,7 @@ from gemb.models.pretrained.tokenizer_json import (
     Settings,
     added_token,
     all_added_tokens,
+    read_text,
     template,
 )
 
@@ -47,7 +48,7 @@ def read_wordpiece(file: Path, settings: Settings) -> dict:
         UserError: if the file cannot be read or lacks the family's special tokens.
     """
     family = settings.family(WORDPIECE_FAMILIES, str(file), default="bert")
-    lines = _read_text(file).removesuffix("\n").split("\n")
+    lines = read_text(file).removesuffix("\n").split("\n")
     vocabulary = {token: row for row, token in enumerate(lines)}
     options = settings.options
     return _assemble(
@@ -80,7 +81,7 @@ def read_byte_level(file: Path, settings: Settings) -> dict:
         UserError: if a file cannot be read, the family is unknown or a special token is missing.
     """
     try:
-        vocabulary = json.loads(_read_text(file))
+        vocabulary = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise UserError(f"{file}: not JSON ({error}); fetch the file again") from None
     if not isinstance(vocabulary, dict):
@@ -144,17 +145,10 @@ def _around(family: str, names: dict, settings: Settings) -> tuple[list[str], li
 
 def _read_merges(folder: Path) -> list[list[str]]:
     file = folder / "merges.txt"
-    lines = _read_text(file).split("\n")
+    lines = read_text(file).split("\n")
     first = 1 if lines[0].startswith("#version") else 0
     merges = [line.split(" ") for line in lines[first:] if line.strip()]
     wrong = next((merge for merge in merges if len(merge) != 2), None)
     if wrong:
         raise UserError(f"{file}: {' '.join(wrong)!r} is not a merge of two; fetch the file again")
     return merges
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); fetch the file again") from None

@@ -12,9 +12,9 @@ import numpy as np
 from gemb.checks import UserError, suggest
 from gemb.models.functional import functional
 from gemb.models.pretrained.families.family import Family, Tensor
+from gemb.models.pretrained.modules import WEIGHTS
 from gemb.models.spec import ModelSpec
 
-WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -42,6 +42,10 @@ class TensorFiles(Mapping):
             return handle.get_tensor(name)
         except Exception as error:  # the Rust library raises its own kinds
             raise UserError(f"{file}: tensor {name} cannot be read ({error})") from None
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor, without reading it."""
+        return tuple(self._where[name][1].get_slice(name).get_shape())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._where)

@@ -4,7 +4,8 @@ Belongs here: reading those formats, and writing config, safetensors and tokeniz
 into gemb's own parameters does not. `onnx` and `gguf` come with the extra `convert`.
 """
 
-from gemb.models.pretrained.convert.checkpoint import DTYPES, Written
+from gemb.models.pretrained.convert.checkpoint import Written
 from gemb.models.pretrained.convert.folder import check_extra, convert, convert_into
+from gemb.models.pretrained.modules import DTYPES
 
 __all__ = ["DTYPES", "Written", "check_extra", "convert", "convert_into"]

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gemb.checks import UserError
-
-DTYPES = ("float32", "float16", "bfloat16")
-WEIGHTS = "model.safetensors"
+from gemb.models.pretrained.modules import WEIGHTS
 
 
 @dataclasses.dataclass(frozen=True)

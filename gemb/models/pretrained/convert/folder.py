@@ -9,7 +9,8 @@ from pathlib import Path
 
 from gemb.cache import atomic_folder
 from gemb.checks import UserError
-from gemb.models.pretrained.convert.checkpoint import DTYPES, WEIGHTS, Written, write
+from gemb.models.pretrained.convert.checkpoint import Written, write
+from gemb.models.pretrained.modules import DTYPES, WEIGHTS
 
 _READERS = {".onnx": "onnx", ".gguf": "gguf"}  # the library that reads it
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")

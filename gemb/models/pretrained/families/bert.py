@@ -1,7 +1,7 @@
 """BERT and its kin (MiniLM, BGE, E5), RoBERTa and XLM-R, which name their tensors alike."""
 
 from gemb.checks import UserError
-from gemb.models.pretrained.families.family import Family, Tensor, activation, layer_tensors, need
+from gemb.models.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
 from gemb.models.spec import StackSpec, TextSpec
 
 EMBEDDINGS = {
@@ -53,10 +53,7 @@ def text_spec(config: dict) -> TextSpec:
 def tensors(spec: TextSpec) -> dict[str, Tensor]:
     """Parameter path -> published tensor."""
     names = dict(EMBEDDINGS)
-    for i in range(spec.stack.layers):
-        ours, theirs = f"text/stack/layers/{i}", f"encoder.layer.{i}"
-        names |= layer_tensors(ours, theirs, _LINEARS, _NORMS)
-    return names
+    return names | stack_tensors(spec.stack.layers, "encoder.layer.{}", _LINEARS, _NORMS)
 
 
 def config_of(spec: TextSpec) -> dict:

@@ -8,13 +8,13 @@ from gemb.models.pretrained.families.family import (
     Family,
     Tensor,
     activation,
-    layer_tensors,
     need,
     rotary,
+    stack_tensors,
 )
 from gemb.models.spec import StackSpec, TextSpec
 
-_LINEARS = {
+LINEARS = {
     "attention/query": "self_attn.q_proj",
     "attention/key": "self_attn.k_proj",
     "attention/value": "self_attn.v_proj",
@@ -151,9 +151,7 @@ def tensors(spec: TextSpec) -> dict[str, Tensor]:
         "text/token/table": Tensor("embed_tokens.weight"),
         "text/stack/final_norm/scale": Tensor("norm.weight"),
     }
-    for i in range(stack.layers):
-        names |= layer_tensors(f"text/stack/layers/{i}", f"layers.{i}", _LINEARS, norms, bias)
-    return names
+    return names | stack_tensors(stack.layers, "layers.{}", LINEARS, norms, bias)
 
 
 def _family(causal) -> Family:

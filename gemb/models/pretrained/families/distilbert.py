@@ -1,7 +1,7 @@
 """DistilBERT: BERT without token types, under other names."""
 
 from gemb.models.pretrained.families.bert import EMBEDDINGS
-from gemb.models.pretrained.families.family import Family, Tensor, activation, layer_tensors, need
+from gemb.models.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
 from gemb.models.spec import StackSpec, TextSpec
 
 _LINEARS = {
@@ -34,10 +34,7 @@ def text_spec(config: dict) -> TextSpec:
 def tensors(spec: TextSpec) -> dict[str, Tensor]:
     """Parameter path -> published tensor."""
     names = {path: tensor for path, tensor in EMBEDDINGS.items() if "type" not in path}
-    for i in range(spec.stack.layers):
-        ours, theirs = f"text/stack/layers/{i}", f"transformer.layer.{i}"
-        names |= layer_tensors(ours, theirs, _LINEARS, _NORMS)
-    return names
+    return names | stack_tensors(spec.stack.layers, "transformer.layer.{}", _LINEARS, _NORMS)
 
 
 FAMILIES = {

@@ -116,6 +116,23 @@ def rotary(config: dict, kind: str = "", theta: float = 10_000.0, old_key: str =
         raise UserError(f"config.json: rotary positions: {error}") from None
 
 
+def stack_tensors(
+    layers: int, theirs: str, linears: dict, norms: dict, bias=lambda path: True
+) -> dict[str, Tensor]:
+    """The Tensors of all layers of a stack.
+
+    Args:
+        layers: how many.
+        theirs: what the names of a layer begin with, {} standing for its number.
+        linears, norms, bias: as of `layer_tensors`.
+    """
+    tensors = {}
+    for number in range(layers):
+        ours = f"text/stack/layers/{number}"
+        tensors |= layer_tensors(ours, theirs.format(number), linears, norms, bias)
+    return tensors
+
+
 def layer_tensors(ours: str, theirs: str, linears: dict, norms: dict, bias=lambda path: True):
     """The Tensors of one layer.
 

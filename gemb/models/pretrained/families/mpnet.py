@@ -1,7 +1,7 @@
 """MPNet: BERT with T5's relative position bias beside its absolute positions."""
 
 from gemb.models.pretrained.families.bert import EMBEDDINGS
-from gemb.models.pretrained.families.family import Family, Tensor, activation, layer_tensors, need
+from gemb.models.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
 from gemb.models.spec import StackSpec, TextSpec
 
 _LINEARS = {
@@ -38,10 +38,7 @@ def tensors(spec: TextSpec) -> dict[str, Tensor]:
     """Parameter path -> published tensor."""
     names = {path: tensor for path, tensor in EMBEDDINGS.items() if "type" not in path}
     names["text/stack/relative/table"] = Tensor("encoder.relative_attention_bias.weight")
-    for i in range(spec.stack.layers):
-        ours, theirs = f"text/stack/layers/{i}", f"encoder.layer.{i}"
-        names |= layer_tensors(ours, theirs, _LINEARS, _NORMS)
-    return names
+    return names | stack_tensors(spec.stack.layers, "encoder.layer.{}", _LINEARS, _NORMS)
 
 
 FAMILIES = {

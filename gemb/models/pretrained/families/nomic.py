@@ -1,6 +1,7 @@
 """NomicBERT: post-norm BERT with rotary positions and a gated feed-forward part, no biases."""
 
 from gemb.checks import UserError
+from gemb.models.pretrained.families.decoder import LINEARS
 from gemb.models.pretrained.families.family import (
     Family,
     Tensor,
@@ -8,21 +9,13 @@ from gemb.models.pretrained.families.family import (
     layer_tensors,
     need,
     rotary,
+    stack_tensors,
 )
 from gemb.models.spec import StackSpec, TextSpec
 
 _EMBEDDINGS = {
     "text/token/table": "embeddings.word_embeddings.weight",
     "text/type/table": "embeddings.token_type_embeddings.weight",
-}
-_LINEARS = {
-    "attention/query": "self_attn.q_proj",
-    "attention/key": "self_attn.k_proj",
-    "attention/value": "self_attn.v_proj",
-    "attention/output": "self_attn.o_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
-    "down": "mlp.down_proj",
 }
 _NORMS = {"attention_norm": "post_attention_layernorm", "mlp_norm": "post_mlp_layernorm"}
 # The names of the files on the hub, which are older than transformers' own class.
@@ -79,22 +72,19 @@ def tensors(spec: TextSpec) -> dict[str, Tensor]:
     """Parameter path -> published tensor, by transformers' names."""
     names = {path: Tensor(name) for path, name in _EMBEDDINGS.items()}
     names |= layer_tensors("text", "embeddings", {}, {"norm": "LayerNorm"})
-    for i in range(spec.stack.layers):
-        ours, theirs = f"text/stack/layers/{i}", f"layers.{i}"
-        names |= layer_tensors(ours, theirs, _LINEARS, _NORMS, _has_bias)
-    return names
+    return names | stack_tensors(spec.stack.layers, "layers.{}", LINEARS, _NORMS, _has_bias)
 
 
 def hub_tensors(spec: TextSpec) -> dict[str, Tensor]:
     """Parameter path -> published tensor, by the hub's names."""
     names = {path: Tensor(name) for path, name in _EMBEDDINGS.items()}
     names |= {f"text/norm/{ours}": Tensor(f"emb_ln.{theirs}") for ours, theirs in _PARTS.items()}
-    for i in range(spec.stack.layers):
-        ours, theirs = f"text/stack/layers/{i}", f"encoder.layers.{i}"
-        names |= layer_tensors(ours, theirs, _HUB_LINEARS, _HUB_NORMS, _has_bias)
+    layers, theirs = spec.stack.layers, "encoder.layers.{}"
+    names |= stack_tensors(layers, theirs, _HUB_LINEARS, _HUB_NORMS, _has_bias)
+    for i in range(layers):
         for part, name in enumerate(("query", "key", "value")):
-            fused = Tensor(f"{theirs}.attn.Wqkv.weight", True, part, 3)
-            names[f"{ours}/attention/{name}/kernel"] = fused
+            fused = Tensor(f"{theirs.format(i)}.attn.Wqkv.weight", True, part, 3)
+            names[f"text/stack/layers/{i}/attention/{name}/kernel"] = fused
     return names
 
 

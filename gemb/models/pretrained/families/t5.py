@@ -1,6 +1,6 @@
 """The encoders of T5 and mT5: pre-norm, relative positions, no biases; gated since 1.1."""
 
-from gemb.models.pretrained.families.family import Family, Tensor, activation, layer_tensors, need
+from gemb.models.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
 from gemb.models.spec import StackSpec, TextSpec
 
 _ATTENTION = {
@@ -58,12 +58,10 @@ def tensors(spec: TextSpec) -> dict[str, Tensor]:
     def no_bias(path: str) -> bool:
         return False
 
-    for i in range(spec.stack.layers):
-        ours, theirs = f"text/stack/layers/{i}", f"encoder.block.{i}.layer"
-        norms = ({"attention_norm": "layer_norm"}, {"mlp_norm": "layer_norm"})
-        forward = _GATED if spec.stack.gated else _PLAIN
-        names |= layer_tensors(ours, f"{theirs}.0", _ATTENTION, norms[0], no_bias)
-        names |= layer_tensors(ours, f"{theirs}.1", forward, norms[1], no_bias)
+    forward = _GATED if spec.stack.gated else _PLAIN
+    for part, linears, norm in ((0, _ATTENTION, "attention_norm"), (1, forward, "mlp_norm")):
+        theirs = f"encoder.block.{{}}.layer.{part}"
+        names |= stack_tensors(spec.stack.layers, theirs, linears, {norm: "layer_norm"}, no_bias)
     return names
 
 

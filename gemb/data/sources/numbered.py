@@ -1,0 +1,51 @@
+"""Lines of text files under their numbers, and the JSON objects in them."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from gemb.checks import UserError
+
+
+def numbered_lines(path: Path, first_encoding: str = "utf-8") -> Iterator[tuple[str, str]]:
+    """("file:line", text) of every line that is not blank; `.gz` files are unpacked on the way.
+
+    Args:
+        path: the file.
+        first_encoding: of the first line; "utf-8-sig" drops a byte order mark.
+
+    Raises:
+        UserError: naming file and line of what cannot be read.
+    """
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.decode(first_encoding if number == 1 else "utf-8").rstrip("\r\n")
+                if text.strip():
+                    yield f"{path}:{number}", text
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}:{number}: invalid UTF-8 at byte {error.start}") from error
+    except (EOFError, zlib.error, OSError) as error:
+        raise UserError(f"{path}:{number + 1}: cannot be read: {error}") from error
+
+
+def json_object(text: str) -> dict:
+    """The JSON object of a line.
+
+    Raises:
+        ValueError: broken JSON, or something else than an object.
+
+    Example:
+        >>> json_object('{"a": 1}')
+        {'a': 1}
+    """
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"broken JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"expected a JSON object, got {text[:40]!r}")
+    return row
