@@ -39,7 +39,8 @@ def evaluate_classification(
         seed: of the draws of few texts a class.
 
     Returns:
-        "accuracy" and "macro_f1" of a logistic probe (L2, C = 10) on all of `train`;
+        "accuracy" and "macro_f1" of a logistic probe (L2, C = 10) on all of `train`, and its
+        "calibration_error" over ten bins of its largest probability (`gemb.metrics.reliability`);
         "accuracy_8_shot", the mean accuracy of one with C = 1 over ten draws of eight texts a class
         (fewer where a class has fewer), as MTEB measures it; "knn_accuracy" of the five nearest by
         cosine; "centroid_accuracy" of the nearest class mean by cosine.
@@ -61,9 +62,9 @@ def evaluate_classification(
 
 def _evaluate(train, train_labels, test, test_labels, seed: int = 0) -> Measured:
     _check(train, train_labels, test, test_labels)
-    predicted = _probe(train, train_labels, test, _INVERSE_PENALTY)
+    predicted, confidence = _probe(train, train_labels, test, _INVERSE_PENALTY)
     few = [
-        _probe(train[rows], train_labels[rows], test, _FEW_INVERSE_PENALTY)
+        _probe(train[rows], train_labels[rows], test, _FEW_INVERSE_PENALTY)[0]
         for rows in _few(train_labels, np.random.default_rng(seed))
     ]
     right = {
@@ -74,10 +75,15 @@ def _evaluate(train, train_labels, test, test_labels, seed: int = 0) -> Measured
     }
     items = {name: values.astype(np.float32) for name, values in right.items()}
     figures = {name: float(np.mean(values)) for name, values in right.items()}
-    return Measured(figures | {"macro_f1": metrics.macro_f1(test_labels, predicted)}, items)
+    sure = metrics.reliability(confidence, predicted == test_labels)
+    figures["macro_f1"] = metrics.macro_f1(test_labels, predicted)
+    figures["calibration_error"] = sure.error
+    curve = {name: getattr(sure, name).tolist() for name in ("confidence", "accuracy", "counts")}
+    return Measured(figures, items, {"reliability": curve})
 
 
-def _probe(train, labels, test, inverse_penalty: float) -> np.ndarray:
+def _probe(train, labels, test, inverse_penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and their probabilities."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -85,7 +91,8 @@ def _probe(train, labels, test, inverse_penalty: float) -> np.ndarray:
         # One that has not converged by then is taken as it is, as MTEB does.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(C=inverse_penalty, max_iter=_ITERATIONS)
-        return model.fit(train, labels).predict(test)
+        table = model.fit(train, labels).predict_proba(test)
+    return model.classes_[table.argmax(axis=1)], np.minimum(table.max(axis=1), 1.0)
 
 
 def _nearest(train, labels, test) -> np.ndarray:

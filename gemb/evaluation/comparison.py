@@ -52,13 +52,16 @@ def compare_all(
     tasks: Sequence[Task],
     items: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
     cache: Path | None = None,
+    *,
+    pairs: Sequence[tuple[str, str]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Tests every two models on every task, at each width that both have.
+    """Tests models against each other on every task, at each width that both have.
 
     Args:
         tasks: the tasks.
         items: model -> task's name -> width -> [items], from `Measured.items`.
         cache: folder of the cache; default below `gemb.cache.cache_dir()`.
+        pairs: (left, right); default every two.
 
     Returns:
         For each task, pair and width what `compare` gives, with "task", "models" (left, right) and
@@ -66,12 +69,12 @@ def compare_all(
     """
     wanted = []
     for task in tasks:
-        for left, right in combinations(items, 2):
+        for left, right in combinations(items, 2) if pairs is None else pairs:
             one, other = items[left][task.name], items[right][task.name]
-            pairs = [(width, width) for width in one if width in other]
+            common = [(width, width) for width in one if width in other]
             if max(one) != max(other):
-                pairs.insert(0, (max(one), max(other)))
-            wanted += [(task, left, right, pair) for pair in pairs]
+                common.insert(0, (max(one), max(other)))
+            wanted += [(task, left, right, widths) for widths in common]
     rows = []
     for task, left, right, widths in tqdm(wanted, desc="comparing", disable=not wanted):
         both = [items[left][task.name][widths[0]], items[right][task.name][widths[1]]]

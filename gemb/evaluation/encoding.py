@@ -6,6 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+SIDES = ("query", "document")
+
 
 class Encoder(Protocol):
     """What evaluation asks of a model; `gemb.Embedder` is one.
@@ -40,6 +42,7 @@ class EncodedOnce:
 
     def __init__(self, encoder: Encoder):
         self.encoder = encoder
+        self.prompted: dict[tuple, EncodedOnce] = {}  # the same model under other prompts
         self._known: dict[str, dict[str, np.ndarray]] = {"query": {}, "document": {}}
 
     def vectors(self, texts: Sequence[str], kind: str, label: str = "") -> np.ndarray:
@@ -62,10 +65,11 @@ class EncodedOnce:
 
 
 def with_prompts(encoder: Encoder, prompts: Mapping[str, str]) -> Encoder:
-    """The model under other prompts; itself where there are none.
+    """The model under other prompts; itself where they are its own already.
 
     Args:
-        encoder: a `gemb.Embedder`, if there are prompts.
+        encoder: a `gemb.Embedder`, of one model or of two towers, or an encoder with a method of
+            this name, if there are prompts.
         prompts: "query" and "document", either or both.
 
     Returns:
@@ -73,7 +77,22 @@ def with_prompts(encoder: Encoder, prompts: Mapping[str, str]) -> Encoder:
     """
     if not prompts:
         return encoder
-    spec = encoder.spec
+    if hasattr(encoder, "with_prompts"):
+        return encoder.with_prompts(prompts)
+    pretrained = _prompted(encoder.pretrained, prompts)
+    return encoder if pretrained is encoder.pretrained else type(encoder)(pretrained)
+
+
+def _prompted(pretrained, prompts: Mapping[str, str]):
+    """One model, or two towers (a `gemb.models.pretrained.pair.Pair`), under other prompts."""
+    if all(hasattr(pretrained, side) for side in SIDES):
+        query, document = pretrained.query, pretrained.document
+        new = _prompted(query, prompts)
+        # One model on both sides stays one, with one copy of its weights.
+        other = new if query is document else _prompted(document, prompts)
+        if new is query and other is document:
+            return pretrained
+        return dataclasses.replace(pretrained, query=new, document=other)
     changed = {f"{kind}_prompt": prompt for kind, prompt in prompts.items()}
-    spec = dataclasses.replace(spec, **changed)
-    return type(encoder)(dataclasses.replace(encoder.pretrained, spec=spec))
+    spec = dataclasses.replace(pretrained.spec, **changed)
+    return pretrained if spec == pretrained.spec else dataclasses.replace(pretrained, spec=spec)

@@ -12,6 +12,8 @@ from gemb import search
 from gemb.evaluation.retrieval import DEPTH
 from gemb.store.vectors import truncate
 
+_SHOWN = 160  # characters of a document without a name
+
 
 def top_hits(
     retrieval_set: Any, hits: search.Hits, queries: Sequence[int]
@@ -26,7 +28,7 @@ def top_hits(
 
     Returns:
         For each query its hits, best first: {"name", "path", "line", "score", "relevant"}; path and
-        line are None where unknown.
+        line are None where unknown, and there is "text", its beginning, where there is no name.
     """
     shown = []
     for query, scores, indices in zip(queries, hits.scores, hits.indices, strict=True):
@@ -95,4 +97,8 @@ def _describe(retrieval_set: Any, index: int) -> dict[str, Any]:
     metadata = retrieval_set.corpus_metadata
     known = metadata[index] if index < len(metadata) else {}
     name = known.get("name") or retrieval_set.corpus_ids[index]
-    return {"name": name, "path": known.get("path"), "line": known.get("line")}
+    about = {"name": name, "path": known.get("path"), "line": known.get("line")}
+    if not known.get("name"):  # an id tells people nothing
+        text = " ".join(retrieval_set.corpus_texts[index].split())
+        about["text"] = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "\u2026"
+    return about

@@ -35,10 +35,12 @@ class Measured(NamedTuple):
         figures: name -> figure.
         items: for each metric that may be a task's main one, what significance tests draw from:
             [items] a figure an item where the metric is their mean, else a prediction an item.
+        details: JSON values for the report alone, by name.
     """
 
     figures: dict[str, float]
     items: dict[str, np.ndarray]
+    details: dict[str, Any] = {}  # noqa: RUF012
 
 
 class Kind(NamedTuple):

@@ -31,8 +31,13 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .tile b { display: block; font-size: 28px; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr));
   gap: 24px; }
-figure { margin: 0; min-width: 0; } figcaption { font-weight: 600; font-size: 14px; }
+figure { margin: 0; min-width: 0; max-width: 720px; }
+figcaption { font-weight: 600; font-size: 14px; }
 svg { width: 100%; height: auto; display: block; } svg text { font-family: inherit !important; }
+.map { background: var(--page); border-radius: 8px; } .map > * { opacity: 0.85; }
+.map > circle:hover, .map > path:hover { opacity: 1; stroke: var(--text); stroke-width: 2; }
+.legend { font-size: 13px; color: var(--quiet); margin: 6px 0 0; }
+.legend span { white-space: nowrap; margin-right: 14px; display: inline-block; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { padding: 6px 12px; text-align: left; border-bottom: 1px solid var(--line); }

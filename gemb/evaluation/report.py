@@ -15,11 +15,13 @@ from typing import Any
 
 from gemb import checks
 from gemb.evaluation import figures, page
+from gemb.evaluation.cost_section import costs_section
+from gemb.evaluation.map_figure import HOVER, MAPS, map_figure
+from gemb.evaluation.wording import figure_of, label_of
 
 _EXACT = ("ndcg@10", "recall@10", "recall@100", "mrr@10", "queries_per_second")
 _APPROXIMATE = (*(f"scann_{name}" for name in _EXACT), "scann_agreement@10")
 _NESTED = "A vector is cut to its first dimensions and made unit length again."
-_LABELS = {"ndcg": "nDCG", "mrr": "MRR", "queries_per_second": "queries/s"}
 
 
 def write_report(
@@ -30,6 +32,8 @@ def write_report(
     results: figures.Curves,
     loss_curve: Sequence[Mapping[str, float]] = (),
     examples: Sequence[Mapping[str, Any]] = (),
+    precisions: Sequence[Mapping[str, Any]] = (),
+    plane: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a self-contained report.html; a file that was there is replaced in one step.
 
@@ -41,6 +45,8 @@ def write_report(
             them, the systems being "bm25", "pretrained", "trained" or others.
         loss_curve: rows with "step" and "loss".
         examples: queries with hits before and after training, from `example_queries`.
+        precisions: rows of `gemb.evaluation.precision.evaluate_precisions` of the trained model.
+        plane: some queries and documents on a plane, see `gemb.evaluation.projection.task_map`.
 
     Raises:
         UserError: the file cannot be written.
@@ -50,7 +56,9 @@ def write_report(
     parts = [
         headline(results),
         curves_section(results, loss_curve, queries + _NESTED if results else ""),
+        costs_section(results, precisions),
         examples_section(examples),
+        map_section(plane),
         table_section(
             "Exact search", f"Every document is scored. {queries}".strip(), results, _EXACT
         ),
@@ -121,6 +129,14 @@ def curves_section(
     return page.section("Curves", about, page.figures(drawn)) if drawn else ""
 
 
+def map_section(plane: Mapping[str, Any] | None) -> str:
+    """Queries and documents on a plane."""
+    if not plane:
+        return ""
+    drawn = {"Queries and documents by the trained model": map_figure("map", plane)}
+    return page.section("Map", f"{MAPS[plane['method']]} {HOVER}", page.figures(drawn))
+
+
 def examples_section(examples: Sequence[Mapping[str, Any]]) -> str:
     """Each query, to be opened, with its first hits before and after training."""
     if not examples:
@@ -156,13 +172,13 @@ def table_section(title: str, about: str, results: figures.Curves, metrics: Sequ
     if not present:
         return ""
     cells = [
-        [_name(system), width, *(_figure(metric, values.get(metric)) for metric in present)]
+        [_name(system), width, *(figure_of(metric, values.get(metric)) for metric in present)]
         for system, width, values in rows
     ]
-    head = ["system", "width", *map(_label, present)]
+    head = ["system", "width", *map(label_of, present)]
     base = results.get("pretrained", {})
     if any(system != "pretrained" and width in base for system, width, _ in rows):
-        about += f" The gain is in {_label(present[0])}, over the pretrained model at that width."
+        about += f" The gain is in {label_of(present[0])}, over the pretrained model at that width."
         head.append("gain")
         for line, (system, width, values) in zip(cells, rows, strict=True):
             other = None if system == "pretrained" else base.get(width)
@@ -193,6 +209,7 @@ def _hits(hits: Sequence[Mapping[str, Any]]) -> str:
     for hit in hits:
         kind, mark = (' class="right"', "\u2713") if hit["relevant"] else ("", "\u2717")
         place = ":".join(str(hit[key]) for key in ("path", "line") if hit.get(key) is not None)
+        place = place or hit.get("text", "")
         place = f'<br><span class="quiet">{escape(place)}</span>' if place else ""
         rows.append(
             f'<tr{kind}><td class="mark">{mark}</td><td><code>{escape(hit["name"])}</code>{place}'
@@ -217,18 +234,6 @@ def _gain(
     if not base or not base.get(metric) or metric not in values:
         return ""
     return f"{values[metric] / base[metric] - 1:+.1%}".replace("-", "\u2212")
-
-
-def _figure(metric: str, value: float | None) -> str:
-    if value is None:
-        return "\u2013"
-    return f"{value:,.0f}" if metric.endswith("per_second") else f"{value:.3f}"
-
-
-def _label(metric: str) -> str:
-    metric = metric.removeprefix("scann_")
-    kind, _, cut = metric.partition("@")
-    return _LABELS.get(kind, kind) + (f"@{cut}" if cut else "")
 
 
 def _name(system: str) -> str:

@@ -14,7 +14,7 @@ from gemb.cache import atomic_file, cache_dir
 from gemb.evaluation.kind import Measured
 
 # Raise it when a figure changes its meaning, so that no older one is taken for it.
-EVALUATORS = 1
+EVALUATORS = 2
 
 
 class ResultCache:
@@ -38,10 +38,10 @@ class ResultCache:
         # A broken file is no mistake of the user's: it is measured again and replaced.
         broken = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
         with contextlib.suppress(*broken), np.load(self.path, allow_pickle=False) as file:
-            figures = json.loads(str(file["figures"]))
+            rows = json.loads(str(file["figures"]))
             return {
-                int(width): Measured(row, {self._main: file[f"items_{width}"]})
-                for width, row in figures.items()
+                int(width): Measured(figures, {self._main: file[f"items_{width}"]}, details)
+                for width, (figures, details) in rows.items()
             }
         return {}
 
@@ -51,14 +51,19 @@ class ResultCache:
         Raises:
             UserError: when the disk is full or the place cannot be written.
         """
-        figures = json.dumps({width: result.figures for width, result in results.items()})
+        figures = json.dumps({width: (one.figures, one.details) for width, one in results.items()})
         items = {f"items_{width}": one.items[self._main] for width, one in results.items()}
         with atomic_file(self.path) as temporary, open(temporary, "wb") as file:
             np.savez(file, figures=np.array(figures), **items)
 
 
 def remembered(
-    what: list[str], items: list[np.ndarray], make: Callable[[], Any], folder: Path | None = None
+    what: list[str],
+    items: list[np.ndarray],
+    make: Callable[[], Any],
+    folder: Path | None = None,
+    *,
+    force: bool = False,
 ) -> Any:
     """What `make` gives, kept as JSON under a hash of everything that it depends on.
 
@@ -67,6 +72,7 @@ def remembered(
         items: arrays that it depends on.
         make: makes it.
         folder: where; default below `gemb.cache.cache_dir()`.
+        force: make it anew although it is there.
 
     Returns:
         What `make` returned, now or in an earlier run.
@@ -80,7 +86,8 @@ def remembered(
         digest.update(np.ascontiguousarray(array).data)
     path = (folder or cache_dir() / "evaluation") / f"{digest.hexdigest()[:32]}.json"
     with contextlib.suppress(OSError, ValueError):
-        return json.loads(path.read_text(encoding="utf-8"))
+        if not force:
+            return json.loads(path.read_text(encoding="utf-8"))
     made = make()
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(made), encoding="utf-8")

@@ -61,9 +61,9 @@ def evaluate_vectors(
     for width in tqdm(widths, desc="evaluating", unit="width", leave=False):
         queries = truncate(query_vectors, width, "query_vectors")
         documents = truncate(document_vectors, width, "document_vectors")
-        exact, values = _measure(search.ExactSearcher(documents), queries, qrels)
+        exact, values = measure(search.ExactSearcher(documents), queries, qrels)
         if approximate:
-            near, others = _measure(search.ScannSearcher(documents), queries, qrels)
+            near, others = measure(search.ScannSearcher(documents), queries, qrels)
             del others["queries"]
             values |= {f"scann_{name}": value for name, value in others.items()}
             values["scann_agreement@10"] = _agreement(exact.indices[:, :10], near.indices[:, :10])
@@ -85,22 +85,25 @@ def evaluate_bm25(retrieval_set: Any) -> dict[str, dict[str, float]]:
     """
     qrels, documents = retrieval_set.qrels, retrieval_set.corpus_texts
     _check_qrels(qrels, len(retrieval_set.query_texts), len(documents))
-    _, values = _measure(search.Bm25Searcher(documents), retrieval_set.query_texts, qrels)
+    _, values = measure(search.Bm25Searcher(documents), retrieval_set.query_texts, qrels)
     return {"text": values}
 
 
-def _measure(searcher: search.Searcher, queries, qrels) -> tuple[search.Hits, dict[str, float]]:
+def measure(
+    searcher: search.Searcher, queries, qrels: Sequence[Mapping[int, int]], passes: int = 3
+) -> tuple[search.Hits, dict[str, float]]:
+    """Searches and judges: figures as in `evaluate_vectors`, speed of so many passes or more."""
     hits = searcher.search(queries, DEPTH)  # compiles and warms up as well
     values = metrics.mean_metrics(metrics.retrieval_metrics(hits.indices, qrels), qrels)
     counted = values.pop("queries")
-    seconds = _best_seconds(lambda: searcher.search(queries, DEPTH))
+    seconds = _best_seconds(lambda: searcher.search(queries, DEPTH), passes)
     return hits, values | {"queries_per_second": len(queries) / seconds, "queries": counted}
 
 
-def _best_seconds(run: Callable[[], Any], budget_seconds: float = 1.0) -> float:
-    """The shortest of three to nine passes, no more than the budget allows after the third."""
+def _best_seconds(run: Callable[[], Any], passes: int, budget_seconds: float = 1.0) -> float:
+    """The shortest of `passes` to three times as many, while the budget lasts."""
     taken = []
-    while len(taken) < 3 or (len(taken) < 9 and sum(taken) < budget_seconds):
+    while len(taken) < passes or (len(taken) < 3 * passes and sum(taken) < budget_seconds):
         start = time.perf_counter()
         run()
         taken.append(time.perf_counter() - start)

@@ -15,6 +15,7 @@ from gemb.evaluation.encoding import EncodedOnce, Encoder, with_prompts
 from gemb.evaluation.kind import Measured
 from gemb.evaluation.result_cache import ResultCache
 from gemb.evaluation.tasks import KINDS, Task
+from gemb.evaluation.wins import all_wins
 from gemb.store.vectors import truncate
 
 
@@ -75,16 +76,27 @@ def evaluate_model(
         done = {} if force else stored.load()
         missing = [width for width in widths if width not in done]
         if missing:
-            done |= _measure(model, task, missing, label)
+            done |= measure(model, task, missing, label)
             stored.save(done)
         results.tasks[task.name] = {width: done[width] for width in widths}
         results.seconds[task.name] = time.perf_counter() - start if missing else 0.0
     return results
 
 
-def _measure(
+def measure(
     model: EncodedOnce, task: Task, widths: Sequence[int], label: str
 ) -> dict[int, Measured]:
+    """Measures one model on one task, at each width.
+
+    Args:
+        model: the model, under the task's prompts.
+        task: the task.
+        widths: coordinates to keep.
+        label: the model's name, for progress bars and errors.
+
+    Raises:
+        UserError: for vectors without a direction.
+    """
     kind, full = KINDS[task.kind], {}
     for role, (texts, side) in kind.texts(task.data).items():
         full[role] = model.vectors(texts, side, f"{label}, {task.name} {role}")
@@ -99,7 +111,11 @@ def _measure(
 
 
 def summary(
-    tasks: Sequence[Task], models: Mapping[str, ModelResults], cache: Path | None = None
+    tasks: Sequence[Task],
+    models: Mapping[str, ModelResults],
+    cache: Path | None = None,
+    *,
+    pairs: Sequence[tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
     """All results as one tree, ready for JSON.
 
@@ -107,6 +123,7 @@ def summary(
         tasks: the tasks measured.
         models: name -> results on all of them.
         cache: folder of the cache; default below `gemb.cache.cache_dir()`.
+        pairs: the models to compare with each other; default every two.
 
     Returns:
         "tasks" (name -> kind, main, fingerprint, and "items": the queries, pairs or texts that its
@@ -114,7 +131,9 @@ def summary(
         "results" (task -> model -> width -> metric -> figure), "averages" (model -> width ->
         "tasks", the mean of the tasks' main figures, and "kinds", the mean of the kinds' means),
         "comparisons" (a row for each task, two models and width that both have, and for the full
-        widths where these differ) and "gemb", the version.
+        widths where these differ), "wins" (the items that each two tell apart, at full width),
+        "details" (task -> model -> what a kind tells besides, at full width) and "gemb", the
+        version.
     """
     items = {
         name: {
@@ -123,17 +142,9 @@ def summary(
         }
         for name, one in models.items()
     }
-    counted = next(iter(items.values()))
+    about, results = figures_of(tasks, models)
     return {
-        "tasks": {
-            task.name: {
-                "kind": task.kind,
-                "main": task.main,
-                "fingerprint": task.fingerprint,
-                "items": len(next(iter(counted[task.name].values()))),
-            }
-            for task in tasks
-        },
+        "tasks": about,
         "models": {
             name: {
                 "fingerprint": one.fingerprint,
@@ -142,28 +153,65 @@ def summary(
             }
             for name, one in models.items()
         },
-        "results": {
-            task.name: {
-                name: {str(width): row.figures for width, row in one.tasks[task.name].items()}
-                for name, one in models.items()
-            }
-            for task in tasks
-        },
-        "averages": {name: _averages(tasks, one) for name, one in models.items()},
-        "comparisons": compare_all(tasks, items, cache),
+        "results": results,
+        "averages": {name: averages(about, results, name) for name in models},
+        "comparisons": compare_all(tasks, items, cache, pairs=pairs),
+        "wins": all_wins(tasks, items, pairs),
+        "details": _details(tasks, models),
         "gemb": __version__,
     }
 
 
-def _averages(tasks: Sequence[Task], model: ModelResults) -> dict[str, dict[str, float]]:
-    averages = {}
-    for width in next(iter(model.tasks.values())):
+def _details(tasks: Sequence[Task], models: Mapping[str, ModelResults]) -> dict[str, Any]:
+    found = {
+        task.name: {
+            name: row.details
+            for name, one in models.items()
+            if (row := one.tasks[task.name][max(one.tasks[task.name])]).details
+        }
+        for task in tasks
+    }
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def figures_of(tasks: Sequence[Task], models: Mapping[str, ModelResults]) -> tuple[dict, dict]:
+    """The "tasks" and the "results" of `summary`."""
+    any_model = next(iter(models.values()))
+    about = {
+        task.name: {
+            "kind": task.kind,
+            "main": task.main,
+            "fingerprint": task.fingerprint,
+            "items": len(next(iter(any_model.tasks[task.name].values())).items[task.main]),
+        }
+        for task in tasks
+    }
+    results = {
+        task.name: {
+            name: {str(width): row.figures for width, row in one.tasks[task.name].items()}
+            for name, one in models.items()
+        }
+        for task in tasks
+    }
+    return about, results
+
+
+def averages(tasks: Mapping[str, Mapping], results: Mapping, model: str) -> dict[str, dict]:
+    """Means of one model's main figures by width: over "tasks", and over the means of "kinds".
+
+    Args:
+        tasks: name -> {"kind", "main"}, as in `summary`.
+        results: task -> model -> width -> metric -> figure.
+        model: which one.
+    """
+    found = {}
+    for width in next(iter(results.values()))[model]:
         by_kind: dict[str, list[float]] = {}
-        for task in tasks:
-            figure = model.tasks[task.name][width].figures[task.main]
-            by_kind.setdefault(task.kind, []).append(figure)
-        averages[str(width)] = {
+        for task, about in tasks.items():
+            figure = results[task][model][width][about["main"]]
+            by_kind.setdefault(about["kind"], []).append(figure)
+        found[width] = {
             "tasks": float(np.mean([figure for row in by_kind.values() for figure in row])),
             "kinds": float(np.mean([np.mean(row) for row in by_kind.values()])),
         }
-    return averages
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from gemb.cache import atomic_file
 from gemb.evaluation import figures, page
+from gemb.evaluation.map_figure import HOVER, MAPS, map_figure
 
 Tree = Mapping[str, Any]
 _NESTED = "A vector is cut to its first dimensions and made unit length again."
@@ -21,12 +22,15 @@ _CALLED = (
 )
 
 
-def write_suite_report(path: str | Path, tree: Tree) -> None:
+def write_suite_report(
+    path: str | Path, tree: Tree, maps: Mapping[tuple[str, str], Tree] | None = None
+) -> None:
     """Writes a self-contained HTML page; a file that was there is replaced in one step.
 
     Args:
         path: where to write it.
         tree: from `gemb.evaluation.suite.summary`.
+        maps: (task, model) -> `gemb.evaluation.projection.task_map`.
 
     Raises:
         UserError: the file cannot be written.
@@ -35,8 +39,12 @@ def write_suite_report(path: str | Path, tree: Tree) -> None:
     parts = [
         headline(tree),
         main_section(tree),
+        retention_section(tree),
         comparisons_section(tree),
+        wins_section(tree),
         curves_section(tree),
+        calibration_section(tree),
+        maps_section(maps or {}),
         figures_section(tree),
         models_section(tree),
     ]
@@ -59,7 +67,7 @@ def main_section(tree: Tree) -> str:
     """The main metric of each task, a row a model and a column a width; the average below."""
     widths = widths_of(tree)
     rows = [
-        [task, f"{info['main']} of {info['items']:,}", model, *_row(by_width, widths, info["main"])]
+        [task, _counted(info), model, *_row(by_width, widths, info["main"])]
         for task, info in tree["tasks"].items()
         for model, by_width in tree["results"][task].items()
     ]
@@ -73,42 +81,131 @@ def main_section(tree: Tree) -> str:
 
 
 def comparisons_section(tree: Tree) -> str:
-    """Every pair of models on every task and width, and whether they differ."""
-    rows = []
+    """Pairs of models on every task, and whether they differ; narrower widths to be opened."""
+    full, narrower = [], []
     for row in tree["comparisons"]:
-        left, right = row["models"]
-        better = right if row["difference"] > 0 else left
-        swapped = row["p_randomisation"]
-        rows.append(
-            [
-                row["task"],
-                f"{left} \u2192 {right}",
-                better if row["different"] else "no difference shown",
-                " / ".join(map(str, dict.fromkeys(row["widths"]))),
-                _signed(row["difference"]),
-                f"{_signed(row['low'])} to {_signed(row['high'])}",
-                _p(row["p_bootstrap"]),
-                "\u2013" if swapped is None else _p(swapped),
-            ]
-        )
-    if not rows:
+        widest = [str(tree["models"][model]["dim"]) for model in row["models"]]
+        measured = [max(tree["averages"][model], key=int) for model in row["models"]]
+        at_full = list(map(str, row["widths"])) in (widest, measured)
+        (full if at_full else narrower).append(_compared(row))
+    if not full and not narrower:
         return ""
     head = ["task", "models", "better", "width", "difference", "95 % interval"]
     head += ["p, bootstrap", "p, randomisation"]
-    return page.section("Which differences hold", _CALLED, page.table(head, rows, texts=3))
+    shown = [page.table(head, full, texts=3)] if full else []
+    if narrower:
+        table = page.table(head, narrower, texts=3)
+        shown.append(f"<details><summary>At narrower widths</summary>{table}</details>")
+    return page.section("Which differences hold", _CALLED, *shown)
+
+
+def _compared(row: Tree) -> list[str]:
+    left, right = row["models"]
+    better = right if row["difference"] > 0 else left
+    swapped = row["p_randomisation"]
+    return [
+        row["task"],
+        f"{left} \u2192 {right}",
+        better if row["different"] else "no difference shown",
+        " / ".join(map(str, dict.fromkeys(row["widths"]))),
+        _signed(row["difference"]),
+        f"{_signed(row['low'])} to {_signed(row['high'])}",
+        _p(row["p_bootstrap"]),
+        "\u2013" if swapped is None else _p(swapped),
+    ]
+
+
+def retention_section(tree: Tree) -> str:
+    """What each narrower width keeps of the full one's main figure, in percent."""
+    widths = widths_of(tree)
+    if len(widths) < 2:
+        return ""
+    rows = []
+    for task, info in tree["tasks"].items():
+        for model, by_width in tree["results"][task].items():
+            full = by_width[max(by_width, key=int)][info["main"]]
+            kept = (by_width[w][info["main"]] if w in by_width else None for w in widths)
+            cells = [_share(value, full) for value in kept]
+            rows.append([task, info["main"], model, *cells])
+    for model, by_width in tree["averages"].items():
+        full = by_width[max(by_width, key=int)]["tasks"]
+        kept = (by_width[w]["tasks"] if w in by_width else None for w in widths)
+        rows.append(["mean of tasks", "", model, *(_share(value, full) for value in kept)])
+    about = "Each figure over the same model's at its full width."
+    table = page.table(["task", "metric", "model", *widths], rows, texts=3)
+    return page.section("What narrower vectors keep", about, table)
+
+
+def wins_section(tree: Tree) -> str:
+    """The items that two models at their full widths tell apart, to be opened."""
+    shown = []
+    for row in tree["wins"]:
+        (left, right), (better, worse, equal) = row["models"], row["counts"]
+        told = [
+            [
+                right if side == "better" else left,
+                one["text"],
+                *map(_figure, (one["left"], one["right"])),
+            ]
+            for side in ("better", "worse")
+            for one in row[side]
+        ]
+        if not told:
+            continue
+        counts = f"{right} better on {better:,}, worse on {worse:,}, equal on {equal:,}"
+        table = page.table(["better", "text", left, right], told, texts=2)
+        shown.append(
+            f"<details><summary>{escape(row['task'])}: {escape(left)} \u2192 {escape(right)}"
+            f'<span class="quiet">{escape(counts)}</span></summary>{table}</details>'
+        )
+    about = "The largest differences of single items, by the task's main metric at full width."
+    return page.section("Won and lost", about, *shown) if shown else ""
 
 
 def curves_section(tree: Tree) -> str:
     """Averages and each task's main metric against width; nothing where there is one width."""
     if len(widths_of(tree)) < 2:
         return ""
+    sizes = {
+        model: [(4 * int(width), row["tasks"], width) for width, row in rows.items()]
+        for model, rows in tree["averages"].items()
+    }
     drawn = {
         "Mean of tasks": figures.curves_figure(tree["averages"], ["tasks"], "mean of tasks"),
+        "Mean of tasks against size": figures.trade_figure(
+            "size", sizes, ("bytes a vector, float32", "mean of tasks"), more_is_better=False
+        ),
     }
     for task, info in tree["tasks"].items():
         main = info["main"]
         drawn[f"{task}, {main}"] = figures.curves_figure(tree["results"][task], [main], main)
     return page.section("Curves", _NESTED, page.figures(drawn))
+
+
+def calibration_section(tree: Tree) -> str:
+    """How sure the probes of classification tasks are against how often they are right."""
+    drawn = {}
+    for task, models in tree.get("details", {}).items():
+        curves = {name: row["reliability"] for name, row in models.items() if "reliability" in row}
+        if curves:
+            drawn[task] = figures.reliability_figure(task, curves)
+    about = (
+        "The logistic probe at full width, by ten bins of its largest probability: above the "
+        "diagonal it is right more often than it is sure. The larger a mark, the more texts."
+    )
+    return page.section("Calibration", about, page.figures(drawn)) if drawn else ""
+
+
+def maps_section(maps: Mapping[tuple[str, str], Tree]) -> str:
+    """Texts of each task on a plane, a map a model."""
+    if not maps:
+        return ""
+    drawn = {
+        f"{task}, {model}": map_figure(f"{task} by {model}", plane)
+        for (task, model), plane in maps.items()
+    }
+    about = MAPS[next(iter(maps.values()))["method"]]
+    return page.section("Maps", f"{about} {HOVER}", page.figures(drawn))
 
 
 def figures_section(tree: Tree) -> str:
@@ -145,12 +242,21 @@ def widths_of(tree: Tree) -> list[str]:
     return sorted(found, key=int, reverse=True)
 
 
+def _counted(info: Mapping[str, Any]) -> str:
+    """The main metric and, where it is known, over how many items."""
+    return info["main"] + ("" if info["items"] is None else f" of {info['items']:,}")
+
+
 def _row(by_width: Mapping[str, Mapping[str, float]], widths: list[str], metric: str) -> list[str]:
     return [_figure(by_width[width][metric] if width in by_width else None) for width in widths]
 
 
 def _figure(value: float | None) -> str:
     return "\u2013" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None, full: float) -> str:
+    return "\u2013" if value is None or full <= 0 else f"{value / full:.1%}"
 
 
 def _signed(value: float) -> str:

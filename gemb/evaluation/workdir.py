@@ -7,6 +7,8 @@ from gemb import __version__
 from gemb.checks import UserError
 from gemb.data.sources import beir
 from gemb.evaluation.examples import example_queries
+from gemb.evaluation.precision import evaluate_precisions
+from gemb.evaluation.projection import vectors_map
 from gemb.evaluation.report import write_json, write_report
 from gemb.evaluation.retrieval import evaluate_bm25, evaluate_vectors
 from gemb.inference.embedder import Embedder
@@ -30,7 +32,12 @@ def model_of(workdir: Path) -> Path:
 
 
 def evaluate_workdir(
-    workdir: Path, *, corpus: str = "", approximate: bool = True, force: bool = False
+    workdir: Path,
+    *,
+    corpus: str = "",
+    approximate: bool = True,
+    force: bool = False,
+    plane: str = "pca",
 ) -> dict:
     """Measures a run and writes results.json and report.html into it.
 
@@ -39,6 +46,7 @@ def evaluate_workdir(
         corpus: BEIR folder with the test set; default the folder that the run trained on.
         approximate: whether to measure ScaNN as well.
         force: measure again although the results are there.
+        plane: how the report's map is laid out, "pca", "tsne" or "umap"; "none" for no map.
 
     Returns:
         The content of results.json.
@@ -73,8 +81,10 @@ def evaluate_workdir(
         results[name] = evaluate_vectors(
             *vectors[name], test.qrels, widths=trained.widths, approximate=approximate
         )
+    precisions = evaluate_precisions(*vectors["trained"], test.qrels, widths=trained.widths)
     tree = {
         "retrieval": results,
+        "precisions": precisions,
         "identity": identity,
         "corpus": str(folder),
         "queries": len(test.query_texts),
@@ -82,7 +92,8 @@ def evaluate_workdir(
         "training": training,
     }
     before = vectors.get("pretrained", vectors["trained"])
-    _report(workdir, tree, example_queries(test, before, vectors["trained"]))
+    made = None if plane == "none" else vectors_map(test, *vectors["trained"], plane)
+    _report(workdir, tree, example_queries(test, before, vectors["trained"]), made)
     write_json(workdir / RESULTS, tree)
     return tree
 
@@ -104,7 +115,7 @@ def _encode(embedder: Embedder, test, workdir: Path, name: str):
     return embedder.encode(test.query_texts, kind="query", progress=f"{name} queries"), documents
 
 
-def _report(workdir: Path, tree: dict, examples: list[dict]) -> None:
+def _report(workdir: Path, tree: dict, examples: list[dict], plane: dict | None) -> None:
     from gemb.training.records import read_metrics
 
     summary = {
@@ -124,6 +135,8 @@ def _report(workdir: Path, tree: dict, examples: list[dict]) -> None:
         results=tree["retrieval"],
         loss_curve=read_metrics(workdir),
         examples=examples,
+        precisions=tree["precisions"],
+        plane=plane,
     )
 
 

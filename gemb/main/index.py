@@ -24,6 +24,7 @@ flags.DEFINE_float(
 )
 
 _SAMPLE = 500  # queries that settings are found with
+_HITS = 10  # whose agreement with exact search is asked for
 
 
 def main(argv: list[str]) -> None:
@@ -64,6 +65,7 @@ def _index() -> None:
         vectors = embedder.encode(texts, dim=dim, progress="corpus")
         widths = [width for width in embedder.widths if width <= dim]
         settings = {"vectors": vectors, "widths": widths, "target": FLAGS.target}
+        settings["k"] = min(_HITS, len(texts))
         settings["sample"] = _sample(embedder, vectors, dim)
     try:
         made = build(FLAGS.kind, texts=texts, **settings)
@@ -74,16 +76,19 @@ def _index() -> None:
 
 
 def _sample(embedder, vectors, dim: int):
-    """Vectors of the corpus's queries; of some of its documents where it has none."""
+    """Vectors of the corpus's queries; of some of its documents where it has none, or one."""
+    from pathlib import Path
+
     import numpy as np
 
-    from gemb.checks import UserError
     from gemb.data.sources import beir
 
-    rng = np.random.default_rng(0)
-    try:
-        texts = beir.read_retrieval(FLAGS.corpus).query_texts
-    except UserError:
+    rng, folder = np.random.default_rng(0), Path(FLAGS.corpus)
+    tables = [folder / f"queries.jsonl{gz}" for gz in ("", ".gz")]
+    texts = []
+    if any(map(Path.is_file, tables)) and (folder / "qrels" / "test.tsv").is_file():
+        texts = beir.read_retrieval(folder).query_texts
+    if len(texts) < 2:
         return vectors[rng.permutation(len(vectors))[:_SAMPLE]]
     chosen = rng.permutation(len(texts))[:_SAMPLE]
     return embedder.encode([texts[i] for i in chosen], dim=dim, kind="query")

@@ -61,7 +61,7 @@ def _from_run():
     searcher = ExactSearcher(truncate(vectors, dim))
 
     def ask(query: str) -> str:
-        hits = searcher.search(embedder.encode([query], dim=dim, kind="query"), FLAGS.count)
+        hits = searcher.search(_asked(embedder, query, dim), FLAGS.count)
         return _lines(hits, metadata)
 
     return ask
@@ -92,11 +92,21 @@ def _from_index():
     def ask(query: str) -> str:
         asked = {"texts": [query]}
         if dim:
-            asked["vectors"] = embedder.encode([query], dim=dim, kind="query")
+            asked["vectors"] = _asked(embedder, query, dim)
         queries = Queries(**asked) if searcher.reads == "both" else asked[searcher.reads]
         return _lines(searcher.search(queries, FLAGS.count), rows)
 
     return ask
+
+
+def _asked(embedder, query: str, dim: int):
+    """[1, dim] the query's vector."""
+    from gemb.checks import UserError
+
+    vector = embedder.encode([query], dim=dim, kind="query")
+    if not vector.any():
+        raise UserError(f"the model knows nothing in {query!r}: its vector is zero, ask otherwise")
+    return vector
 
 
 def _lines(hits, metadata: list[dict]) -> str:

@@ -4,6 +4,7 @@ from gemb.metrics.classification import average_precision, best_accuracy, best_f
 from gemb.metrics.clustering import v_measure
 from gemb.metrics.correlation import pearson, ranks, spearman
 from gemb.metrics.ranking import mean_metrics, metric_names, retrieval_metrics, run_metrics
+from gemb.metrics.reliability import reliability
 from gemb.metrics.reranking import reranking_metrics
 from gemb.metrics.significance import paired_bootstrap, paired_randomisation
 
@@ -18,6 +19,7 @@ __all__ = [
     "paired_randomisation",
     "pearson",
     "ranks",
+    "reliability",
     "reranking_metrics",
     "retrieval_metrics",
     "run_metrics",

@@ -1,6 +1,8 @@
 """Models over tasks: each text once, the cache, comparisons, the report, and the verb as called."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from task_folders import STS, house, write
 
 from gemb import checks
 from gemb.evaluation import comparison, similarity, suite
-from gemb.evaluation.encoding import EncodedOnce, with_prompts
+from gemb.evaluation.encoding import EncodedOnce, _prompted, with_prompts
+from gemb.evaluation.mteb import MtebEncoder
+from gemb.evaluation.mteb_run import get_tasks
 from gemb.evaluation.suite_report import write_suite_report
 from gemb.evaluation.tasks import read_tasks
 from gemb.main.__main__ import run
@@ -191,13 +195,48 @@ def test_the_report_shows_tasks_models_and_differences(tasks, tmp_path):
     tree = suite.summary(tasks, models, tmp_path / "cache")
     write_suite_report(tmp_path / "out" / "report.html", tree)
     page = (tmp_path / "out" / "report.html").read_text()
-    assert page.count("<svg") == 1 + len(tasks)
+    assert page.count("<svg") == 3 + len(tasks)  # means by width, by size; calibration
     for text in ("beir", "ndcg@10", "&lt;other&gt;", "Which differences hold", "mean of kinds"):
         assert text in page
     assert "<other>" not in page
     assert "<script" not in page
     figure = tree["results"]["beir"]["one"]["16"]["ndcg@10"]
     assert f"{figure:.3f}" in page
+
+
+def test_prompts_of_two_towers_go_to_the_tower_of_their_side(tmp_path):
+    from gemb.models.pretrained.pair import Pair
+
+    query, document = StubEncoder(seed=1).pretrained, StubEncoder(seed=2).pretrained
+    towers = Pair(query, document)
+    made = _prompted(towers, {"query": "ask ", "document": "say "})
+    assert made.query.spec.query_prompt == "ask "
+    assert made.document.spec.document_prompt == "say "
+    assert (made.query.seed, made.document.seed) == (1, 2)
+    assert _prompted(towers, {"query": ""}) is towers, "nothing changes"
+    shared = _prompted(Pair(query, query), {"query": "ask "})
+    assert shared.query is shared.document, "one model stays one"
+
+
+def test_mteb_asks_for_texts_by_their_side():
+    """The adapter by itself: mteb's library comes in with its tasks only."""
+    encoder, about = StubEncoder(), SimpleNamespace(name="t", type="STS", modalities=["text"])
+    model, where = MtebEncoder(encoder, width=4), {"hf_split": "test", "hf_subset": "default"}
+    batches = [{"text": ["a", "b"]}, {"text": ["a"]}]
+    vectors = model.encode(batches, task_metadata=about, prompt_type="query", **where)
+    assert encoder.encoded == [("query", "a"), ("query", "b"), ("query", "a")]
+    whole = encoder.encode(["a", "b", "a"], kind="query")[:, :4]
+    expected = whole / np.linalg.norm(whole, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors, expected, rtol=1e-6)
+    about.modalities = ["image"]
+    with pytest.raises(checks.UserError, match="t: a task of image; gemb's models read text"):
+        model.encode(batches, task_metadata=about, **where)
+
+
+def test_without_mteb_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mteb", None)
+    with pytest.raises(checks.UserError, match=r"pip install 'gemb\[mteb\]'"):
+        get_tasks(["STS12"])
 
 
 @pytest.fixture
@@ -216,7 +255,7 @@ def call(tmp_path, monkeypatch, capsys):
             run("evaluate", list(arguments))
         out = capsys.readouterr()
         flags.FLAGS.unparse_flags()
-        for name in ("model", "tasks", "widths", "workdir", "output"):
+        for name in ("model", "tasks", "mteb", "widths", "workdir", "output"):
             flags.FLAGS[name].unparse()
         return left.value.code, out.out, out.err
 

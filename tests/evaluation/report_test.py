@@ -164,3 +164,29 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         evaluation.write_json(tmp_path / "results.json", {"new": 2})
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
     assert json.loads((tmp_path / "results.json").read_text()) == {"old": 1}
+
+
+def test_sizes_speeds_and_the_map_are_shown(tmp_path):
+    forms = (("float32", False, 32), ("binary", True, 1))
+    rows = [
+        {"width": width, "precision": form, "rescored": again, "bytes": bits * width // 8}
+        | {"ndcg@10": 0.4 + width / 100 - bits / 999, "recall@10": 0.5, "recall@100": 0.625}
+        | {"queries_per_second": 1e6 / width, "mrr@10": 0.1}
+        for form, again, bits in forms
+        for width in (32, 16)
+    ]
+    plane = {
+        "method": "tsne", "texts": ["<i>ask</i>", "answer"], "groups": ["query", "document"],
+        "places": [[0.0, 1.0], [2.0, 3.0]], "links": [[0, 1]],
+    }  # fmt: skip
+    path = tmp_path / "report.html"
+    settings = {"title": "t", "summary": {}, "results": {"trained": {"32": _row(0.5)}}}
+    evaluation.write_report(path, **settings, precisions=rows, plane=plane)
+    page = path.read_text()
+    texts = " ".join(_Page(page).texts)
+    for text in ("Size and speed", "binary, re-scored", "31,250", "By t-SNE", "query: <i>ask</i>"):
+        assert text in texts
+    assert "<script" not in page
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    evaluation.write_report(path, **settings)
+    assert "Size and speed" not in path.read_text()

@@ -105,7 +105,7 @@ def test_top_hits_and_examples_describe_documents():
     hits = search.Hits(np.array([[1.0, -np.inf]], np.float32), np.array([[4, -1]]))
     (described,) = evaluation.top_hits(retrieval_set, hits, [4])
     bare = {"name": "c4", "path": None, "line": None, "score": 1.0, "relevant": True}
-    assert described == [bare]
+    assert described == [bare | {"text": "t4"}]
 
 
 def test_bad_input_is_named():

@@ -1,0 +1,63 @@
+"""What a vector of fewer bits and fewer coordinates still finds, and what it costs."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from gemb import checks, search
+from gemb.evaluation.retrieval import measure
+from gemb.search.quantized import PRECISIONS
+from gemb.store.vectors import truncate
+
+RESCORED = 10  # candidates for each of the 100 documents ranked, scored again in float32
+
+
+def evaluate_precisions(
+    query_vectors: np.ndarray,
+    document_vectors: np.ndarray,
+    qrels: Sequence[Mapping[int, int]],
+    *,
+    widths: Sequence[int],
+) -> list[dict]:
+    """Measures retrieval at each width in float32, bfloat16, int8 and binary.
+
+    Args:
+        query_vectors: [queries, dim] floats.
+        document_vectors: [documents, dim] floats.
+        qrels: for each query, document index -> grade.
+        widths: coordinates to keep, made unit length again.
+
+    Returns:
+        Rows of "width", "precision", "rescored" (whether the first hits were scored again in
+        float32, which then has to lie somewhere), "bytes" a vector that the search reads, and
+        "ndcg@10", "recall@10", "recall@100", "mrr@10", "queries_per_second" as
+        `gemb.evaluation.evaluate_vectors` gives them; widest first.
+
+    Raises:
+        ValueError: as `gemb.evaluation.evaluate_vectors`.
+    """
+    rows = []
+    widths = checks.check_widths("widths", widths, document_vectors.shape[1])
+    for width in tqdm(widths, desc="precisions", unit="width", leave=False):
+        queries = truncate(query_vectors, width, "query_vectors")
+        documents = truncate(document_vectors, width, "document_vectors")
+        for precision, rescore in _forms():
+            if precision == "float32":
+                searcher, size = search.ExactSearcher(documents), 4 * width
+            else:
+                searcher = search.QuantizedSearcher(documents, precision=precision, rescore=rescore)
+                size = searcher.bytes_per_vector
+            _, figures = measure(searcher, queries, qrels, passes=1)
+            figures.pop("queries")
+            about = {"width": width, "precision": precision, "rescored": rescore > 0}
+            rows.append(about | {"bytes": size} | figures)
+    return rows
+
+
+def _forms():
+    yield "float32", 0
+    for precision in PRECISIONS:
+        yield precision, 0
+    yield "int8", RESCORED
+    yield "binary", RESCORED

@@ -1,0 +1,230 @@
+"""`gemb index` and `gemb search --index` as called: every kind, and everything that can be wrong.
+
+The model is a stub: a text is the sum of its words' vectors.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from gemb.checks import UserError
+from gemb.main.__main__ import run
+from gemb.search import read_manifest, scann
+from gemb.search.build import KINDS
+
+NOUNS = ("apple", "bridge", "candle", "desert", "engine", "forest", "glacier", "harbour")
+ACTS = ("burns", "falls", "grows", "leaks", "moves", "opens")
+TEXTS = [f"the {a} {v} by the {b}" for a in NOUNS for v in ACTS for b in NOUNS[:5]]
+TEXTS = [f"{text} on day {i}" for i, text in enumerate(TEXTS)]
+FLAGS = ("model", "corpus", "output", "kind", "dim", "target", "workdir", "index", "count")
+
+
+class Stub:
+    """Looks to the verbs like a `gemb.Embedder`; one named "other" is another model."""
+
+    dim, widths, spoiled = 32, (32, 8), {}
+
+    def __init__(self, place):
+        self.fingerprint, self.seed = f"of-{place}", len(str(place))
+
+    def check_dim(self, dim):
+        if dim not in self.widths:
+            raise UserError(f"dim: the model has no nested width {dim}; choose one of [32, 8]")
+        return dim
+
+    def encode(self, texts, *, dim=None, kind="document", progress=""):
+        rows = np.stack([self._vector(text) for text in texts])[:, : dim or self.dim]
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        sound = np.isfinite(lengths) & (lengths > 0)
+        return np.divide(rows, lengths, out=rows, where=sound).astype(np.float32)
+
+    def _vector(self, text):
+        if text in self.spoiled:
+            return np.full(self.dim, self.spoiled[text])
+        drawn = [
+            np.random.default_rng([self.seed, *word.encode()]).normal(size=self.dim)
+            for word in text.replace("?", "").split()
+            if word not in ("the", "by", "on", "day")
+        ]
+        return sum(drawn, np.zeros(self.dim)) * 0.9 ** np.arange(self.dim)
+
+
+@pytest.fixture
+def gemb(monkeypatch, capsys):
+    """Calls a verb with the stub; gives (exit status, stdout, stderr)."""
+    from absl import flags
+
+    from gemb.inference.embedder import Embedder
+
+    monkeypatch.setattr(Embedder, "load", staticmethod(Stub))
+    monkeypatch.setattr(Stub, "spoiled", {})
+
+    def call(verb, *arguments):
+        with pytest.raises(SystemExit) as left:
+            run(verb, [str(argument) for argument in arguments])
+        for name in FLAGS:
+            if name in flags.FLAGS:
+                flags.FLAGS[name].unparse()
+        said = capsys.readouterr()
+        return left.value.code, said.out, said.err
+
+    return call
+
+
+def corpus(folder, texts=TEXTS, qrels="q0\td7\t1\nq1\td20\t2\n"):
+    (folder / "qrels").mkdir(parents=True)
+    rows = [json.dumps({"_id": f"d{i}", "text": text}) for i, text in enumerate(texts)]
+    (folder / "corpus.jsonl").write_text("\n".join(rows))
+    asked = [json.dumps({"_id": f"q{i}", "text": f"{NOUNS[i]} {ACTS[i]}?"}) for i in range(2)]
+    (folder / "queries.jsonl").write_text("\n".join(asked))
+    (folder / "qrels" / "test.tsv").write_text(qrels)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_written_and_asked(gemb, tmp_path, kind):
+    if "scann" in kind and not scann.available():
+        pytest.skip("scann ships for Linux only")
+    data, output = corpus(tmp_path / "data"), tmp_path / "index"
+    status, said, error = gemb(
+        "index", "--model=m", f"--corpus={data}", f"--output={output}", f"--kind={kind}",
+        "--target=0.8",
+    )  # fmt: skip
+    assert status == 0, error
+    assert f"{kind} index of 240 documents: {output}" in said
+    manifest = read_manifest(output)
+    assert manifest["documents"] == 240
+    assert manifest["model"] == ("" if kind == "bm25" else "of-m")
+    status, said, error = gemb("search", f"--index={output}", "--count=3", TEXTS[91])
+    assert status == 0, error
+    lines = said.strip().splitlines()
+    assert len(lines) == 3
+    assert "d91 " in lines[0], "a document's own text finds it"
+    scores = [float(line.split()[0]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_narrow_indexes_more_hits_than_documents_and_the_prompt(gemb, tmp_path, monkeypatch):
+    data, output = corpus(tmp_path / "data", TEXTS[:4], "q0\td1\t1\n"), tmp_path / "index"
+    made = ("index", "--model=m", f"--corpus={data}", f"--output={output}")
+    assert gemb(*made, "--dim=8", "--kind=int8")[0] == 0
+    assert read_manifest(output)["dim"] == 8
+    status, said, _ = gemb("search", f"--index={output}", "--count=50", "the apple burns")
+    assert (status, len(said.strip().splitlines())) == (0, 4)
+    answers = iter(["apple", " "])
+    monkeypatch.setattr("builtins.input", lambda _: next(answers))
+    status, said, _ = gemb("search", f"--index={output}", "--count=1")
+    assert status == 0
+    assert "apple burns" in said
+    for kind in ("funnel", "exact"):  # fewer documents than the ten that are tuned for
+        status, said, error = gemb(*made, f"--kind={kind}")
+        assert status == 0, error
+
+
+def test_a_corpus_without_queries_is_sampled(gemb, tmp_path):
+    data, output = corpus(tmp_path / "data"), tmp_path / "index"
+    (data / "queries.jsonl").unlink()
+    made = ("index", "--model=m", f"--corpus={data}", f"--output={output}", "--target=0.8")
+    assert gemb(*made, "--kind=funnel")[0] == 0
+    assert "fewer operations than exact search" in gemb(*made, "--kind=funnel")[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "of-other"}, "index of the model with fingerprint of-other, but the queries"),
+        ({"version": 2}, "of format version 2, but this gemb reads version 1"),
+        ({"format": "else"}, "no gemb index"),
+        ({"kind": "tree"}, "unknown kind 'tree'"),
+        ({"documents": 9}, "holds 240 documents of dim 32, but index.json says 9"),
+    ],
+)
+def test_a_foreign_index_is_refused(gemb, tmp_path, change, message):
+    data, output = corpus(tmp_path / "data"), tmp_path / "index"
+    assert gemb("index", "--model=m", f"--corpus={data}", f"--output={output}")[0] == 0
+    path = output / "index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    _one_line(gemb("search", f"--index={output}", "apple"), message)
+
+
+def test_a_corpus_that_changed_since_is_told(gemb, tmp_path):
+    data, output = corpus(tmp_path / "data"), tmp_path / "index"
+    assert gemb("index", "--model=m", f"--corpus={data}", f"--output={output}")[0] == 0
+    (data / "corpus.jsonl").write_text(json.dumps({"_id": "d0", "text": "other"}))
+    _one_line(gemb("search", f"--index={output}", "apple"), "changed since")
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"corpus.jsonl": ""}, "corpus.jsonl: the corpus is empty"),
+        ({"qrels/test.tsv": "q0\td999\t1\n"}, "test.tsv:1: no document has the _id 'd999'"),
+        ({"qrels/test.tsv": "q9\td1\t1\n"}, "test.tsv:1: no query has the _id 'q9'"),
+        ({"corpus.jsonl": '{"_id": "a"}'}, 'corpus.jsonl:1: the field "text" is missing'),
+    ],
+)
+def test_a_broken_corpus_is_named(gemb, tmp_path, broken, message):
+    data = corpus(tmp_path / "data")
+    for name, text in broken.items():
+        (data / name).write_text(text)
+    call = ("index", "--model=m", f"--corpus={data}", f"--output={tmp_path / 'i'}")
+    _one_line(gemb(*call), message)
+    assert not (tmp_path / "i").exists(), "nothing half-written"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("exact", np.nan, "expected finite values, got NaN or infinity in row 3"),
+        ("funnel", np.nan, "expected finite values, got NaN or infinity in row 3"),
+        ("int8", np.inf, "expected finite values, got NaN or infinity in row 3"),
+        ("binary", 0.0, "row 3 is zero"),
+        ("funnel", 0.0, "row 3 is zero"),
+    ],
+)
+def test_vectors_that_cannot_be_searched_are_told(
+    gemb, tmp_path, monkeypatch, kind, value, message
+):
+    data = corpus(tmp_path / "data")
+    monkeypatch.setattr(Stub, "spoiled", {TEXTS[3]: value})
+    call = ("index", "--model=m", f"--corpus={data}", f"--output={tmp_path / 'i'}")
+    _one_line(gemb(*call, f"--kind={kind}"), message)
+
+
+def test_a_zero_document_or_query_gives_no_nan(gemb, tmp_path, monkeypatch):
+    data, output = corpus(tmp_path / "data", TEXTS[:5], "q0\td1\t1\n"), tmp_path / "index"
+    monkeypatch.setattr(Stub, "spoiled", {TEXTS[3]: 0.0, "nothing": 0.0})
+    assert gemb("index", "--model=m", f"--corpus={data}", f"--output={output}")[0] == 0
+    status, said, _ = gemb("search", f"--index={output}", "apple")
+    assert status == 0
+    assert "nan" not in said.lower()
+    _one_line(gemb("search", f"--index={output}", "nothing"), "its vector is zero")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("index", "--corpus={data}", "--output={out}"), "--model is missing"),
+        (("index", "--model=m,n", "--corpus={data}", "--output={out}"), "one model folder"),
+        (("index", "--model=m", "--corpus={data}", "--output={out}", "--dim=7"), "no nested width"),
+        (("index", "--model=m", "--corpus={out}", "--output={out}"), "no such folder"),
+        (("index", "--model=m", "--corpus={data}", "--output={data}"), "exists and is no index"),
+        (("index", "--model=m", "--corpus={data}", "--output={out}", "--target=1"), "target"),
+        (("index", "--model=m", "--corpus={data}", "--output={out}", "--kind=x"), "unknown 'x'"),
+        (("search", "--index={out}", "q"), "cannot be read"),
+        (("search", "--index={out}", "--dim=8", "q"), "leave the other flags out"),
+        (("search", "q"), "--workdir is missing"),
+    ],
+)
+def test_mistakes_at_the_terminal_end_in_one_line(gemb, tmp_path, arguments, message):
+    places = {"data": corpus(tmp_path / "data"), "out": tmp_path / "out"}
+    _one_line(gemb(*(argument.format(**places) for argument in arguments)), message)
+
+
+def _one_line(called, message):
+    status, _, error = called
+    assert status == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert "Traceback" not in error
