@@ -102,6 +102,7 @@ def _pyarrow():
     try:
         import pyarrow
         import pyarrow.ipc
+        import pyarrow.parquet
     except ImportError as error:
         raise UserError(f"{error}: Parquet and Arrow need it: pip install pyarrow") from None
     return pyarrow

@@ -1,0 +1,183 @@
+"""What curation reads: pairs and documents of any file that `gemb.data.sources` opens, checked.
+
+Each record is looked at once: what is broken is told with file and line, or counted and left out
+where `max_bad_fraction` allows it. Records stay on disk and are read by number.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gemb.checks import UserError
+from gemb.curation.tables import PairTable, corpus_text, field
+from gemb.data.forms import Pairs
+from gemb.data.preprocess.texts import text_of
+from gemb.data.selection import Selection
+from gemb.data.sources import reading
+from gemb.data.sources.records import Records
+
+_CORPORA = ("corpus.jsonl", "corpus.jsonl.gz")
+
+
+class Kept:
+    """The records of a file that are right, as they were read.
+
+    Args:
+        source: the records.
+        admit: (record) -> nothing; ValueError for one that is wrong.
+        max_bad_fraction: how much may be wrong; such records are left out.
+        name: for messages.
+
+    Attributes:
+        counts: "records" there are, and "bad" ones among them.
+        fingerprint: of the content, and of what is left out.
+
+    Raises:
+        UserError: naming file and line, where more is wrong than allowed, or nothing is left.
+    """
+
+    def __init__(self, source: Records, admit, max_bad_fraction: float, name: str):
+        if not 0 <= max_bad_fraction < 1:
+            raise UserError(
+                f"max_bad_fraction: expected 0 or more and below 1, got {max_bad_fraction}"
+            )
+        self._rows = Selection(_Whole(source), _Form(admit), None, max_bad_fraction, name)
+        self.counts = {what: int(self._rows.counts[what]) for what in ("records", "bad")}
+        self.fingerprint = self._rows.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> dict:
+        return self._rows[row]["record"]
+
+    def where(self, row: int) -> str:
+        """File and line of a record."""
+        return self._rows.where(row)
+
+
+def read_pairs(
+    path: str | Path | Sequence[str],
+    *,
+    split: str = "train",
+    query: str = "query",
+    document: str = "document",
+    max_bad_fraction: float = 0.0,
+) -> PairTable:
+    """Reads pairs: a BEIR folder's judgements, or a file of any format.
+
+    Args:
+        path: a BEIR folder, or what `gemb.data.sources.reading.files` takes.
+        split: of a BEIR folder, which judgements.
+        query: the column of the query.
+        document: the column of the document or documents.
+        max_bad_fraction: how many records may be broken; they are left out and counted.
+
+    Raises:
+        UserError: naming file and line, see `Kept`.
+    """
+
+    def admit(record: dict) -> None:
+        Pairs().admit({"query": field(record, query), "document": field(record, document)})
+
+    source = reading.beir(str(path), split) if is_beir(path) else reading.files(path)
+    return PairTable(Kept(source, admit, max_bad_fraction, str(path)), query, document)
+
+
+def read_corpus(path: str | Path, *, max_bad_fraction: float = 0.0) -> Kept:
+    """Reads documents to search: a BEIR folder's corpus, or records with a text (and a title).
+
+    Raises:
+        UserError: naming file and line, see `Kept`.
+    """
+
+    def admit(record: dict) -> None:
+        if not corpus_text(record).strip():
+            raise ValueError('the field "text" is empty')
+
+    return Kept(_corpus_source(path), admit, max_bad_fraction, str(path))
+
+
+def read_texts(path: str | Path, columns: Sequence[str], *, max_bad_fraction: float = 0.0) -> Kept:
+    """Reads records whose named columns hold a text each.
+
+    Raises:
+        UserError: naming file and line, see `Kept`.
+    """
+
+    def admit(record: dict) -> None:
+        for column in columns:
+            text_of({column: field(record, column)}, column)
+
+    return Kept(_corpus_source(path), admit, max_bad_fraction, str(path))
+
+
+def read_values(path: str | Path, columns: Sequence[str], *, max_bad_fraction: float = 0.0) -> Kept:
+    """Reads records whose named columns hold a text, a number, or a list of these.
+
+    Raises:
+        UserError: naming file and line, see `Kept`.
+    """
+
+    def admit(record: dict) -> None:
+        for column in columns:
+            value = field(record, column)
+            items = value if isinstance(value, list | tuple) else [value]
+            if not items or not all(isinstance(item, str | int | float) for item in items):
+                raise ValueError(f"the field {column!r} must be a text, a number or a list of them")
+            for item in items:
+                text_of({column: str(item)}, column)
+
+    return Kept(_corpus_source(path), admit, max_bad_fraction, str(path))
+
+
+def is_beir(path: str | Path | Sequence[str]) -> bool:
+    """Whether a folder in BEIR's layout stands there."""
+    return isinstance(path, str | Path) and any(
+        (Path(path).expanduser() / name).is_file() for name in _CORPORA
+    )
+
+
+def _corpus_source(path: str | Path) -> Records:
+    if not is_beir(path):
+        return reading.files(path)
+    folder = Path(path).expanduser()
+    return reading.files([next(folder / n for n in _CORPORA if (folder / n).is_file())])
+
+
+class _Whole:
+    """Records as the single field of records, so that a form sees all their columns."""
+
+    def __init__(self, source: Records):
+        self._source, self.fingerprint = source, source.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: int) -> dict:
+        record = self._source[row]
+        return {"record": record} if record else {}
+
+    def where(self, row: int) -> str:
+        return self._source.where(row)
+
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        return self._source.sizes(rows)
+
+
+class _Form:
+    """A form that admits whole records, see `gemb.data.forms`."""
+
+    columns = ("record",)
+    seen = ()  # keeps Selection from caching what it cannot know by this form's repr
+
+    def __init__(self, admit):
+        self._admit = admit
+
+    def __repr__(self) -> str:
+        return "whole records"
+
+    def admit(self, record: dict) -> bool:
+        self._admit(record["record"])
+        return True

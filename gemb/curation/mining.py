@@ -1,0 +1,247 @@
+"""Hard negatives: the documents nearest to a query that are not its answers.
+
+Pairs go through in chunks: search, known answers out, rank window, optional re-scoring, margin,
+choice. Each chunk is kept when it is done, so that a killed run goes on there and ends with the
+same file, byte for byte.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from gemb.curation import nearest, report
+from gemb.curation.candidates import Choice, Sorted, choose, in_window, sort_hits
+from gemb.curation.chunks import Chunks, Piece
+from gemb.curation.rescoring import Rescorer, VectorScores
+from gemb.curation.tables import Documents, PairTable
+from gemb.data.sources.records import digest
+from gemb.search import Hits, Searcher
+
+VERSION = 1  # raise it when the same input would give another output
+PAIRS = "pairs.jsonl"
+_MOST_KNOWN = 1_000  # places a search leaves for known answers; a query with more sees fewer others
+
+
+def mine(
+    pairs: PairTable,
+    documents: Documents,
+    query_vectors: np.ndarray,
+    document_vectors: np.ndarray,
+    output: str | Path,
+    *,
+    model: str,
+    choice: Choice,
+    search: str = "exact",
+    rescorer: Rescorer | None = None,
+    chunk: int = 4096,
+    about: dict | None = None,
+    progress: bool = True,
+) -> dict:
+    """Mines hard negatives and writes OUTPUT/pairs.jsonl, results.json and report.html.
+
+    A line is the pair's record with "query", "document", "negatives", "document_score" (of the
+    lowest of its documents), "negative_scores" and, where the corpus has them, "negative_ids".
+
+    Args:
+        pairs: the pairs.
+        documents: what is searched.
+        query_vectors: [queries, dim], of `pairs.queries`.
+        document_vectors: [documents, dim], of `documents`.
+        output: folder to write into.
+        model: the fingerprint of the vectors' model.
+        choice: which candidates become negatives.
+        search: "exact", "scann" or "auto", see `nearest.searcher`.
+        rescorer: whose scores replace the search's, within the rank window.
+        chunk: pairs at a time; what is lost when the process is killed. A corpus that does not fit
+            the device is read once a chunk.
+        about: what to name in the report.
+        progress: whether to show a bar.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        UserError: unusable vectors, or a place that cannot be written.
+    """
+    started, output = time.monotonic(), Path(output)
+    vectors = digest(model, documents.fingerprint)
+    key = digest(
+        str(VERSION), vectors, pairs.fingerprint, repr(choice), search, str(chunk),
+        rescorer.fingerprint if rescorer else "",
+    )  # fmt: skip
+    known = KnownAnswers(pairs, documents)
+    depth = min(choice.last_rank + known.most, len(documents))
+    searcher = nearest.searcher(
+        document_vectors, search, output / "work", key=vectors[:16], k=depth, sample=query_vectors
+    )
+    base = VectorScores(query_vectors, document_vectors)
+    miner = _Miner(pairs, documents, query_vectors, searcher, known, depth, choice, base, rescorer)
+    chunks = Chunks(output / "work" / f"mine-{key[:16]}")
+    notes = chunks.run(len(pairs), chunk, miner.mine, "mine" if progress else "")
+    chunks.join(PAIRS, output / PAIRS)
+    results = _results(notes, pairs, documents, choice, about or {})
+    results["seconds"] = round(time.monotonic() - started, 1)
+    report.write(output, results, _shown(notes), report.evenly(notes, "examples"))
+    chunks.remove()
+    return results
+
+
+class KnownAnswers:
+    """The texts that are no negatives of a query: all its answers, and the query itself.
+
+    Args:
+        pairs: the pairs.
+        documents: what is searched.
+
+    Attributes:
+        most: documents that any one query's known answers are.
+    """
+
+    def __init__(self, pairs: PairTable, documents: Documents):
+        self._pairs = pairs
+        self._starts, self._keys = documents.known_answers()
+        found, counts = np.unique(documents.keys, return_counts=True)
+        place = np.minimum(np.searchsorted(found, self._keys), len(found) - 1)
+        copies = np.where(found[place] == self._keys, counts[place], 0)
+        of_query = np.diff(np.concatenate([[0], np.cumsum(copies)])[self._starts])
+        self.most = int(min(of_query.max() + 1, _MOST_KNOWN))
+
+    def __getitem__(self, query: int) -> np.ndarray:
+        own = self._keys[self._starts[query] : self._starts[query + 1]]
+        return np.append(own, self._pairs.query_keys[query])
+
+
+class _Miner:
+    """One chunk of pairs at a time."""
+
+    def __init__(
+        self,
+        pairs: PairTable,
+        documents: Documents,
+        query_vectors: np.ndarray,
+        searcher: Searcher,
+        known: KnownAnswers,
+        depth: int,
+        choice: Choice,
+        base: Rescorer,
+        rescorer: Rescorer | None,
+    ):
+        self.pairs, self.documents = pairs, documents
+        self.query_vectors, self.searcher = query_vectors, searcher
+        self.known, self.depth, self.choice = known, depth, choice
+        self.rescorer, self.rescores = rescorer or base, rescorer is not None
+
+    def mine(self, start: int, stop: int) -> Piece:
+        numbers, queries = np.arange(start, stop), self.pairs.query_of[start:stop]
+        hits = search_queries(self.searcher, self.query_vectors, queries, self.depth)
+        kinds = sort_hits(hits, self.documents.keys, [self.known[query] for query in queries])
+        window = in_window(kinds.free, self.choice.first_rank, self.choice.last_rank)
+        scores = hits.scores
+        if self.rescores:
+            scores = self._rescored(queries, hits.indices, window)
+        positive = self._positive(start, stop)
+        allowed = window & self.choice.margin.allows(scores, positive)
+        columns = choose(hits.indices, scores, allowed, numbers, self.choice)
+        rows = [
+            self._row(pair, hits.indices[i], scores[i], columns[i], positive[i])
+            for i, pair in enumerate(numbers)
+        ]
+        notes = _notes(kinds, window, allowed, columns, scores, positive)
+        notes["examples"] = [_example(row) for row in report.spread(rows)]
+        return Piece({PAIRS: rows}, notes)
+
+    def _rescored(self, queries, rows, window) -> np.ndarray:
+        """[pairs, k] the re-scorer's scores within the window, -inf elsewhere."""
+        scores = np.full(rows.shape, -np.inf, np.float32)
+        pair, _ = np.nonzero(window)
+        scores[window] = self.rescorer.scores(queries[pair], rows[window])
+        return scores
+
+    def _positive(self, start: int, stop: int) -> np.ndarray:
+        """[pairs] the score of each pair's lowest document."""
+        starts = self.pairs.starts[start : stop + 1]
+        owner = np.repeat(self.pairs.query_of[start:stop], np.diff(starts))
+        found = self.rescorer.scores(owner, self.documents.row_of[starts[0] : starts[-1]])
+        return np.minimum.reduceat(found, starts[:-1] - starts[0])
+
+    def _row(self, pair: int, rows, scores, columns, positive: float) -> dict:
+        record, columns = self.pairs.records[int(pair)], columns[columns >= 0]
+        chosen = [int(row) for row in rows[columns]]
+        made = record | {
+            "query": record[self.pairs.query],
+            "document": record[self.pairs.document],
+            "negatives": [self.documents[row] for row in chosen],
+            "document_score": _rounded(positive),
+            "negative_scores": [_rounded(score) for score in scores[columns]],
+        }
+        ids = [self.documents.id(row) for row in chosen]
+        return made | ({"negative_ids": ids} if any(ids) else {})
+
+
+def search_queries(
+    searcher: Searcher, vectors: np.ndarray, queries: np.ndarray, depth: int
+) -> Hits:
+    """Hits of queries by number, [queries, depth]; one that stands there twice is asked once."""
+    distinct, number = np.unique(queries, return_inverse=True)
+    hits = searcher.search(np.asarray(vectors[distinct], np.float32), depth)
+    return Hits(hits.scores[number], hits.indices[number])
+
+
+def _notes(kinds: Sorted, window, allowed, columns, scores, positive) -> dict:
+    mined = columns >= 0
+    chosen = np.take_along_axis(scores, np.maximum(columns, 0), axis=1)[mined]
+    return {
+        "counts": {
+            "pairs": len(positive),
+            "hits": int(sum(kind.sum() for kind in kinds)),
+            "known_answers": int(kinds.known.sum()),
+            "repeated_texts": int(kinds.repeated.sum()),
+            "candidates": int(window.sum()),
+            "rejected_by_margin": int((window & ~allowed).sum()),
+            "negatives": int(mined.sum()),
+            "pairs_with_fewer": int((~mined.all(axis=1) & mined.any(axis=1)).sum()),
+            "pairs_without": int((~mined.any(axis=1)).sum()),
+        },
+        "positive": report.sample(positive),
+        "negatives": report.sample(chosen),
+        "rejected by the margin": report.sample(scores[window & ~allowed]),
+    }
+
+
+def _results(notes: list[dict], pairs: PairTable, documents: Documents, choice, about) -> dict:
+    counts = report.total(notes) | {"documents": len(documents), "queries": len(pairs.query_keys)}
+    counts |= {"bad_pairs": pairs.records.counts["bad"], "bad_documents": documents.bad}
+    rates = {
+        "candidates rejected by the margin": report.share(
+            counts, "rejected_by_margin", "candidates"
+        ),
+        "pairs without a negative": report.share(counts, "pairs_without", "pairs"),
+        "pairs with fewer than asked": report.share(counts, "pairs_with_fewer", "pairs"),
+    }
+    settings = {name: getattr(choice, name) for name in choice.__dataclass_fields__}
+    settings["margin"] = vars(choice.margin)
+    return report.results(
+        "mine",
+        about | settings,
+        counts,
+        rates,
+        advice="loosen the margin, or widen the rank window",
+    )
+
+
+def _shown(notes: list[dict]) -> dict:
+    series = ("positive", "negatives", "rejected by the margin")
+    return {"Scores": {name: report.joined(notes, name) for name in series}}
+
+
+def _example(row: dict) -> dict:
+    negatives = zip(row["negatives"], row["negative_scores"], strict=True)
+    lines = [(f"negative, {score:.3f}", text) for text, score in negatives]
+    documents = row["document"] if isinstance(row["document"], list) else [row["document"]]
+    positive = [(f"document, {row['document_score']:.3f}", text) for text in documents]
+    return report.example(row["query"], positive + lines[:3])
+
+
+def _rounded(score: float) -> float:
+    return round(float(score), 6)

@@ -1,0 +1,198 @@
+"""Near-duplicates among texts: neighbours by embedding that a look at their words confirms.
+
+An embedding alone cannot tell: "capital of Peru" and "capital of Honduras" are nearer to each other
+than a sentence and its copy with one odd word. So the embedding proposes and the words decide:
+1. most words are common to both (`surface`), and the others stand in one place, unless the cosine
+   leaves no doubt;
+2. no number stands for another, as in the rows of a table, and no "not" on one side alone;
+3. the words that differ do not fill a slot that three or more texts fill, each with its own:
+   "of or relating to _" is a template.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gemb.checks import UserError
+from gemb.curation import nearest
+from gemb.curation.chunks import Chunks, Piece
+from gemb.curation.texts import words
+from gemb.data.sources.records import digest
+from gemb.search import Searcher
+
+VERSION = 1
+SIMILARITY, NEIGHBOURS = 0.3, 10
+SURFACE = 0.85  # one word of seven; another word in a shorter text is another text
+_SURE = 0.95  # cosine from which words may differ in several places
+_NEGATIONS = frozenset(["not", "no", "non", "never", "without"])
+_SLOT = 2  # texts that may share a slot: a text and one copy of it
+_CHUNK = 4096
+
+
+class Edge(NamedTuple):
+    """Two texts that may be near-duplicates: their numbers, a < b, and their cosine."""
+
+    a: int
+    b: int
+    score: float
+
+
+class Near(NamedTuple):
+    """What was found.
+
+    Attributes:
+        edges: [edges, 2] numbers of near-duplicates.
+        scores: [edges] their cosines.
+        proposed: cosines of some of the pairs that the embedding proposed.
+        counts: how many were proposed, and why others fell.
+    """
+
+    edges: np.ndarray
+    scores: np.ndarray
+    proposed: list[float]
+    counts: dict[str, int]
+
+
+def near_duplicates(
+    texts: Sequence[str],
+    vectors: np.ndarray,
+    work: Path,
+    *,
+    key: str,
+    similarity: float = SIMILARITY,
+    surface: float = SURFACE,
+    neighbours: int = NEIGHBOURS,
+    search: str = "auto",
+    progress: bool = True,
+) -> Near:
+    """Finds near-duplicates among distinct texts.
+
+    Args:
+        texts: by number.
+        vectors: [texts, dim] of unit length.
+        work: folder for what a killed run leaves.
+        key: identifies texts and vectors.
+        similarity: the least cosine.
+        surface: the least share of words in common, of the longer text's; 0 goes by the embedding
+            alone, and then `similarity` should be 0.95 or so.
+        neighbours: of each text that are looked at.
+        search: "auto", "exact" or "scann".
+        progress: whether to show a bar.
+
+    Raises:
+        UserError: a setting outside of its range, or unusable vectors.
+    """
+    if not -1 <= similarity <= 1 or not 0 <= surface <= 1:
+        raise UserError(
+            "expected a similarity of -1 to 1 and a surface of 0 to 1, got "
+            f"{similarity} and {surface}"
+        )
+    if neighbours < 1:
+        raise UserError(f"neighbours: expected 1 or more, got {neighbours}")
+    k = min(neighbours + 1, len(texts))
+    searcher = nearest.searcher(vectors, search, work, key=key[:16], k=k, target=None)
+    settings = (VERSION, similarity, surface, neighbours, search, len(texts))
+    chunks = Chunks(work / f"near-{digest(key, repr(settings))[:16]}")
+    judge = _Judge(texts, vectors, searcher, k, similarity, surface)
+    notes = chunks.run(len(texts), _CHUNK, judge.look, "compare" if progress else "")
+    found = {(e[0], e[1]): e for part in notes for e in part["edges"]}
+    counts = {name: sum(part[name] for part in notes) for name in ("compared", "worded_alike")}
+    kept = list(found.values())
+    if surface:
+        slots = defaultdict(set)
+        for _, _, _, slot, fillers in kept:
+            slots[slot].update(fillers)
+        kept = [edge for edge in kept if len(slots[edge[3]]) <= _SLOT]
+    counts["of_a_template"] = len(found) - len(kept)
+    edges = np.array([edge[:2] for edge in kept], np.int64).reshape(-1, 2)
+    proposed = [score for part in notes for score in part["sample"]]
+    return Near(edges, np.array([edge[2] for edge in kept]), proposed, counts)
+
+
+class _Judge:
+    """The neighbours of one chunk of texts, and which of them are worded alike."""
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        vectors: np.ndarray,
+        searcher: Searcher,
+        k: int,
+        similarity: float,
+        surface: float,
+    ):
+        self._texts, self._vectors, self._searcher, self._k = texts, vectors, searcher, k
+        self._similarity, self._surface = similarity, surface
+
+    def look(self, start: int, stop: int) -> Piece:
+        hits = self._searcher.search(np.asarray(self._vectors[start:stop], np.float32), self._k)
+        near = (hits.scores >= self._similarity) & (hits.indices >= 0)
+        edges, sample, proposed, known = [], [], 0, {}
+        for i, column in zip(*np.nonzero(near), strict=True):
+            a, b = sorted((start + int(i), int(hits.indices[i, column])))
+            if a == b:
+                continue
+            proposed += 1
+            score = round(float(hits.scores[i, column]), 6)
+            if proposed % 10 == 1:
+                sample.append(score)
+            slot = self._slot(a, b, score, known)
+            if slot:
+                edges.append([a, b, score, *slot])
+        notes = {"edges": edges, "compared": proposed, "worded_alike": len(edges)}
+        return Piece({}, notes | {"sample": sample[:400]})
+
+    def _slot(self, a: int, b: int, score: float, known: dict) -> tuple[str, list[str]] | None:
+        if not self._surface:
+            return ("", [])
+        for row in (a, b):
+            if row not in known:
+                known[row] = words(self._texts[row])
+        return slot_of(known[a], known[b], self._surface, score)
+
+
+def slot_of(
+    a: list[str], b: list[str], surface: float, score: float
+) -> tuple[str, list[str]] | None:
+    """Where two texts differ, if they are worded alike.
+
+    Args:
+        a: words of one text.
+        b: words of the other.
+        surface: the least share of words in common.
+        score: their cosine.
+
+    Returns:
+        A hash of the words around the difference, and the two texts' words in it; None where
+        too few words are common, or one of the other rules above is broken.
+
+    Example:
+        >>> one, other = "a city in Ohio on the lake", "a city in Iowa on the lake"
+        >>> slot_of(one.split(), other.split(), 0.8, score=0.7)[1]
+        ['Ohio', 'Iowa']
+        >>> one, other = "born in March 1808 in Rome", "born in March 1797 in Rome"
+        >>> slot_of(one.split(), other.split(), 0.8, score=0.9)
+    """
+    left, right = Counter(a), Counter(b)
+    if (left & right).total() < surface * max(len(a), len(b)):
+        return None
+    if any(map(_is_number, left - right)) and any(map(_is_number, right - left)):
+        return None
+    if _NEGATIONS & (left.keys() ^ right.keys()):
+        return None
+    shorter = min(len(a), len(b))
+    before = next((i for i in range(shorter) if a[i] != b[i]), shorter)
+    rest = shorter - before
+    after = next((i for i in range(rest) if a[-1 - i] != b[-1 - i]), rest)
+    longer = max(len(a), len(b))
+    if longer - before - after > max(1, (1 - surface) * longer) and score < _SURE:
+        return None
+    around = digest(" ".join(a[:before]), " ".join(a[len(a) - after :]))
+    return around, [" ".join(text[before : len(text) - after]) for text in (a, b)]
+
+
+def _is_number(word: str) -> bool:
+    return any(character.isdigit() for character in word)

@@ -1,0 +1,115 @@
+"""Vectors of many texts in a file that numpy maps, made in steps that outlive the process."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from gemb.cache import atomic_file
+from gemb.checks import UserError
+from gemb.data.sources.records import digest
+
+DTYPES = ("float32", "float16")
+_STEP = 1024
+
+
+class Encoder(Protocol):
+    """What mining needs of a `gemb.Embedder`."""
+
+    dim: int
+    fingerprint: str
+
+    def encode(self, texts: Sequence[str], *, kind: str) -> np.ndarray: ...
+
+
+def encoded(
+    encoder: Encoder,
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    kind: str,
+    content: str,
+    dtype: str = "float32",
+    unit: bool = False,
+    step: int = _STEP,
+    progress: bool = True,
+) -> np.ndarray:
+    """Vectors of texts, from the file where it is there, else encoded step by step.
+
+    Args:
+        encoder: the model.
+        texts: read one by one; never all at once in memory.
+        folder: holds the files, whose names carry the model and the content.
+        kind: "query" or "document".
+        content: a fingerprint of the texts.
+        dtype: "float32", or "float16" for half the disk and four digits.
+        unit: whether to make each vector unit length.
+        step: texts encoded at a time; what is lost when the process is killed.
+        progress: whether to show a bar.
+
+    Returns:
+        [texts, dim] of `dtype`, mapped from disk.
+
+    Raises:
+        UserError: a text whose vector is not finite, or zero where `unit` is asked for; a full
+            disk.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"dtype: expected one of {DTYPES}, got {dtype!r}")
+    key = digest(encoder.fingerprint, kind, content, dtype, str(unit), str(encoder.dim))
+    path = Path(folder) / f"{kind}-{key}.npy"
+    if path.exists():
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    growing, state = path.with_suffix(".growing"), path.with_suffix(".json")
+    shape = (len(texts), encoder.dim)
+    done = _done(growing, state)
+    if not done:
+        _reserve(growing, dtype, shape)
+    rows = np.lib.format.open_memmap(growing, mode="r+")
+    with tqdm(total=len(texts), initial=done, desc=f"encode {kind}", disable=not progress) as bar:
+        for start in range(done, len(texts), step):
+            stop = min(start + step, len(texts))
+            made = encoder.encode([texts[row] for row in range(start, stop)], kind=kind)
+            rows[start:stop] = _checked(np.asarray(made, np.float32), texts, start, unit)
+            rows.flush()
+            with atomic_file(state) as temporary:
+                temporary.write_text(json.dumps({"rows": stop}), encoding="utf-8")
+            bar.update(stop - start)
+    del rows
+    growing.replace(path)
+    state.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _reserve(path: Path, dtype: str, shape: tuple[int, int]) -> None:
+    """Makes the file and takes its room on the disk: a mapped file that finds none kills us."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+        if hasattr(os, "posix_fallocate"):
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _done(growing: Path, state: Path) -> int:
+    """Rows that an earlier process finished."""
+    try:
+        return int(json.loads(state.read_text(encoding="utf-8"))["rows"]) if growing.exists() else 0
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _checked(made: np.ndarray, texts: Sequence[str], start: int, unit: bool) -> np.ndarray:
+    lengths = np.linalg.norm(made.astype(np.float64), axis=1, keepdims=True)
+    wrong = ~np.isfinite(lengths[:, 0]) | (unit & (lengths[:, 0] == 0))
+    if wrong.any():
+        text = texts[start + int(np.argmax(wrong))]
+        raise UserError(f"the model gives no usable vector for the text {text[:80]!r}")
+    return (made / lengths).astype(np.float32) if unit else made

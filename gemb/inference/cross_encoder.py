@@ -1,0 +1,90 @@
+"""Cross-encoders: a score for a query and a document read together, by torch and transformers.
+
+They teach and re-score; gemb neither trains nor serves them, so torch runs them as they are.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gemb.checks import UserError
+from gemb.models.pretrained.fetch import REQUIRED_FILES, model_folder
+
+
+class CrossEncoder:
+    """A transformers sequence-classification model of one output, read from safetensors.
+
+    Args:
+        model: folder, or name of a fetched model.
+        batch: pairs at a time.
+        max_length: tokens that a pair is cut to.
+
+    Attributes:
+        fingerprint: of weights, tokenizer, config and length limit.
+
+    Raises:
+        UserError: torch or transformers is not installed, or the model cannot be read or has
+            several outputs.
+    """
+
+    def __init__(self, model: str, *, batch: int = 64, max_length: int = 512):
+        folder = Path(model_folder(model))
+        self._batch, self._length = batch, max_length
+        self.fingerprint = cross_encoder_fingerprint(folder, max_length)
+        self._tokenizer, self._model = _load(folder)
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """[pairs] float32, the raw outputs for (query, document) pairs."""
+        import torch
+
+        order = np.argsort([-len(q) - len(d) for q, d in pairs], kind="stable")
+        made = np.empty(len(pairs), np.float32)
+        for start in range(0, len(order), self._batch):
+            rows = order[start : start + self._batch]
+            queries, documents = zip(*(pairs[row] for row in rows), strict=True)
+            tokens = self._tokenizer(
+                list(queries), list(documents), padding=True, truncation=True,
+                max_length=self._length, return_tensors="pt",
+            )  # fmt: skip
+            with torch.inference_mode():
+                made[rows] = self._model(**tokens).logits[:, 0].float().numpy()
+        return made
+
+
+def cross_encoder_fingerprint(folder: Path, max_length: int) -> str:
+    """Of weights, tokenizer, config and length limit; reads files, loads nothing."""
+    digest = hashlib.sha256(str(max_length).encode())
+    for name in REQUIRED_FILES:
+        path = folder / name
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()[:32]
+
+
+def _load(folder: Path):
+    """The tokenizer and the model of a folder."""
+    try:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers.utils import logging
+    except ImportError as error:
+        raise UserError(
+            f"a cross-encoder needs torch and transformers ({error}): pip install 'gemb[peers]'"
+        ) from None
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no config.json in it; expected a transformers model")
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"{folder}: cannot be read as a cross-encoder: {first}") from None
+    if model.config.num_labels != 1:
+        raise UserError(
+            f"{folder}: a classifier of {model.config.num_labels} classes; a cross-encoder has one "
+            "output"
+        )
+    return tokenizer, model.eval()
