@@ -44,6 +44,8 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "maps": ["umap-learn>=0.5.7"],
+        "mteb": ["mteb>=2.20"],
         "convert": ["gguf>=0.17", "onnx>=1.18"],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "cuda12": ["jax[cuda12]>=0.10.2"],

@@ -14,9 +14,11 @@ class UserError(Exception):
 
     Attributes:
         status: what the mains exit with.
+        shared: whether every process of a run has raised it alike, so that none waits for another.
     """
 
     status = 2
+    shared = False
 
 
 def check(condition: bool, message: str) -> None:

@@ -29,6 +29,7 @@ from sweep_plan import LAUNCHERS, plan, read_sweep
 
 from gemb.cache import atomic_file
 from gemb.checks import UserError
+from gemb.training.runs import finished
 
 MANIFEST = "sweep.json"
 
@@ -44,7 +45,7 @@ def main() -> int:
     if arguments.submit:
         _refuse_to_repeat(members, arguments.resume)
     write_manifest(members, arguments)
-    waiting = [m for m in members if not (arguments.resume and sweep_table.finished(m))]
+    waiting = [m for m in members if not (arguments.resume and finished(Path(m["workdir"])))]
     if not arguments.submit:
         for member in waiting:
             print(member["command"])

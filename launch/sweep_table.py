@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 from pathlib import Path
 
 from gemb.cache import atomic_file
 from gemb.evaluation import page
 from gemb.training.records import read_metrics
+from gemb.training.runs import finished, main_result
 
 CSV, HTML = "results.csv", "results.html"
 
@@ -18,7 +18,7 @@ def show(members: list[dict], workdir: Path) -> None:
     print(as_text(head, rows))
     written = io.StringIO(newline="")
     csv.writer(written).writerows([head, *rows])
-    done = sum(finished(member) for member in members)
+    done = sum(finished(Path(member["workdir"])) for member in members)
     subtitle = f"{done} of {len(members)} members finished"
     body = page.table(head, [[_shown(cell) for cell in row] for row in rows], texts=len(head) - 3)
     html = page.page(f"Sweep {workdir.name}", subtitle, [page.section("Members", "", body)])
@@ -41,10 +41,11 @@ def table(members: list[dict]) -> tuple[list[str], list[list]]:
     names = list(dict.fromkeys(name for one in bound for name in one))
     rows = []
     for member, one in zip(members, bound, strict=True):
-        metrics = read_metrics(Path(member["workdir"]))
+        workdir = Path(member["workdir"])
+        metrics = read_metrics(workdir)
         last = metrics[-1] if metrics else {}
-        metric, result = main_result(Path(member["workdir"]) / "results.json")
-        state = "finished" if finished(member) else "unfinished" if metrics else "not started"
+        metric, result = main_result(workdir) or ("", "")
+        state = "finished" if finished(workdir) else "unfinished" if metrics else "not started"
         values = [one.get(name, "") for name in names]
         rows.append([*values, state, metric, last.get("step", ""), last.get("loss", ""), result])
     rows.sort(key=_rank)
@@ -54,29 +55,6 @@ def table(members: list[dict]) -> tuple[list[str], list[list]]:
 def _rank(row: list) -> tuple:
     loss, result = row[-2:]
     return (result == "", -(result or 0), loss == "", loss or 0)
-
-
-def finished(member: dict) -> bool:
-    """Whether the member has trained to its end."""
-    return (Path(member["workdir"]) / "model" / "gemb.json").exists()
-
-
-def main_result(path: Path) -> tuple[str, float | str]:
-    """Name and value of the figure to compare members by; ("", "") where there is none.
-
-    Args:
-        path: a results.json, of `gemb evaluate` on one corpus or on a suite of tasks.
-    """
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        models = tree["averages"] if "averages" in tree else tree["retrieval"]
-        model = models["trained"] if "trained" in models else next(iter(models.values()))
-        width = max(model, key=int)
-        name = "tasks" if "averages" in tree else "ndcg@10"
-        shown = "mean of tasks" if name == "tasks" else name
-        return f"{shown} at {width}", float(model[width][name])
-    except (OSError, ValueError, KeyError, TypeError, StopIteration):
-        return "", ""
 
 
 def as_text(head: list[str], rows: list[list]) -> str:

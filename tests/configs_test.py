@@ -15,7 +15,7 @@ from gemb.training.dry_run import dry_run
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.gin"))
-PIECES = ("model", "loss", "data", "optimizer", "mesh", "eval")
+PIECES = ("model", "loss", "data", "optimizer", "mesh", "eval", "teacher")
 QUICKSTART = "configs/experiments/quickstart.gin"
 
 
@@ -35,9 +35,23 @@ def pairs_folder(tmp_path):
     return f"pipeline.pairs.folder = '{tmp_path}'"
 
 
+# Experiments on files that are made beforehand: binding -> one of the fixture's.
+MADE_BEFORE = {
+    "code_stage1": ["packages/reading.files.paths", "views/reading.files.paths"],
+    "code_stage2": ["packages/reading.files.paths", "MINED"],
+}
+
+
+def bindings_of(path, pairs_folder):
+    if path.stem not in MADE_BEFORE:
+        return [pairs_folder]
+    file = pairs_folder.split("'")[1] + "/train_stdlib.jsonl"
+    return [f"{name} = '{file}'" for name in MADE_BEFORE[path.stem]]
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_experiment_dry_runs_on_a_laptop(path, pairs_folder):
-    config.load([str(path), "configs/debug.gin"], [pairs_folder])
+    config.load([str(path), "configs/debug.gin"], bindings_of(path, pairs_folder))
     text = dry_run(**config.arguments(loop.train))
     assert re.search(r"parameters +[\d,]+\n", text)
     assert "text/stack/layers/0/up/kernel" in text

@@ -24,6 +24,11 @@ FORBIDDEN = {("models", "losses"), ("data", "models"), ("data", "losses"), ("mod
 SINGLE_IMPORTERS = {
     "gin": {"gemb/config.py"},
     "orbax": {"gemb/training/checkpoint.py"},
+    "mteb": {
+        "gemb/evaluation/mteb.py",
+        "gemb/evaluation/mteb_run.py",
+        "gemb/evaluation/mteb_tasks.py",
+    },
     "scann": {"gemb/search/scann.py"},
     "bm25s": {"gemb/search/lexical.py"},
     "array_record": {"gemb/data/sources/tfrecord.py"},
@@ -92,7 +97,7 @@ def test_rooms_that_need_no_tensorflow():
         for name in ("tensorflow", "seqio", "scann", "tensorflow_datasets")
     )
     rooms = ("losses", "models", "training.loop", "inference.embedder", "export", "evaluation")
-    rooms += ("search", "data.pipeline", "training.dry_run", "evaluation.workdir")
+    rooms += ("search", "curation", "data.pipeline", "training.dry_run", "evaluation.workdir")
     result = python(f"import sys\n{blocked}" + "".join(f"import gemb.{r}\n" for r in rooms))
     assert result.returncode == 0, result.stderr
 

@@ -107,6 +107,15 @@ def test_module_form_is_the_same_as_the_verb():
         (["index", "--corpus=x", "--output=y", "--kind=foo"], "unknown 'foo'"),
         (["index", "--output=y"], "--corpus is missing"),
         (["soup", "out", "a"], "expected OUTPUT and two or more models"),
+        (["compare"], "which runs"),
+        (["teach"], "--gin_file is missing"),
+        (["train", "--gin_file=configs/experiments/quickstart.gin", "--chips=v5e:8"], "--dry_run"),
+        (["mine", "--model=m", "--output=y"], "--pairs is missing"),
+        (["filter", "--pairs=none.jsonl", "--model=m", "--output=y"], "no such file"),
+        (["dedup", "--input=x", "--output=y"], "--model is missing"),
+        (["split", "--input=x", "--output=y", "--parts=a"], "expected NAME:SHARE"),
+        (["evaluate", "--workdir=x", "--checkpoints=all"], "holds no config.gin"),
+        (["evaluate", "--model=a", "--tasks=b", "--mteb=c"], "--tasks is measured by gemb"),
     ],
 )
 def test_mistakes_end_in_one_line(arguments, message):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.data.assembly import Rows, TaskRows, to_batch
+from gemb.data.assembly import Annotate, Rows, TaskRows, to_batch
 from gemb.data.mixing import Plan, Schedule, Task, record_numbers, windowed
 from gemb.data.selection import Selection
 from gemb.structs import Batch
@@ -57,6 +57,7 @@ class PairBatches:
         self.homogeneous, self._buckets, self._prefetch = homogeneous, sorted(buckets), prefetch
         self._ahead: deque = deque()
         self._executor: ThreadPoolExecutor | None = None
+        self._annotate: Annotate | None = None
         self._state = self._position()
         tasks = [part.rows for part in parts]
         self._fields = {
@@ -115,7 +116,22 @@ class PairBatches:
             count=hard,
             offset=index * rows * (1 + hard),
             fields=self._batch_fields(plan.tasks[own], scores),
+            annotate=self._annotate,
         )
+
+    def annotate_with(self, annotate: Annotate, identity: str) -> None:
+        """Adds fields to every batch, such as a teacher's; to be called before the first.
+
+        Args:
+            annotate: (this host's query texts, its document texts) -> {name: arrays, rows first},
+                called in the thread that makes batches. A document that is missing is "".
+            identity: of what decides the fields; a resume with another is refused.
+        """
+        self._annotate = annotate
+        self.description = self.description | {
+            "fingerprint": f"{self.description['fingerprint']}+{identity}"
+        }
+        self._state = self._position()
 
     def get_state(self) -> dict[str, int]:
         """The position, as integers that a checkpoint holds."""
@@ -130,7 +146,8 @@ class PairBatches:
         if state["data"] != self._state["data"]:
             raise UserError(
                 f"{self.description['folder'] or 'data'}: the data has changed since the "
-                "checkpoint was written, so the run cannot go on exactly; start a new --workdir"
+                "checkpoint was written, or the teacher, so the run cannot go on exactly; start a "
+                "new --workdir"
             )
         self._ahead.clear()
         self._schedule.number = state["batches"]

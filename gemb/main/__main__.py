@@ -10,6 +10,7 @@ Verbs, in the order of use:
 import importlib
 import os
 import sys
+import traceback
 
 from absl import flags
 
@@ -18,7 +19,13 @@ VERBS = (
     "convert",
     "harvest",
     "inspect-data",
+    "dedup",
+    "filter",
+    "split",
+    "mine",
+    "teach",
     "train",
+    "compare",
     "soup",
     "evaluate",
     "index",
@@ -71,9 +78,13 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
         _fail(verb, str(error))
     except UserError as error:
         # gin appends its call stack
-        _fail(verb, str(error).split("In call to configurable")[0], error.status)
+        message = str(error).split("In call to configurable")[0]
+        _fail(verb, message, error.status, alone=not error.shared)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        _leave(1)
 
 
 def _module(verb: str) -> str:
@@ -93,8 +104,20 @@ def _flag_help(module) -> str:
     return "\n".join(f"  --{flag.name}: {flag.help}" for flag in own) or "  none"
 
 
-def _fail(verb: str, message: str, status: int = 2) -> None:
+def _fail(verb: str, message: str, status: int = 2, alone: bool = False) -> None:
     print(f"gemb {verb}".strip() + f": error: {' '.join(message.split())}", file=sys.stderr)
+    if alone:
+        _leave(status)
+    sys.exit(status)
+
+
+def _leave(status: int) -> None:
+    """Exits; at once where it and the other processes of a run would wait for each other."""
+    distributed = sys.modules.get("gemb.parallel.distributed")
+    if distributed and distributed.joined():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 

@@ -8,6 +8,7 @@ Killed at any time, the same command goes on from the last checkpoint, step for 
     gemb train --gin_file=... --workdir=... --gin_param='STEPS = 500'
     gemb train --gin_file=... --gin_file=configs/debug.gin --workdir=runs/debug   # in seconds
     gemb train --gin_file=... --dry_run     # parameters, sharding, memory, FLOPs; trains nothing
+    gemb train --gin_file=... --dry_run --chips=v5e:64    # would it fit there, and how fast
 
 On several hosts each runs the same command; launch/ holds a script for each kind of cluster:
 
@@ -26,7 +27,22 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_string("workdir", None, "Folder of the run.", allow_override=True)
 flags.DEFINE_bool("dry_run", False, "Print what would be trained, and stop.", allow_override=True)
+flags.DEFINE_string(
+    "chips",
+    "",
+    "With --dry_run: NAME:COUNT of chips that need not be here: v5e, v5p, v6e, h100, h200.",
+    allow_override=True,
+)
+flags.DEFINE_float(
+    "utilisation",
+    0.4,
+    "With --chips: share of their peak at which matrix products are taken to run.",
+    allow_override=True,
+)
 flags.DEFINE_bool("force", False, "Delete the workdir and begin anew.", allow_override=True)
+flags.DEFINE_string(
+    "profile_steps", "", "FIRST:LAST step to trace for TensorBoard.", allow_override=True
+)
 flags.DEFINE_string(
     "coordinator",
     None,
@@ -37,6 +53,13 @@ flags.DEFINE_integer("process_id", None, "This process's number, from 0.", allow
 flags.DEFINE_integer("process_count", None, "Processes of the run.", allow_override=True)
 flags.DEFINE_float(
     "join_timeout", 300, "Seconds to wait for the other processes.", allow_override=True
+)
+flags.DEFINE_integer(
+    "heartbeat_timeout",
+    100,
+    "Seconds of silence after which a process is taken for dead.",
+    lower_bound=10,
+    allow_override=True,
 )
 
 
@@ -51,16 +74,25 @@ def main(argv: list[str]) -> None:
         raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
     if not FLAGS.gin_file:
         raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
+    if FLAGS.chips and not FLAGS.dry_run:
+        raise UserError("--chips describes a run, it starts none: add --dry_run")
     if not FLAGS.dry_run:
         distributed.join(
             FLAGS.coordinator,
             FLAGS.process_id,
             FLAGS.process_count,
             timeout_seconds=FLAGS.join_timeout,
+            heartbeat_seconds=FLAGS.heartbeat_timeout,
         )
     config.load(FLAGS.gin_file, FLAGS.gin_param)
     from gemb.training import loop
 
+    if FLAGS.chips:
+        from gemb.training.scale_report import dry_run_on_chips
+
+        run = config.arguments(loop.train)
+        print(dry_run_on_chips(FLAGS.chips, utilisation=FLAGS.utilisation, **run))
+        return
     if FLAGS.dry_run:
         from gemb.training.dry_run import dry_run
 
@@ -77,25 +109,28 @@ def _train(workdir, config, loop) -> None:
 
     from gemb.export import sentence_transformers
     from gemb.inference.compilation import use_compilation_cache
+    from gemb.parallel import hosts
     from gemb.training.interruption import sole_run
-    from gemb.training.records import claim_workdir
+    from gemb.training.profile import parse_steps
+    from gemb.training.records import CONFIG_FILE, claim_workdir
 
-    if FLAGS.force and (workdir / "config.gin").exists():
+    train, resolved = config.configured(loop.train), config.resolved()
+    profile_steps, model = parse_steps(FLAGS.profile_steps), workdir / "model"
+    if FLAGS.force and hosts.on_first((workdir / CONFIG_FILE).exists):
         with sole_run(workdir):
-            shutil.rmtree(workdir)
-    train = config.configured(loop.train)
-    claim_workdir(workdir, config.resolved())
-    model = workdir / "model"
-    if model.exists():
+            hosts.on_first(lambda: shutil.rmtree(workdir))
+    hosts.on_first(lambda: claim_workdir(workdir, resolved))
+    if hosts.on_first(model.exists):
         print(f"{model} is there: the run is finished; --force begins anew")
         return
     use_compilation_cache()
     start = time.perf_counter()
     with sole_run(workdir):
-        trained, summary = train(workdir)
+        trained, summary = train(workdir, profile_steps=profile_steps)
         summary["seconds"] = round(time.perf_counter() - start, 1)
-        sentence_transformers.save(trained, model, training=summary)
-    print(f"trained {summary['steps']} steps: {model}")
+        if trained:
+            sentence_transformers.save(trained, model, training=summary)
+            print(f"trained {summary['steps']} steps: {model}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 
 from gemb.checks import UserError
 from gemb.parallel.roll_call import call_the_roll, split_address
@@ -39,6 +39,7 @@ def join(
     process_count: int | None = None,
     *,
     timeout_seconds: float = 300,
+    heartbeat_seconds: int = 100,
 ) -> Cluster | None:
     """Joins the run's other processes; does nothing where there are none.
 
@@ -47,6 +48,7 @@ def join(
     Args:
         coordinator, process_id, process_count: see `find_cluster`.
         timeout_seconds: how long to wait for the others.
+        heartbeat_seconds: a process silent for so long is taken for dead, and all others end.
 
     Returns:
         Where this process stands, or None if it is alone.
@@ -65,6 +67,7 @@ def join(
         timeout_seconds=timeout_seconds,
         hosts=cluster.hosts,
     )
+    _let_collectives_wait(os.environ)
     import jax
 
     jax.distributed.initialize(
@@ -72,9 +75,26 @@ def join(
         cluster.process_count,
         cluster.process_id,
         initialization_timeout=max(60, int(timeout_seconds)),
+        heartbeat_timeout_seconds=heartbeat_seconds,
         cluster_detection_method="deactivate",  # it would take one device a process under SLURM
     )
     return cluster
+
+
+def _let_collectives_wait(environment: MutableMapping[str, str]) -> None:
+    """On CPU one process waits 30 s for another unless told otherwise, less than a long compilation
+    or an evaluation in the first process; one that is gone is noticed at once all the same.
+    """
+    flag, before = "--xla_cpu_collective_timeout_seconds", environment.get("XLA_FLAGS", "")
+    if flag not in before:
+        environment["XLA_FLAGS"] = f"{before} {flag}={24 * 3600}".strip()
+
+
+def joined() -> bool:
+    """Whether this process is one of several that `join` has brought together."""
+    import jax
+
+    return jax.distributed.is_initialized()
 
 
 def find_cluster(

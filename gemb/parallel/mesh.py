@@ -1,7 +1,7 @@
 """The device mesh. `make_mesh` is the only place that builds one."""
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from gemb.checks import UserError
 
@@ -18,19 +18,22 @@ def make_mesh(replica: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -
         replica: copies of the parameters; -1 takes the devices that the other two leave.
         fsdp: ways to split parameters and batch alike.
         tensor: ways to split heads and feed-forward columns.
-        devices: jax devices; default all of them.
+        devices: jax devices; default all of them. A number gives an abstract mesh of so many, for
+            shapes and shardings without devices.
 
     Raises:
         UserError: if the sizes do not multiply to the number of devices.
     """
-    devices = jax.devices() if devices is None else list(devices)
+    devices = jax.devices() if devices is None else devices
+    count = devices if isinstance(devices, int) else len(devices)
     if replica == -1:
-        replica = max(1, len(devices) // (fsdp * tensor))
-    if replica * fsdp * tensor != len(devices):
+        replica = max(1, count // (fsdp * tensor))
+    if replica * fsdp * tensor != count:
         raise UserError(
             f"mesh: replica {replica} x fsdp {fsdp} x tensor {tensor} = {replica * fsdp * tensor}, "
-            f"but there are {len(devices)} devices; set mesh.make_mesh.* so that they multiply up"
+            f"but there are {count} devices; set mesh.make_mesh.* so that they multiply up"
         )
-    return jax.make_mesh(
-        (replica, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
-    )
+    sizes, types = (replica, fsdp, tensor), (AxisType.Auto,) * 3
+    if isinstance(devices, int):
+        return AbstractMesh(sizes, AXES, axis_types=types)
+    return jax.make_mesh(sizes, AXES, axis_types=types, devices=list(devices))

@@ -1,4 +1,4 @@
-"""Moves host batches onto the mesh."""
+"""Moves host batches and host parameters onto the mesh."""
 
 import jax
 import numpy as np
@@ -8,11 +8,36 @@ from gemb.checks import UserError
 from gemb.parallel.rules import spec_at_rest
 
 
+def data_shard(mesh: Mesh) -> tuple[int, int]:
+    """Which part of a global batch this process reads, as (index, count).
+
+    Processes that hold different columns of the same rows, as where `tensor` spans hosts, read the
+    same part.
+
+    Args:
+        mesh: the mesh of make_mesh.
+
+    Raises:
+        UserError: if the mesh gives this process rows that are no part of equal parts.
+    """
+    devices = mesh.devices.reshape(-1, mesh.shape["tensor"])  # a row a part of the batch
+    me = jax.process_index()
+    own = [i for i, row in enumerate(devices) if any(device.process_index == me for device in row)]
+    first, size = own[0], len(own)
+    if own != list(range(first, first + size)) or first % size or len(devices) % size:
+        raise UserError(
+            f"mesh: process {me} would hold parts {own} of a batch in {len(devices)} parts, which "
+            "is no equal stretch of it; let fsdp x tensor divide, or be a multiple of, the devices "
+            "of one host"
+        )
+    return first // size, len(devices) // size
+
+
 def place_batch(batch, mesh: Mesh):
     """Turns this host's numpy arrays into global arrays, rows split over the data axes.
 
     Args:
-        batch: a pytree of numpy arrays [rows of this host, ...].
+        batch: a pytree of numpy arrays [rows of this host, ...], the part that `data_shard` names.
         mesh: the mesh of make_mesh.
 
     Returns:
@@ -21,10 +46,10 @@ def place_batch(batch, mesh: Mesh):
     Raises:
         UserError: if a row count does not divide over the data axes.
     """
-    ways = mesh.shape["replica"] * mesh.shape["fsdp"]
+    ways, parts = mesh.shape["replica"] * mesh.shape["fsdp"], data_shard(mesh)[1]
 
     def place(array):
-        rows = array.shape[0] * jax.process_count()
+        rows = array.shape[0] * parts
         if rows % ways:
             raise UserError(
                 f"batch: {rows} rows do not divide over replica x fsdp = {ways}; "
@@ -32,6 +57,22 @@ def place_batch(batch, mesh: Mesh):
             )
         axes = ("batch",) + (None,) * (array.ndim - 1)
         sharding = NamedSharding(mesh, spec_at_rest(axes))
-        return jax.make_array_from_process_local_data(sharding, np.asarray(array))
+        shape = (rows, *array.shape[1:])
+        return jax.make_array_from_process_local_data(sharding, np.asarray(array), shape)
 
     return jax.tree.map(place, batch)
+
+
+def place_params(params: dict, shardings: dict[str, NamedSharding]) -> dict:
+    """Puts parameters that every host holds whole where they belong.
+
+    Args:
+        params: {path: numpy array}.
+        shardings: {path: NamedSharding}.
+    """
+    return {
+        path: jax.make_array_from_callback(
+            np.shape(value), shardings[path], lambda index, value=value: np.asarray(value)[index]
+        )
+        for path, value in params.items()
+    }

@@ -36,9 +36,11 @@ class BadSteps:
             self._row = 0
             return
         self._row += 1
-        file = self._folder / f"step_{step}.npz"
+        mine = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
+        file = self._folder / f"step_{step}{mine}.npz"
         with atomic_file(file) as temporary, open(temporary, "wb") as out:
-            np.savez(out, **{_name(path): np.asarray(leaf) for path, leaf in _leaves(batch)})
+            leaves = jax.tree_util.tree_leaves_with_path(batch)
+            np.savez(out, **{_name(path): np.asarray(leaf) for path, leaf in leaves})
         what = f"step {step}: {bad[0]} is {metrics[bad[0]]}; the batch is in {file}"
         if self._row <= self._allowed:
             print(f"{what}; passed over, {self._row} of at most {self._allowed} in a row")
@@ -47,10 +49,6 @@ class BadSteps:
             f"{what}. Lower the learning rate, look at that data, or set "
             "loop.train.skip_bad_steps. The last checkpoint stays as it was"
         )
-
-
-def _leaves(batch: Batch):
-    return jax.tree_util.tree_leaves_with_path(batch)
 
 
 def _name(path) -> str:

@@ -27,6 +27,8 @@ def dry_run(
     document_microbatches=1,
     execution=Execution(),
     seed=0,
+    teacher=None,
+    quantize=None,
     **unused,
 ) -> str:
     """Describes a run without allocating parameters or training.
@@ -41,7 +43,9 @@ def dry_run(
     check_widths("widths", widths or model.widths, spec.dim)
     devices, transform = mesh(), optimizer(steps=steps)
     places = state_shardings(spec, transform, devices)
-    batch = next(data(model.tokenizer_json, seed, (jax.process_index(), jax.process_count())))
+    batches = data(model.tokenizer_json, seed, (jax.process_index(), jax.process_count()))
+    frozen = teacher.rehearse(spec, loss, batches, devices) if teacher else None
+    batch = next(batches)
     abstract = abstract_state(spec, transform, places)
     step = make_step(
         spec,
@@ -52,9 +56,11 @@ def dry_run(
         document_microbatches=document_microbatches,
         execution=execution,
         seed=seed,
+        teacher=teacher,
+        quantize=quantize,
     )
     with jax.set_mesh(devices):
-        compiled = step.lower(abstract, jax.tree.map(np.asarray, batch)).compile()
+        compiled = step.lower(abstract, jax.tree.map(np.asarray, batch), frozen).compile()
     temporaries = compiled.memory_analysis().temp_size_in_bytes
     flops = compiled.cost_analysis().get("flops", 0)
     return "\n".join(

@@ -1,4 +1,4 @@
-"""Being stopped well: SIGTERM at the end of a step, one run a workdir."""
+"""Being stopped well: SIGTERM at the end of a step, a lost process, one run a workdir."""
 
 import contextlib
 import os
@@ -7,13 +7,23 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
+
 from gemb.checks import UserError
+from gemb.parallel import hosts
 
 RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
 
 
 class Stopped(UserError):
     """The run was told to stop and has saved itself."""
+
+    status = RESUMABLE
+    shared = True
+
+
+class LostProcess(UserError):
+    """Another process of the run is gone."""
 
     status = RESUMABLE
 
@@ -37,25 +47,48 @@ def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
+def lost_process() -> Iterator[None]:
+    """Turns what JAX raises when another process of the run is gone into one line.
+
+    Raises:
+        LostProcess: in its place.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise LostProcess(
+            f"another process of this run was lost ({str(error).splitlines()[0][:160]}); the same "
+            "command on every host goes on from the last checkpoint"
+        ) from error
+
+
+@contextlib.contextmanager
 def sole_run(workdir: Path) -> Iterator[None]:
-    """Holds a workdir; the lock goes with the process, however that ends.
+    """Holds a workdir for all processes of a run; the lock goes with the first of them.
 
     Raises:
         UserError: if another live run holds it, naming its process and host.
     """
+    with contextlib.ExitStack() as held:
+        hosts.on_first(lambda: _lock(workdir, held))
+        yield
+
+
+def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
     import fcntl
 
     workdir.mkdir(parents=True, exist_ok=True)
-    with open(workdir / ".lock", "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise UserError(
-                f"{workdir} is in use by a live run ({file.read().strip() or 'unknown process'}); "
-                "wait for it, stop it, or choose another --workdir"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
+    file = held.enter_context((workdir / ".lock").open("a+", encoding="utf-8"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        raise UserError(
+            f"{workdir} is in use by a live run ({file.read().strip() or 'unknown process'}); "
+            "wait for it, stop it, or choose another --workdir"
+        ) from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()

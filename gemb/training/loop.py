@@ -1,11 +1,13 @@
 """The training loop: dispatches step n, then reads the metrics of step n - 1."""
 
-import time
-from collections.abc import Callable
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
-import optax
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from gemb.checks import check_widths
@@ -13,15 +15,20 @@ from gemb.models.execution import Execution
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.pretrained.pair import Pair, learned_temperature
 from gemb.models.spec import with_widths
+from gemb.parallel import hosts
 from gemb.parallel.mesh import make_mesh
-from gemb.parallel.placement import place_batch
-from gemb.structs import Batch
+from gemb.parallel.placement import data_shard, place_batch
+from gemb.training.averaging import averaged
 from gemb.training.bad_steps import BadSteps
 from gemb.training.checkpoint import Checkpoints
-from gemb.training.interruption import Stopped, stop_on_sigterm
+from gemb.training.evaluators import Evaluators
+from gemb.training.interruption import Stopped, lost_process, stop_on_sigterm
+from gemb.training.meter import Meter
+from gemb.training.optimizers import transformation
+from gemb.training.profile import profiled
 from gemb.training.records import Records
 from gemb.training.state import TrainState, abstract_state, initial_state, state_shardings
-from gemb.training.step import make_step
+from gemb.training.step import by_shape, make_step
 
 
 def train(
@@ -37,15 +44,26 @@ def train(
     seed: int = 0,
     checkpoint_steps: int = 50,
     keep_checkpoints: int = 2,
+    keep_every: int = 0,
+    keep_best: str = "",
+    evaluators: Mapping[str, Callable] | None = None,
+    evaluate_steps: int = 0,
+    ema_decay: float = 0.0,
     query_microbatches: int = 1,
     document_microbatches: int = 1,
     execution: Execution = Execution(),
     skip_bad_steps: int = 0,
-) -> tuple[Pretrained, dict]:
+    profile_steps: tuple[int, int] | None = None,
+    teacher=None,
+    quantize: Callable | None = None,
+) -> tuple[Pretrained | Pair | None, dict]:
     """Trains, or goes on training, until `steps` are done.
 
+    Every process of a run calls it alike.
+
     Args:
-        workdir: the run's folder: checkpoints/, metrics.jsonl, tensorboard/.
+        workdir: the run's folder, the same one for all hosts: checkpoints/, metrics.jsonl,
+            tensorboard/.
         model: spec, starting parameters (None: random) and tokenizer; of one model or of a pair.
         data: (tokenizer_json, seed, shard) -> iterator of numpy Batch with get_state and set_state.
         loss: an in-batch loss, see gemb.losses.
@@ -56,28 +74,44 @@ def train(
         seed: of random parameters, of the data's order and of dropout.
         checkpoint_steps: steps between checkpoints; one is always written at the end.
         keep_checkpoints: newest checkpoints kept.
+        keep_every: checkpoints of steps that this divides are kept as well; 0 for none.
+        keep_best: a score of the evaluators, such as "sts/spearman": the checkpoint with its
+            highest value is kept as well, and is the model that is returned.
+        evaluators: name -> (model) -> {score: number}, see gemb.evaluation.in_training.
+        evaluate_steps: steps between evaluations; there is one at the end too. 0: only that.
+        ema_decay: where above 0, an average of the weights with this decay is what is evaluated
+            and returned.
         query_microbatches, document_microbatches: gradient-cached parts of each side of a batch.
         execution: how to compute the model: dtype, looped or unrolled layers, what is recomputed,
             attention, dropout.
         skip_bad_steps: steps in a row whose loss or gradient is not finite that are passed over,
             weights and moments as they were; one more stops the run.
+        profile_steps: (first, last) step to record for TensorBoard's profiler.
+        teacher: adds fields to the batches, see gemb.training.teachers; None for none.
+        quantize: params -> params as the forward pass sees them and as the model is returned, such
+            as gemb.training.quantisation.int8_weights; None for the weights as they are.
 
     Returns:
-        The model with trained parameters and `widths` in its spec, and a summary of the run.
+        The model with trained parameters and `widths` in its spec, None in all processes but the
+        first; and a summary of the run.
 
     Raises:
         UserError: for a workdir, checkpoint, mesh or batch that does not fit, or a loss that is not
             finite: the batch is then in bad_batches/, by its step.
-        Stopped: after SIGTERM, when the state is saved; the same call goes on.
+        Stopped: after SIGTERM in any process, when the state is saved; the same call goes on.
+        LostProcess: when another process of the run is gone; the same call in all of them goes on
+            from the last checkpoint.
     """
     widths = check_widths("widths", widths or model.widths, model.spec.dim)
     spec = with_widths(model.spec, widths)
-    devices, transform = mesh(), optimizer(steps=steps)
-    if skip_bad_steps:
-        transform = optax.apply_if_finite(transform, skip_bad_steps)
+    devices = mesh()
+    transform = transformation(
+        optimizer, steps=steps, ema_decay=ema_decay, skip_bad_steps=skip_bad_steps
+    )
     places = state_shardings(spec, transform, devices)
-    shard = (jax.process_index(), jax.process_count())
-    batches = data(model.tokenizer_json, seed, shard)
+    abstract = abstract_state(spec, transform, places)
+    batches = data(model.tokenizer_json, seed, data_shard(devices))
+    frozen = teacher.join(spec, loss, batches, devices, workdir) if teacher else None
     step = make_step(
         spec,
         loss,
@@ -87,82 +121,98 @@ def train(
         document_microbatches=document_microbatches,
         execution=execution,
         seed=seed,
+        teacher=teacher,
+        quantize=quantize,
     )
-    with Checkpoints(workdir / "checkpoints", keep_checkpoints) as saved, jax.set_mesh(devices):
-        if saved.latest is None:
+    judged = Evaluators(evaluators or {}, evaluate_steps, keep_best, model, spec)
+    checkpoints = Checkpoints(
+        workdir / "checkpoints", keep_checkpoints, keep_every, int(bool(keep_best))
+    )
+    with lost_process(), checkpoints, jax.set_mesh(devices):
+        if checkpoints.latest is None:
             state = initial_state(spec, transform, devices, params=model.params, seed=seed)
         else:
-            state, position = saved.restore(abstract_state(spec, transform, places))
+            state, position = checkpoints.restore(abstract)
             batches.set_state(position)
-            print(f"resuming from step {int(state.step)} of {steps}")
-        records = Records(workdir, int(state.step))
-        try:
-            bad = BadSteps(workdir, skip_bad_steps)
-            state = _run(
-                state, step, batches, devices, steps, checkpoint_steps, records, saved, bad
-            )
-        finally:
-            records.close()
-        saved.save(state, batches.get_state())
-    trained = model.trained(spec, jax.device_get(state.params))
+            if hosts.is_first():
+                print(f"resuming from step {int(state.step)} of {steps}")
+        bad = BadSteps(workdir, skip_bad_steps)
+        step = functools.partial(by_shape(step), frozen=frozen)
+        run = _Run(step, batches, devices, steps, checkpoint_steps, judged, checkpoints, bad)
+        with _records(workdir, int(state.step)) as records, profiled(workdir, profile_steps) as at:
+            state = run.go(state, records, at)
+        checkpoints.wait()
+        if keep_best:
+            state, _ = checkpoints.restore(abstract, checkpoints.best)
+        params = hosts.gather(averaged(state), wanted=hosts.is_first())
+    if quantize and hosts.is_first():
+        params = jax.device_get(quantize(params))
+    trained = model.trained(spec, params) if hosts.is_first() else None
     summary = {
         "steps": steps,
         "seed": seed,
         "started_from": str(model.folder) if model.folder else None,
-        **learned_temperature(state.params),
+        **learned_temperature(params if trained else {}),
+        **({"best_step": int(state.step), "best_by": keep_best} if keep_best else {}),
         "data": batches.description,
         "devices": f"{devices.size} x {devices.devices.flat[0].device_kind}",
     }
     return trained, summary
 
 
-def _run(state, step, batches, devices, steps, checkpoint_steps, records, saved, bad) -> TrainState:
-    """Steps until done; metrics are read one step late, so that the device never waits for them."""
-    start, pending = int(state.step), None
-    progress = tqdm(total=steps, initial=start, desc="train", unit="step", mininterval=1)
-    with progress as bar, stop_on_sigterm() as stopped:
-        meter = _Meter(bar, records, bad)
-        for done in range(start + 1, steps + 1):
-            batch = next(batches)
-            state, metrics = step(state, place_batch(batch, devices))
-            if pending:
-                meter.read(*pending)
-            pending = (done, batch, metrics)
-            stop = stopped()
-            if (stop or done % checkpoint_steps == 0) and done < steps:
-                meter.read(*pending)
-                pending = None
-                saved.save(state, batches.get_state())
-            if stop and done < steps:
-                raise Stopped(
-                    f"stopped by SIGTERM after step {done} of {steps}, all saved; the same command "
-                    "goes on from there"
-                )
-        if pending:
-            meter.read(*pending)
-    return state
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What stays the same from step to step."""
+
+    step: Callable
+    batches: object
+    devices: Mesh
+    steps: int
+    checkpoint_steps: int
+    evaluators: Evaluators
+    checkpoints: Checkpoints
+    bad: BadSteps
+
+    def go(self, state: TrainState, records: Records | None, at_step: Callable) -> TrainState:
+        """Steps until done; metrics are read one late, so that the device never waits for them."""
+        start, pending, agreement = int(state.step), None, hosts.Agreement(self.devices)
+        progress = tqdm(
+            total=self.steps, initial=start, desc="train", unit="step", mininterval=1,
+            disable=not hosts.is_first(),
+        )  # fmt: skip
+        with progress as bar, stop_on_sigterm() as stopped:
+            meter = Meter(bar, records, self.bad, data_shard(self.devices)[1])
+            for done in range(start + 1, self.steps + 1):
+                at_step(done)
+                batch = meter.wait_for(self.batches)
+                state, metrics = self.step(state, place_batch(batch, self.devices))
+                if pending:
+                    meter.write(pending[0], meter.read(*pending))
+                pending = (done, batch, metrics)
+                stop, last = agreement.vote(stopped()), done == self.steps
+                judge = self.evaluators.due(done, last)
+                if stop or last or judge or done % self.checkpoint_steps == 0:
+                    row, pending = meter.read(*pending), None
+                    scores = self.evaluators.judge(averaged(state)) if judge else {}
+                    meter.write(done, row | scores)
+                    best_by = scores.get(self.evaluators.best_by)
+                    self.checkpoints.save(state, self.batches.get_state(), best_by)
+                    meter.restart()
+                if stop and not last:
+                    self.checkpoints.wait()
+                    raise Stopped(
+                        f"stopped by SIGTERM after step {done} of {self.steps}, all saved; the "
+                        "same command goes on from there"
+                    )
+        return state
 
 
-class _Meter:
-    """Turns one step's device metrics into a row, a point and a moving bar."""
-
-    def __init__(self, bar: tqdm, records: Records, bad: BadSteps):
-        self._bar, self._records, self._bad = bar, records, bad
-        self._clock = time.perf_counter()
-
-    def read(self, step: int, batch: Batch, metrics: dict) -> None:
-        row = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        now = time.perf_counter()
-        seconds, self._clock = now - self._clock, now
-        tokens = int(batch.query.mask.sum() + batch.document.mask.sum())
-        row["pairs_per_second"] = len(batch.positive) / seconds * jax.process_count()
-        row["tokens_per_second"] = tokens / seconds * jax.process_count()
-        self._bad.look_at(step, batch, row)
-        self._records.write(step, row)
-        self._bar.set_postfix(
-            loss=f"{row['loss']:.3f}",
-            pairs_s=f"{row['pairs_per_second']:.1f}",
-            tokens_s=f"{row['tokens_per_second']:.0f}",
-            refresh=False,
-        )
-        self._bar.update(1)
+@contextlib.contextmanager
+def _records(workdir: Path, step: int):
+    """Of the process that writes; None in the others."""
+    records = Records(workdir, step) if hosts.is_first() else None
+    try:
+        yield records
+    finally:
+        if records:
+            records.close()

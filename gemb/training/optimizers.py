@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import optax
 
 from gemb.checks import check
+from gemb.training.averaging import with_ema
 
 # No decay for biases, norms and position tables: pulling those to zero regularises nothing.
 NO_DECAY = r"(^|/)(bias|scale)$|/position/|/type/|^temperature/"
@@ -109,6 +110,67 @@ def muon(
     return _by_path(core, clip_norm, frozen, rate_scales)
 
 
+def adafactor(
+    steps: int,
+    *,
+    schedule: Callable[..., optax.Schedule],
+    weight_decay: float = 0.0,
+    decay_power: float = 0.8,
+    momentum: float | None = None,
+    relative: bool = False,
+    factored_from: int = 128,
+    update_limit: float = 1.0,
+    clip_norm: float = 1.0,
+    frozen: str = "",
+    rate_scales: Mapping[str, float] | None = None,
+) -> optax.GradientTransformation:
+    """Adafactor: second moments as a row and a column, so that a matrix has next to no state.
+
+    Decay is per unit of learning rate, as of `adamw` (optax's own is not scaled by it).
+
+    Args:
+        steps, schedule, weight_decay, clip_norm, frozen, rate_scales: as of `adamw`.
+        decay_power: second moments decay by 1 - t ** -decay_power at step t.
+        momentum: decay of a first moment, which takes a copy of the parameters; None for none.
+        relative: whether an update is multiplied by the size of what it updates (root mean square,
+            0.001 at least), as in the paper; the rate is then a relative one, such as 0.01.
+        factored_from: arrays whose second largest dimension is smaller keep all their moments.
+        update_limit: updates of a larger root mean square are scaled down to it, each array's
+            by itself.
+
+    Reference: Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
+        2018, arXiv 1804.04235.
+    """
+    core = [
+        optax.scale_by_factored_rms(decay_rate=decay_power, min_dim_size_to_factor=factored_from),
+        optax.clip_by_block_rms(update_limit),
+    ]
+    if relative:
+        core.append(optax.scale_by_param_block_rms())
+    if momentum is not None:
+        core.append(optax.ema(momentum, debias=False))
+    core.append(optax.add_decayed_weights(weight_decay, mask=_decayed))
+    core.append(optax.scale_by_learning_rate(schedule(steps=steps)))
+    return _by_path(optax.chain(*core), clip_norm, frozen, rate_scales)
+
+
+def transformation(
+    optimizer: Callable[..., optax.GradientTransformation],
+    *,
+    steps: int,
+    ema_decay: float = 0.0,
+    skip_bad_steps: int = 0,
+) -> optax.GradientTransformation:
+    """What a run updates with: its optimizer, what averages the weights, what skips bad steps.
+
+    Args: those of `gemb.training.loop.train`.
+    """
+    made = optimizer(steps=steps)
+    if ema_decay:
+        made = with_ema(made, ema_decay)
+    return optax.apply_if_finite(made, skip_bad_steps) if skip_bad_steps else made
+
+
 def _decayed(params: dict) -> dict:
     return {path: not re.search(NO_DECAY, path) for path in params}
 
@@ -121,10 +183,13 @@ def _by_path(core, clip_norm: float, frozen: str, rate_scales) -> optax.Gradient
     train = optax.chain(*train)
     if not frozen:
         return train
-    return optax.partition(
-        {"train": train, "frozen": optax.set_to_zero()},
-        lambda params: {path: "frozen" if re.search(frozen, path) else "train" for path in params},
-    )
+
+    def label(params) -> dict:
+        if not isinstance(params, dict):  # optax asks with a stand-in where a state has parameters
+            return {}
+        return {path: "frozen" if re.search(frozen, path) else "train" for path in params}
+
+    return optax.partition({"train": train, "frozen": optax.set_to_zero()}, label)
 
 
 def _scaled(scales: dict[str, float]) -> optax.GradientTransformation:

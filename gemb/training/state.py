@@ -9,6 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gemb.models.functional import functional, initial_params
 from gemb.models.spec import ModelSpec, PairSpec
+from gemb.parallel.placement import place_params
 from gemb.parallel.rules import shardings
 from gemb.structs import Array
 
@@ -28,19 +29,28 @@ class TrainState(NamedTuple):
 def state_shardings(
     spec: ModelSpec | PairSpec, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
-    """The TrainState of NamedSharding: moments lie where their parameters lie.
+    """The TrainState of NamedSharding: moments lie where their parameters lie, or are whole.
 
     Passed as `out_shardings`; what is not said here the compiler would place as it likes.
     """
     model = functional(spec)
     params = shardings(model.logical_axes, model.shapes, mesh)
     whole = NamedSharding(mesh, PartitionSpec())
+
+    def masked(leaf) -> bool:  # a frozen parameter's place among the moments
+        return isinstance(leaf, optax.MaskedNode)
+
+    # A moment of another shape than its parameter (Adafactor's rows and columns) is small.
     moments = optax.tree_map_params(
         optimizer,
-        lambda _, sharding: sharding,
+        lambda moment, place, shape: (
+            moment if masked(moment) else place if moment.shape == shape.shape else whole
+        ),
         jax.eval_shape(optimizer.init, model.shapes),
         params,
+        model.shapes,
         transform_non_params=lambda _: whole,
+        is_leaf=masked,
     )
     return TrainState(whole, params, moments)
 
@@ -87,7 +97,7 @@ def initial_state(
         init = jax.jit(lambda key: initial_params(spec, key), out_shardings=places.params)
         params = init(jax.random.key(seed))
     else:
-        params = jax.device_put(params, places.params)
+        params = place_params(params, places.params)
 
     def build(params):
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

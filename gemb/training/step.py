@@ -11,8 +11,10 @@ from gemb.checks import check
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
 from gemb.models.spec import ModelSpec, PairSpec
+from gemb.parallel import hosts
 from gemb.structs import Batch, Tokens
 from gemb.training.state import TrainState
+from gemb.training.watching import watch
 
 
 def embed(
@@ -80,8 +82,7 @@ def batch_loss(
         execution: how to compute the model.
 
     Returns:
-        (scalar, {"loss", "accuracy", each named term: scalars}); accuracy is the share of queries
-        whose positive scores highest among the candidates.
+        (scalar, {"loss", each named term, what `watch` tells: scalars}).
     """
     model = functional(spec)
 
@@ -104,14 +105,11 @@ def batch_loss(
     def mean(x):
         return (x * real).sum() / jnp.maximum(real.sum(), 1)
 
-    best = jnp.argmax(
-        jnp.where(batch.document_mask, jax.lax.stop_gradient(query @ document.T), -2.0), axis=1
-    )
     total = mean(values)
     metrics = {name: mean(value) for name, value in terms.items()}
     if model.temperature is not None:
         metrics["temperature"] = fields["temperature"]
-    return total, metrics | {"loss": total, "accuracy": mean(best == batch.positive)}
+    return total, metrics | {"loss": total} | watch(query, document, batch)
 
 
 def _loss_fields(batch: Batch) -> dict:
@@ -130,6 +128,8 @@ def make_step(
     out_shardings=None,
     execution: Execution = Execution(),
     seed: int = 0,
+    teacher=None,
+    quantize: Callable | None = None,
     **options,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
     """The compiled training step; the old state's buffers are donated.
@@ -141,23 +141,52 @@ def make_step(
         out_shardings: TrainState of shardings, from state_shardings.
         execution: how to compute the model.
         seed: of dropout, drawn anew at each step, the same after a resume.
+        teacher: see gemb.training.teachers; its frozen parameters are the step's third argument.
+        quantize: params -> params as the forward pass sees them.
         **options: of `batch_loss`: microbatches.
 
     Returns:
-        (state, batch) -> (state, {name: scalar}), with "gradient_norm" among the metrics.
+        (state, batch) -> (state, {name: scalar}), with "gradient_norm" and "parameter_norm" among
+        the metrics.
     """
 
-    def step(state: TrainState, batch: Batch):
+    def step(state: TrainState, batch: Batch, frozen=None):
+        if teacher is not None:
+            batch = batch._replace(fields=teacher.compute(frozen, batch))
         key = jax.random.fold_in(jax.random.key(seed), state.step) if execution.dropout else None
 
         def objective(params):
+            params = quantize(params) if quantize else params
             return batch_loss(spec, loss, params, batch, key=key, execution=execution, **options)
 
         (_, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)
-        metrics["gradient_norm"] = optax.global_norm(gradients)
         params = optax.apply_updates(state.params, updates)
+        metrics["gradient_norm"] = optax.global_norm(gradients)
+        metrics["parameter_norm"] = optax.global_norm(params)
         return TrainState(state.step + 1, params, moments), metrics
 
-    places = None if out_shardings is None else (out_shardings, None)
+    # Metrics lie whole on every device, as the step's number does, so that all hosts can read them.
+    places = None if out_shardings is None else (out_shardings, out_shardings.step)
     return jax.jit(step, donate_argnums=0, out_shardings=places)
+
+
+def by_shape(step: Callable) -> Callable:
+    """The step, compiled once for each shape of batch, by all processes before one runs it.
+
+    Args:
+        step: from `make_step`.
+
+    Returns:
+        A function with the same arguments.
+    """
+    programs = {}
+
+    def run(state: TrainState, batch: Batch, frozen=None):
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch))
+        if shapes not in programs:
+            programs[shapes] = step.lower(state, batch, frozen).compile()
+            hosts.meet()
+        return programs[shapes](state, batch, frozen)
+
+    return run

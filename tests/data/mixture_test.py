@@ -189,6 +189,14 @@ def test_rates_proportional_and_tempered():
             resolve_rates(rates, sizes)
 
 
+def test_the_order_that_tasks_are_written_in_decides_nothing(path):
+    """A run's config.gin has them sorted, and must give the run's batches."""
+    made = [make(path, names) for names in (("same", "hard", "next"), ("hard", "next", "same"))]
+    for _ in range(4):
+        for left, right in zip(*(arrays(next(batches)) for batches in made), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
 def test_what_a_task_says_of_its_batches(path):
     tasks = {
         "hard": task(
@@ -201,7 +209,7 @@ def test_what_a_task_says_of_its_batches(path):
     numbers = [plan.tasks[0] for plan in batches.plans(60)]
     prompts = set()
     for number in numbers:
-        batch, name = next(batches), list(tasks)[number]
+        batch, name = next(batches), batches.names[number]
         rows = 6 if name == "hard" else 4
         assert len(batch.positive) == rows
         assert len(batch.document_id) == rows * {"hard": 3, "classes": 4, "graded": 1}[name]

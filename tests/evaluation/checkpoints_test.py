@@ -35,7 +35,6 @@ def checkpoint_models(*arguments, **settings):
     return ((step, Embedder(model)) for step, model in read_models(*arguments, **settings))
 
 
-
 def _tokenizer():
     from tokenizers import Tokenizer, models, pre_tokenizers
 

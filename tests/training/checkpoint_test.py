@@ -66,7 +66,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(tmp_path, monkeypatch
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(type(saved._orbax), "save", full)
+            patch.setattr(type(saved._orbax), "save_async", full)
             with pytest.raises(UserError, match=r"step 1 could not.*No space left.*from step 0"):
                 saved.save(state._replace(step=state.step + 1), {"batches": 1})
         assert saved.latest == 0

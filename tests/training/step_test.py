@@ -126,7 +126,10 @@ def test_frozen_parameters_stay_and_hold_no_moments(params):
     assert params["text/token/table"].shape not in shapes
 
 
-@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lion, optimizers.muon])
+MAKERS = [optimizers.adamw, optimizers.lion, optimizers.muon, optimizers.adafactor]
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_every_optimizer_scales_rates_and_freezes_by_path(params, make):
     schedule = partial(schedules.warmup_linear, peak_rate=0.1, warmup_fraction=0.0)
     up, down = (f"text/stack/layers/0/{name}/kernel" for name in ("up", "down"))

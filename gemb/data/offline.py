@@ -1,0 +1,164 @@
+"""Offline caches of seqio tasks, written by a Beam pipeline. The only importer of apache_beam.
+
+The layout is seqio's own, so `use_cached` reads it; `gemb.data.sources.cached` gives the same
+records to training. A cache appears whole or not at all.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import seqio
+from tqdm import tqdm
+
+from gemb.cache import atomic_folder
+from gemb.checks import UserError
+from gemb.data import tasks
+from gemb.data.batches import Part
+from gemb.data.sources.cached import COMPLETED, NOTES, notes_of
+
+
+class Cached(NamedTuple):
+    """What became of one task.
+
+    Attributes:
+        folder: of its cache.
+        records: in it.
+        left_out: records of the source that were broken, and that gave no pair.
+        size: of the folder in bytes.
+        fresh: False where the same cache was there already.
+    """
+
+    folder: Path
+    records: int
+    left_out: dict[str, int]
+    size: int
+    fresh: bool
+
+
+def write(
+    parts: Sequence[Part],
+    tokenizer_json: str,
+    output: str | Path,
+    *,
+    name: str,
+    shards: int = 16,
+    options: Sequence[str] = (),
+    setup: Callable[[], None] = lambda: None,
+) -> list[Cached]:
+    """Caches tasks, one pipeline after the other.
+
+    Args:
+        parts: the tasks with their records.
+        tokenizer_json: the model's tokenizer.
+        output: the folder of caches; the task's becomes `output/name_task`.
+        name: of the mixture, as in `gemb.data.tasks.register`.
+        shards: files that each task is written to.
+        options: Beam's pipeline options, such as "--runner=DirectRunner".
+        setup: called in each worker before it reads; registers the tasks where it is a process of
+            its own.
+
+    Raises:
+        UserError: if Beam is not installed, a cache of other data is there, or records are missing
+            when a pipeline has ended.
+    """
+    _beam()
+    output, results = Path(output).expanduser().absolute(), []
+    folders = [output / f"{name}_{part.name}" for part in parts]
+    there = [_present(*pair) for pair in zip(folders, parts, strict=True)]
+    for folder, part, notes in zip(folders, parts, there, strict=True):
+        if notes is None:
+            notes = _write_task(folder, part, tokenizer_json, shards, options, setup)
+            results.append(_result(folder, notes, fresh=True))
+        else:
+            results.append(_result(folder, notes, fresh=False))
+    return results
+
+
+def _present(folder: Path, part: Part) -> dict | None:
+    """The notes of the task's own cache; None where nothing is yet."""
+    if not folder.exists():
+        return None
+    notes = notes_of(folder)
+    if notes is None:
+        raise UserError(
+            f"{folder}: is there already and holds no cache of gemb's; choose another "
+            "--output_cache_dir"
+        )
+    if notes["fingerprint"] != part.selection.fingerprint:
+        raise UserError(
+            f"{folder}: holds a cache of other data ({notes['records']:,} records; here are "
+            f"{len(part.selection):,}), or of another form or columns; remove it, or choose "
+            "another --output_cache_dir or --name"
+        )
+    return notes
+
+
+def _write_task(
+    folder: Path, part: Part, tokenizer_json: str, shards: int, options: Sequence[str], setup
+) -> dict:
+    count = len(part.selection)
+    with atomic_folder(folder) as made, tqdm(total=count, desc=f"cache {part.name}") as bar:
+        tasks.add_task(folder.name, part.task, part.selection, tokenizer_json, bar.update)
+        _run(folder.name, made, shards, options, setup)
+        _check_whole(made, folder, count)
+        notes = {
+            "task": part.name,
+            "records": count,
+            "left_out": {kind: part.selection.counts[kind] for kind in ("bad", "unfit")},
+            "form": repr(part.task.form),
+            "fingerprint": part.selection.fingerprint,
+        }
+        (made / NOTES).write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n")
+        (made / COMPLETED).touch()
+    return notes
+
+
+def _run(name: str, folder: Path, shards: int, options: Sequence[str], setup) -> None:
+    """One task's pipeline: records to TFRecords, with what seqio wants to know of them."""
+    beam = _beam()
+    from seqio import beam_utils
+
+    task, place, split = seqio.TaskRegistry.get(name), str(folder), tasks.SPLIT
+    info, stats = (
+        f(place, split) for f in (seqio.get_cached_info_path, seqio.get_cached_stats_path)
+    )
+    emit = beam_utils.PreprocessTask(task, split, setup_fn=setup)
+    files = beam_utils.WriteExampleTfRecord(seqio.get_cached_tfrecord_prefix(place, split), shards)
+    count = beam_utils.GetStats(task.output_features)
+    try:
+        settings = beam.options.pipeline_options.PipelineOptions(list(options))
+        pipeline = beam.Pipeline(options=settings)
+    except (ValueError, ImportError) as error:  # an unknown runner
+        raise UserError(f"--pipeline_options: {str(error).splitlines()[0]}") from None
+    with pipeline:
+        # The reshuffle spreads what one worker reads over all files and workers.
+        examples = pipeline | "read" >> emit | "reshuffle" >> beam.Reshuffle()
+        _ = examples | "write" >> files
+        features = examples | "features" >> beam_utils.GetInfo(shards)
+        _ = features | "write features" >> beam_utils.WriteJson(info)
+        _ = examples | "count" >> count | "write counts" >> beam_utils.WriteJson(stats)
+
+
+def _check_whole(made: Path, folder: Path, count: int) -> None:
+    stats = Path(seqio.get_cached_stats_path(str(made), tasks.SPLIT))
+    written = json.loads(stats.read_text())["examples"] if stats.exists() else 0
+    if written != count:
+        raise UserError(
+            f"{folder}: the pipeline wrote {written:,} of {count:,} records there. Where its "
+            "workers are other machines, --output_cache_dir must be a folder that all of them share"
+        )
+
+
+def _result(folder: Path, notes: dict, fresh: bool) -> Cached:
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    return Cached(folder, notes["records"], notes["left_out"], size, fresh)
+
+
+def _beam():
+    try:
+        import apache_beam
+    except ImportError as error:
+        raise UserError(f"{error}: pip install 'gemb[beam]'") from None
+    return apache_beam

@@ -1,0 +1,134 @@
+"""What the processes of a run say to each other outside the training step.
+
+With one process everything here is a plain call. Every function but `is_first` is called by all
+processes, in the same order, or they wait for each other for ever.
+"""
+
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src import distributed  # its barrier has no public name
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gemb.checks import UserError
+
+_DAY_MILLISECONDS = 24 * 3600 * 1000
+_meetings = itertools.count()  # all processes meet in the same order
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files and talks to the terminal."""
+    return jax.process_index() == 0
+
+
+def meet() -> None:
+    """Waits for all processes, however long they take.
+
+    Said before a program runs that needs them all for the first time: on CPU the first to come
+    gives up after 30 seconds, less than a compilation or an evaluation may take.
+    """
+    client = distributed.global_state.client
+    if client is not None:
+        client.wait_at_barrier(f"gemb {next(_meetings)}", _DAY_MILLISECONDS)
+
+
+def on_first(action: Callable[[], Any]) -> Any:
+    """Runs an action in the first process; all hear how it ended.
+
+    Args:
+        action: what to do, called in the first process only; returns what JSON can hold.
+
+    Returns:
+        What it returned, in every process.
+
+    Raises:
+        UserError: in every process, if the action raised one.
+    """
+    if jax.process_count() == 1:
+        return action()
+    outcome, raised = {}, None
+    if is_first():
+        try:
+            outcome = {"value": action()}
+        except UserError as error:
+            outcome, raised = {"error": str(error)}, error
+    outcome = _broadcast(outcome)
+    if "error" in outcome:
+        error = raised or UserError(f"process 0 stopped: {outcome['error']}")
+        error.shared = True
+        raise error
+    return outcome["value"]
+
+
+def _broadcast(value: Any) -> Any:
+    """The first process's value, in all; what JSON can hold."""
+    meet()
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    padded = np.resize(text, size) if len(text) else np.zeros(size, np.uint8)
+    return json.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
+
+
+def any_says(flag: bool) -> bool:
+    """Whether the flag is set in any process; waits for all of them."""
+    if jax.process_count() == 1:
+        return flag
+    meet()
+    return bool(multihost_utils.process_allgather(np.int32(flag)).any())
+
+
+class Agreement:
+    """A flag that processes raise at any time and that all see at the same step.
+
+    The vote of a step is read at the next one, so that nobody waits for the others; a process that
+    is alone hears itself at once.
+
+    Args:
+        mesh: over the devices of all processes.
+    """
+
+    def __init__(self, mesh: Mesh):
+        self._alone = jax.process_count() == 1
+        self._pending = None
+        self._each = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+        whole = NamedSharding(mesh, PartitionSpec())
+        self._any = jax.jit(lambda flags: flags.max(), out_shardings=whole)
+
+    def vote(self, flag: bool) -> bool:
+        """Casts this step's vote; returns whether any process set its flag at the step before."""
+        if self._alone:
+            return flag
+        before, size = self._pending, self._each.mesh.size
+        if before is None:
+            meet()
+        flags = jax.make_array_from_callback(
+            (size,), self._each, lambda index: np.full(size, flag, np.int32)[index]
+        )
+        self._pending = self._any(flags)
+        return before is not None and bool(before)
+
+
+def gather(tree, wanted: bool = True):
+    """Brings sharded arrays to this host, one at a time.
+
+    Args:
+        tree: of jax.Array, the same in every process.
+        wanted: False where this process helps the others and keeps nothing.
+
+    Returns:
+        The tree of numpy arrays; of None where not wanted.
+    """
+
+    def fetch(array):
+        if not array.is_fully_addressable and not array.is_fully_replicated:
+            whole = NamedSharding(array.sharding.mesh, PartitionSpec())
+            meet()
+            array = jax.jit(lambda x: x, out_shardings=whole)(array)
+        return np.asarray(jax.device_get(array)) if wanted else None
+
+    return jax.tree.map(fetch, tree)

@@ -1,0 +1,67 @@
+"""Evaluation inside training: scores of the model as it is, at some of the steps."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+
+from gemb.checks import UserError
+from gemb.models.pretrained.folder import Pretrained
+from gemb.models.pretrained.pair import Pair
+from gemb.parallel import hosts
+from gemb.parallel.mesh import make_mesh
+
+
+class Evaluators:
+    """The evaluators of a run.
+
+    Args:
+        functions: name -> (model) -> {score: number}.
+        every: steps between evaluations; 0 for one at the end.
+        best_by: "name/score" that the best checkpoint is chosen by; '' for none.
+        model: what is trained.
+        spec: its spec, with its widths.
+
+    Raises:
+        UserError: if best_by names no evaluator.
+    """
+
+    def __init__(
+        self,
+        functions: Mapping[str, Callable],
+        every: int,
+        best_by: str,
+        model: Pretrained | Pair,
+        spec,
+    ):
+        if best_by and best_by.split("/")[0] not in functions:
+            raise UserError(
+                f"keep_best: {best_by!r} is no score of the evaluators {sorted(functions)}; write "
+                "it as 'evaluator/score'"
+            )
+        self.best_by = best_by
+        self._functions, self._every, self._model, self._spec = functions, every, model, spec
+
+    def due(self, step: int, last: bool) -> bool:
+        """Whether there is an evaluation after this step."""
+        return bool(self._functions) and (last or bool(self._every and step % self._every == 0))
+
+    def judge(self, params: dict) -> dict[str, float]:
+        """The scores of these parameters, by "evaluator/score"; every process calls it.
+
+        The first process evaluates, on its own device; the others hear the scores.
+
+        Raises:
+            UserError: if an evaluator fails, or gives no score best_by.
+        """
+        params = hosts.gather(params, wanted=hosts.is_first())
+        return hosts.on_first(lambda: self._scores(params))
+
+    def _scores(self, params: dict) -> dict[str, float]:
+        model, found = self._model.trained(self._spec, params), {}
+        with jax.set_mesh(make_mesh(1, devices=jax.local_devices()[:1])):
+            for name, evaluate in self._functions.items():
+                scores = evaluate(model)
+                found |= {f"{name}/{score}": float(value) for score, value in scores.items()}
+        if self.best_by and self.best_by not in found:
+            raise UserError(f"keep_best: no score {self.best_by!r} among {sorted(found)}")
+        return found

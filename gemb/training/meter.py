@@ -1,0 +1,73 @@
+"""A step's metrics: from the device to a row, a point and a moving bar."""
+
+import resource
+import time
+
+import jax
+from tqdm import tqdm
+
+from gemb.structs import Batch
+from gemb.training.bad_steps import BadSteps
+from gemb.training.records import Records
+
+
+class Meter:
+    """Reads, checks and records the metrics of one step after the other.
+
+    Args:
+        bar: the progress bar.
+        records: where rows go; None in processes that write nothing.
+        bad: what is done with a step that is not finite.
+        parts: in how many parts the processes read a batch.
+    """
+
+    def __init__(self, bar: tqdm, records: Records | None, bad: BadSteps, parts: int):
+        self._bar, self._records, self._bad, self._parts = bar, records, bad, parts
+        self._waited, self._clock = 0.0, time.perf_counter()
+
+    def restart(self) -> None:
+        """Forgets the time since the last row, which was no training."""
+        self._waited, self._clock = 0.0, time.perf_counter()
+
+    def wait_for(self, batches) -> Batch:
+        """The next batch; the time that it takes is remembered."""
+        start = time.perf_counter()
+        batch = next(batches)
+        self._waited += time.perf_counter() - start
+        return batch
+
+    def read(self, step: int, batch: Batch, metrics: dict) -> dict[str, float]:
+        """The row of a step: its metrics, rates and memory.
+
+        Raises:
+            UserError: at one bad step too many.
+        """
+        row = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        seconds = time.perf_counter() - self._clock
+        tokens = int(batch.query.mask.sum() + batch.document.mask.sum())
+        row["pairs_per_second"] = len(batch.positive) * self._parts / seconds
+        row["tokens_per_second"] = tokens * self._parts / seconds
+        row["data_wait_fraction"] = min(1.0, self._waited / seconds)
+        row["memory_mib"] = _peak_bytes() / 2**20
+        self.restart()
+        self._bad.look_at(step, batch, row)
+        return row
+
+    def write(self, step: int, row: dict[str, float]) -> None:
+        """Records a row and moves the bar."""
+        if self._records:
+            self._records.write(step, row)
+        self._bar.set_postfix(
+            loss=f"{row['loss']:.3f}",
+            pairs_s=f"{row['pairs_per_second']:.1f}",
+            tokens_s=f"{row['tokens_per_second']:.0f}",
+            refresh=False,
+        )
+        self._bar.update(1)
+
+
+def _peak_bytes() -> int:
+    """Of the fullest device of this process; of the process where devices do not tell (CPU)."""
+    devices = [device.memory_stats() or {} for device in jax.local_devices()]
+    peak = max(stats.get("peak_bytes_in_use", 0) for stats in devices)
+    return peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux gives KiB

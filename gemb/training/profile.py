@@ -1,0 +1,53 @@
+"""Traces of some steps, for TensorBoard's profiler."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+
+from gemb.checks import UserError
+
+
+def parse_steps(text: str) -> tuple[int, int] | None:
+    """Reads "10:15" or "10" as (first, last) step; '' is None.
+
+    Raises:
+        UserError: for anything else.
+    """
+    if not text:
+        return None
+    first, _, last = text.partition(":")
+    try:
+        steps = int(first), int(last or first)
+    except ValueError:
+        steps = (0, 0)
+    if not 1 <= steps[0] <= steps[1]:
+        raise UserError(f"--profile_steps: expected FIRST:LAST such as 10:15, got {text!r}")
+    return steps
+
+
+@contextlib.contextmanager
+def profiled(workdir: Path, steps: tuple[int, int] | None) -> Iterator[Callable[[int], None]]:
+    """Gives a function to call before each step; the trace goes to the run's tensorboard/.
+
+    Args:
+        workdir: the run's folder.
+        steps: (first, last) step of the trace; None for none.
+    """
+    tracing = False
+
+    def at_step(step: int) -> None:
+        nonlocal tracing
+        if steps and not tracing and step == steps[0]:
+            jax.profiler.start_trace(str(workdir / "tensorboard"))
+            tracing = True
+        elif tracing and step == steps[1] + 1:
+            jax.profiler.stop_trace()
+            tracing = False
+
+    try:
+        yield at_step
+    finally:
+        if tracing:
+            jax.profiler.stop_trace()

@@ -1,0 +1,141 @@
+"""Students that are made out of their teacher: a narrower one, and a table of token vectors.
+
+Both are computed, not trained; training starts from them, and they are the baselines of what it
+reaches. A student of fewer layers is `gemb.models.pretrained.adapt.load` with `layers`.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gemb.checks import UserError
+from gemb.data.preprocess.texts import texts_of
+from gemb.data.sources import code
+from gemb.data.sources.reading import files
+from gemb.data.tokenizers import Tokenizer
+from gemb.inference.embedder import Embedder
+from gemb.inference.encode import encode_ids
+from gemb.models.functional import functional
+from gemb.models.pretrained.adapt import load
+from gemb.models.pretrained.families import static as static_family
+from gemb.models.pretrained.folder import Pretrained
+from gemb.models.spec import DenseSpec, ModelSpec
+
+
+def reduced(
+    model: str | Pretrained,
+    dim: int,
+    *,
+    records: Any = None,
+    columns: Sequence[str] = ("query", "document"),
+    sample: int = 2048,
+    widths: Sequence[int] = (),
+) -> Pretrained:
+    """A model with its vectors on their `dim` leading principal axes, by a linear layer.
+
+    The axes are those of the vectors as they are, not of their differences from the mean: no other
+    `dim` coordinates keep inner products as well. They are in order, so that a prefix is the best
+    of its width too.
+
+    Args:
+        model: a folder, a fetched model's name, or a loaded model.
+        dim: coordinates to keep.
+        records: texts to find the axes with, see `gemb.data.sources.reading.files`; default the
+            harvest of this Python.
+        columns: of the records.
+        sample: how many records are read, evenly spaced.
+        widths: nested widths to record in the model; default `dim` alone.
+
+    Raises:
+        UserError: if the model has no more than `dim` coordinates, or there are too few texts.
+    """
+    loaded = load(model) if isinstance(model, str) else model
+    spec = loaded.spec
+    if not 1 <= dim < spec.dim:
+        raise UserError(f"dim: expected 1 to {spec.dim - 1}, got {dim}")
+    texts = _texts(records, columns, sample)
+    if len(texts) < dim:
+        raise UserError(f"records: {len(texts)} texts do not tell {dim} axes")
+    vectors = Embedder(loaded).encode(texts, progress="principal axes")
+    axes = np.linalg.svd(vectors, full_matrices=False)[2][:dim]
+    layer = DenseSpec(spec.dim, dim, bias=False)
+    kernel = np.ascontiguousarray(axes.T)
+    params = loaded.params | {f"dense/layers/{len(spec.dense)}/kernel": kernel}
+    spec = dataclasses.replace(spec, dense=(*spec.dense, layer), widths=tuple(widths))
+    return dataclasses.replace(loaded, spec=spec, params=params)
+
+
+def static(
+    model: str | Pretrained,
+    *,
+    records: Any = None,
+    columns: Sequence[str] = ("query", "document"),
+    sample: int = 4096,
+    smoothing: float = 1e-3,
+) -> Pretrained:
+    """A table of token vectors, each the model's own vector of that token alone.
+
+    A text is embedded as the mean of its tokens' vectors; frequent tokens count less, by
+    smoothing / (smoothing + share of the token among all).
+
+    Args:
+        model: a folder, a fetched model's name, or a loaded model.
+        records: texts to count tokens in; default the harvest of this Python.
+        columns: of the records.
+        sample: how many records are read, evenly spaced.
+        smoothing: see above; large values count all tokens alike.
+
+    Reference: Arora et al., "A Simple but Tough-to-Beat Baseline for Sentence Embeddings", 2017,
+        for the weights; the table as in Tulkens and van Dongen, "Model2Vec", 2024, without its PCA.
+    """
+    loaded = load(model) if isinstance(model, str) else model
+    spec = loaded.spec
+    bare = json.dumps(json.loads(loaded.tokenizer_json) | {"post_processor": None})
+    counted = Tokenizer(bare, spec.max_length).encode(_texts(records, columns, sample))
+    table = _token_vectors(loaded) * _weights(counted, spec.text.vocab, smoothing)
+    config = {"model_type": "static", "vocab_size": len(table), "hidden_size": spec.dim}
+    made = ModelSpec(
+        static_family.text_spec(config),
+        normalize=spec.normalize,
+        max_length=spec.max_length,
+        query_prompt=spec.query_prompt,
+        document_prompt=spec.document_prompt,
+    )
+    return Pretrained(made, {"text/token/table": table}, config, {}, bare, None, {})
+
+
+def _token_vectors(model: Pretrained) -> np.ndarray:
+    """[vocab, dim] float32: every token by itself, between the special tokens of a text."""
+    from tokenizers import Tokenizer as RustTokenizer
+
+    some = RustTokenizer.from_str(model.tokenizer_json).encode("a")
+    own = [i for i, special in enumerate(some.special_tokens_mask) if not special]
+    before, after = some.ids[: own[0]], some.ids[own[-1] + 1 :]
+    ids = [[*before, token, *after] for token in range(model.spec.text.vocab)]
+    params, apply = jax.device_put(model.params), jax.jit(functional(model.spec).apply)
+    return encode_ids(
+        lambda tokens: apply(params, tokens),
+        ids,
+        max_length=len(ids[0]),
+        dim=model.spec.dim,
+        progress="token vectors",
+    )
+
+
+def _weights(ids: Sequence[Sequence[int]], vocab: int, smoothing: float) -> np.ndarray:
+    """[vocab, 1] float32."""
+    counts = np.bincount(np.concatenate([np.asarray(row, np.int64) for row in ids]), None, vocab)
+    return (smoothing / (smoothing + counts / counts.sum())).astype(np.float32)[:, None]
+
+
+def _texts(records: Any, columns: Sequence[str], sample: int) -> list[str]:
+    if records is None:
+        records = files(code.ensure_harvest() / "train_stdlib.jsonl")
+    rows = np.unique(np.linspace(0, len(records) - 1, min(sample, len(records))).astype(int))
+    found = (records[int(row)] for row in rows)
+    filled = [record for record in found if record]  # None is a blank line
+    return [text for record in filled for name in columns for text in texts_of(record, name)]

@@ -1,0 +1,140 @@
+"""What every teacher does before a run: checks that it fits the student, and joins the data."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from gemb import losses
+from gemb.checks import UserError
+from gemb.models.spec import ModelSpec, PairSpec
+from gemb.structs import Batch
+
+_CUT_AFTER = 64  # texts before the share of cut ones says something
+
+
+class Teacher:
+    """A teacher that looks its fields up; others override what differs.
+
+    Attributes:
+        dim: of the vectors that losses get; 0 where the teacher gives none.
+        normalizes: whether they are of unit length.
+        models: those that ran or run, which count the texts that they cut.
+    """
+
+    dim, normalizes, models = 0, True, ()
+
+    @property
+    def identity(self) -> str:
+        """Of all that decides its fields."""
+        raise NotImplementedError
+
+    def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
+        """This host's part of the fields, by numpy; called in the thread that makes batches."""
+        raise NotImplementedError
+
+    def example_fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
+        """Fields of the same shapes, for a dry run; what is looked up need not be there yet."""
+        return self.fields(queries, documents)
+
+    def compute(self, params: Any, batch: Batch) -> dict[str, jax.Array]:
+        """In the compiled step: the batch's fields as losses want them."""
+        del params
+        return batch.fields
+
+    def open(self, workdir: Path | None) -> None:
+        """Opens what is looked up.
+
+        Raises:
+            UserError: naming the command that makes what is missing.
+        """
+
+    def params(self, mesh: Mesh, abstract: bool = False) -> Any:
+        """The parameters that `compute` gets, on the mesh; or only their shapes."""
+        del mesh, abstract
+
+    def join(
+        self, spec: ModelSpec | PairSpec, loss: Callable, batches, mesh: Mesh, workdir: Path
+    ) -> Any:
+        """Adds the teacher's fields to the run's batches; the parameters for the step come back.
+
+        Args:
+            spec: the student.
+            loss: the run's loss.
+            batches: the run's `PairBatches`, before the first batch is taken.
+            mesh: where the student is.
+            workdir: the run's folder.
+
+        Raises:
+            UserError: if teacher, student and loss do not fit, or vectors are missing.
+        """
+        self.check(spec, loss)
+        self.open(workdir)
+        batches.annotate_with(self.fields, self.identity)
+        return self.params(mesh)
+
+    def rehearse(self, spec: ModelSpec | PairSpec, loss: Callable, batches, mesh: Mesh) -> Any:
+        """As `join`, for a dry run: nothing needs to be there but the models."""
+        self.check(spec, loss)
+        batches.annotate_with(self.example_fields, "")
+        return self.params(mesh, abstract=True)
+
+    def check(self, spec: ModelSpec | PairSpec, loss: Callable) -> None:
+        """Whether the student's vectors can be held against the teacher's.
+
+        Raises:
+            UserError: if only one of them is of unit length, or the loss refuses the widths.
+        """
+        if not self.dim:
+            return
+        sides = [spec] if isinstance(spec, ModelSpec) else [spec.query, spec.document]
+        unit = all(side.normalize for side in sides)
+        if unit != self.normalizes:
+            words = ("are", "are not") if unit else ("are not", "are")
+            raise UserError(
+                f"teacher: the student's vectors {words[0]} of unit length and the teacher's "
+                f"{words[1]}; bind adapt.load.normalize to make them alike"
+            )
+        check_loss(loss, spec.dim, self.dim)
+
+    def report_cuts(self) -> None:
+        """Warns, once a model, that its tokenizer cuts texts, and how many."""
+        for model in self.models:
+            if model.cut and model.seen >= _CUT_AFTER and not model.told:
+                model.told = True
+                share, lengths = model.cut / model.seen, sorted(set(model.lengths.values()))
+                print(
+                    f"warning: the teacher {model.name} cuts {share:.1%} of the texts to "
+                    f"{' and '.join(map(str, lengths))} tokens and embeds what is left",
+                    file=sys.stderr,
+                )
+
+
+def check_loss(loss: Callable, dim: int, teacher_dim: int) -> None:
+    """Calls the loss on shapes alone, to see whether it takes a teacher of this width.
+
+    Raises:
+        UserError: with what the loss says of the teacher.
+    """
+    rows = jax.ShapeDtypeStruct((4, dim), jnp.float32)
+    taught = jax.ShapeDtypeStruct((4, teacher_dim), jnp.float32)
+    fields = {"teacher_query": taught, "teacher_document": taught}
+
+    def value(query, document, fields):
+        return losses.evaluate(loss, query, document, jnp.arange(4), fields)[0]
+
+    try:
+        jax.eval_shape(value, rows, rows, fields)
+    except ValueError as error:
+        if str(error).startswith("teacher_"):
+            raise UserError(f"teacher: {error}") from None  # else the step says it
+
+
+def concatenated(parts: Sequence, xp=np):
+    """One vector out of several teachers', each counting the same; a single one as it is."""
+    return parts[0] if len(parts) == 1 else xp.asarray(losses.concatenate_teachers(*parts))

@@ -1,0 +1,41 @@
+"""What a step tells beside its loss: how the vectors of the batch lie."""
+
+import jax
+import jax.numpy as jnp
+
+from gemb.losses import regularizers
+from gemb.structs import Batch
+
+ROWS = 512  # of a larger batch so many are looked at: no logits of all queries are ever made
+
+
+def watch(query: jax.Array, document: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+    """Figures of a batch's vectors, of every n-th query where they are many.
+
+    Args:
+        query: [batch, dim], unit-length rows.
+        document: [candidates, dim], likewise.
+        batch: which they are of.
+
+    Returns:
+        Scalars: "accuracy", the share of queries whose positive scores highest among all
+        candidates; "alignment", "uniformity" and "spread", see gemb.losses.regularizers.
+    """
+    every = -(-query.shape[0] // ROWS)
+    query, document = jax.lax.stop_gradient((query[::every], document))
+    positive, real = batch.positive[::every], batch.query_mask[::every]
+    scores = jnp.where(batch.document_mask, query @ document.T, -jnp.inf)
+    total = jnp.maximum(real.sum(), 1)
+    found = {"accuracy": (real & (jnp.argmax(scores, axis=1) == positive)).sum() / total}
+    pairs = {"query_mask": real, "document_mask": batch.document_mask[positive]}
+    arguments = (query, document[positive], jnp.arange(len(query)))
+    for name, figure in _FIGURES.items():
+        found[name] = figure(*arguments, **pairs).sum() / total
+    return found
+
+
+_FIGURES = {
+    "alignment": regularizers.alignment,
+    "uniformity": regularizers.uniformity,
+    "spread": regularizers.spread_out,
+}

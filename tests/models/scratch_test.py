@@ -1,0 +1,41 @@
+"""Models of any family's shape without weights."""
+
+import pytest
+
+from gemb.checks import UserError
+from gemb.data.tokenizers import byte_tokenizer_json
+from gemb.models.pretrained.scratch import from_config
+
+CONFIG = {
+    "model_type": "qwen3", "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+    "max_position_embeddings": 128,
+}  # fmt: skip
+
+
+def test_the_config_makes_the_shape(tmp_path):
+    (tmp_path / "tokenizer.json").write_text(byte_tokenizer_json())
+    for tokenizer in ({"tokenizer_json": byte_tokenizer_json()}, {"tokenizer": str(tmp_path)}):
+        model = from_config(
+            config=CONFIG, pooling="lasttoken", max_length=64, projection=(48, 24), widths=(24, 8),
+            **tokenizer,
+        )  # fmt: skip
+        stack = model.spec.text.stack
+        assert (stack.width, stack.layers, stack.kv_heads, stack.head_norm) == (32, 2, 2, True)
+        assert (model.spec.dim, model.widths, model.params) == (24, (24, 8), None)
+        assert not any(layer.bias for layer in model.spec.dense)
+        assert model.family.text_spec(model.config) == model.spec.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"config": CONFIG | {"model_type": "qwen33"}}, "unknown model_type 'qwen33'.*qwen3"),
+        ({"config": CONFIG | {"vocab_size": 8}}, "vocab_size is 8, the tokenizer has"),
+        ({"config": {"model_type": "qwen3"}}, "hidden_size"),
+        ({"config": CONFIG, "tokenizer_json": ""}, "give tokenizer"),
+    ],
+)
+def test_mistakes_are_told(options, message):
+    with pytest.raises(UserError, match=message):
+        from_config(**{"tokenizer_json": byte_tokenizer_json()} | options)

@@ -1,0 +1,146 @@
+"""What the loop keeps and tells: averaged weights, scores, the best checkpoint, a trace."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+import pytest
+from tiny_runs import NESTED, Batches, run
+
+from gemb.checks import UserError
+from gemb.metrics import geometry
+from gemb.training.averaging import averaged, with_ema
+from gemb.training.profile import parse_steps
+from gemb.training.records import read_metrics
+from gemb.training.state import TrainState
+from gemb.training.watching import watch
+
+SGD = partial(optax.sgd, 0.5)
+
+
+def checkpoints(workdir):
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+def test_the_average_is_that_of_the_weights_after_each_step():
+    transform, params, expected = with_ema(optax.sgd(0.5), 0.6), {"w": np.ones(2)}, np.ones(2)
+    state = transform.init(params)
+    for gradient in ([1.0, -2.0], [0.5, 0.0], [-3.0, 4.0]):
+        updates, state = transform.update({"w": np.array(gradient)}, state, params)
+        params = optax.apply_updates(params, updates)
+        expected = 0.6 * expected + 0.4 * np.asarray(params["w"])
+    np.testing.assert_allclose(averaged(TrainState(0, params, state))["w"], expected, rtol=1e-6)
+
+
+def test_the_average_is_what_is_judged_and_returned(tmp_path):
+    seen = []
+    evaluators = {"look": lambda model: seen.append(model.params) or {"score": 1}}
+    trained, _ = run(tmp_path, steps=2, optimizer=SGD, ema_decay=0.5, evaluators=evaluators)
+    plain = read_metrics(tmp_path)[-1]["parameter_norm"]
+    norm = np.sqrt(sum(np.sum(np.square(p, dtype=np.float64)) for p in trained.params.values()))
+    assert abs(norm - plain) > 1e-4 * plain
+    for path, value in trained.params.items():
+        np.testing.assert_array_equal(value, seen[0][path])
+
+
+def test_a_bad_step_leaves_the_average_alone():
+    transform = optax.apply_if_finite(with_ema(optax.sgd(1.0), 0.5), 3)
+    params = {"w": np.ones(2, np.float32)}
+    state = transform.init(params)
+    for gradient, expected in ((np.nan, 1.0), (2.0, 0.0)):  # 1 - 2 = -1, averaged with 1
+        _, state = transform.update({"w": np.full(2, gradient, np.float32)}, state, params)
+        np.testing.assert_array_equal(averaged(TrainState(0, params, state))["w"], expected)
+    assert averaged(TrainState(0, params, optax.sgd(1.0).init(params))) is params
+
+
+@pytest.mark.parametrize("decay", [1.0, -0.1])
+def test_a_decay_out_of_range_is_told(decay):
+    with pytest.raises(ValueError, match="ema_decay"):
+        with_ema(SGD(), decay)
+
+
+def test_scores_are_recorded_and_the_best_checkpoint_is_returned(tmp_path):
+    scores, seen = iter([0.2, 0.9, 0.4]), []
+
+    def evaluate(model):
+        seen.append({path: value.copy() for path, value in model.params.items()})
+        assert jax.sharding.get_mesh().size == 1
+        return {"spearman": next(scores)}
+
+    options = {"evaluators": {"sts": evaluate}, "evaluate_steps": 2, "checkpoint_steps": 100}
+    trained, summary = run(
+        tmp_path, keep_checkpoints=1, keep_best="sts/spearman", optimizer=SGD, **options
+    )
+    told = {
+        row["step"]: row["sts/spearman"] for row in read_metrics(tmp_path) if "sts/spearman" in row
+    }
+    assert told == {2: 0.2, 4: 0.9, 6: 0.4}
+    assert checkpoints(tmp_path) == [4, 6]
+    assert summary["best_step"] == 4
+    for path, value in trained.params.items():
+        np.testing.assert_array_equal(value, seen[1][path])
+    assert any(np.any(seen[1][path] != seen[2][path]) for path in seen[1])
+
+
+def test_a_score_that_nobody_gives_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"'sts/pearson' is no score of the evaluators \["):
+        run(tmp_path / "a", keep_best="sts/pearson")
+    evaluators = {"sts": lambda model: {"spearman": 1.0}}
+    with pytest.raises(UserError, match=r"no score 'sts/pearson' among \['sts/spearman'\]"):
+        run(tmp_path / "b", steps=1, evaluators=evaluators, keep_best="sts/pearson")
+
+
+def test_every_so_many_steps_one_checkpoint_is_kept(tmp_path):
+    run(tmp_path, steps=7, checkpoint_steps=1, keep_checkpoints=1, keep_every=3)
+    assert checkpoints(tmp_path) == [3, 6, 7]
+
+
+def test_a_trace_is_left_for_tensorboard(tmp_path):
+    run(tmp_path, profile_steps=(3, 4))
+    assert list((tmp_path / "tensorboard" / "plugins" / "profile").rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize(("text", "steps"), [("", None), ("10:15", (10, 15)), ("3", (3, 3))])
+def test_profile_steps_are_read(text, steps):
+    assert parse_steps(text) == steps
+
+
+@pytest.mark.parametrize("text", ["a", "5:2", "0:3", "1:b"])
+def test_profile_steps_that_are_none_are_told(text):
+    with pytest.raises(UserError, match="--profile_steps: expected FIRST:LAST"):
+        parse_steps(text)
+
+
+def test_figures_of_a_batch_equal_float64(monkeypatch):
+    random = np.random.default_rng(0)
+    batch = next(Batches(rows=16, negatives=2))
+    vectors = [random.normal(size=(rows, 5)).astype(np.float32) for rows in (16, 48)]
+    query, document = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in vectors)
+    found = watch(query, document, batch)
+    pairs = batch.query_mask & batch.document_mask[batch.positive]
+    scores = np.where(batch.document_mask, query.astype(np.float64) @ document.T, -9)
+    hits = (scores.argmax(1) == batch.positive)[batch.query_mask]
+    assert float(found["accuracy"]) == pytest.approx(hits.sum() / 15)
+    sides = query[pairs], document[batch.positive][pairs]
+    share = pairs.sum() / 15  # the mean is over the queries
+    even = np.mean([geometry.uniformity(side) for side in sides])
+    assert float(found["uniformity"]) == pytest.approx(even * share, rel=1e-5)
+    assert float(found["alignment"]) == pytest.approx(
+        np.sum((sides[0] - sides[1]) ** 2) / 15, rel=1e-5
+    )
+    monkeypatch.setattr("gemb.training.watching.ROWS", 8)
+    half = watch(query, document, batch)
+    hits = (scores.argmax(1) == batch.positive)[::2][batch.query_mask[::2]]
+    assert float(half["accuracy"]) == pytest.approx(hits.mean())
+
+
+def test_rows_tell_rates_memory_and_how_the_vectors_lie(tmp_path):
+    trained, _ = run(tmp_path, steps=2, **NESTED)
+    row = read_metrics(tmp_path)[-1]
+    assert {"loss", "accuracy", "alignment", "uniformity", "spread", "gradient_norm"} <= set(row)
+    norm = np.sqrt(sum(np.sum(np.square(p, dtype=np.float64)) for p in trained.params.values()))
+    assert row["parameter_norm"] == pytest.approx(norm, rel=1e-5)
+    assert row["memory_mib"] > 50
+    assert 0 <= row["data_wait_fraction"] <= 1
+    assert row["pairs_per_second"] > 0

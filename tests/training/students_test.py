@@ -1,0 +1,76 @@
+"""Students computed out of their teacher: principal axes, a table of token vectors."""
+
+import collections
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from gemb.checks import UserError
+from gemb.data.sources.reading import files
+from gemb.data.tokenizers import byte_tokenizer_json
+from gemb.export import sentence_transformers
+from gemb.inference.embedder import Embedder
+from gemb.models.functional import initial_params
+from gemb.models.pretrained.scratch import from_scratch
+from gemb.training import students
+
+TEXTS = [f"{word}{i}" for word in ("red ", "green ", "blue ") for i in range(8)]
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    made = from_scratch(
+        byte_tokenizer_json(), layers=1, width=16, heads=2, mlp=32, positions=32, max_length=16
+    )
+    params = jax.jit(lambda key: initial_params(made.spec, key))(jax.random.key(3))
+    return dataclasses.replace(made, params=jax.device_get(params))
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    return files(path)
+
+
+def reloaded(student, folder):
+    sentence_transformers.save(student, folder)
+    return Embedder.load(folder)
+
+
+def test_a_reduced_model_keeps_the_leading_axes(teacher, records, tmp_path):
+    student = students.reduced(teacher, 4, records=records, columns=("text",), widths=(4, 2))
+    rows = np.float64(Embedder(teacher).encode(TEXTS))
+    for width in (4, 2):
+        _, vectors = np.linalg.eigh(rows.T @ rows)  # ascending: the last are the largest
+        kept = rows @ vectors[:, -width:]
+        kept /= np.linalg.norm(kept, axis=1, keepdims=True)
+        found = reloaded(student, tmp_path / str(width)).encode(TEXTS, dim=width)
+        np.testing.assert_allclose(found @ found.T, kept @ kept.T, atol=1e-4)
+    assert student.widths == (4, 2)
+
+
+def test_what_cannot_be_reduced(teacher, records):
+    with pytest.raises(UserError, match="dim: expected 1 to 15, got 16"):
+        students.reduced(teacher, 16, records=records, columns=("text",))
+    with pytest.raises(UserError, match="2 texts do not tell 4 axes"):
+        students.reduced(teacher, 4, records=records, columns=("text",), sample=2)
+
+
+def test_a_static_model_is_a_weighted_mean_of_token_vectors(teacher, records, tmp_path):
+    student = students.static(teacher, records=records, columns=("text",), smoothing=0.1)
+    counts = collections.Counter("".join(TEXTS))
+    total = sum(counts.values())
+    letters = "re7d"
+    alone = np.float64(Embedder(teacher).encode(list(letters)))
+    weights = [0.1 / (0.1 + counts[letter] / total) for letter in letters]
+    assert max(weights) > 1.2 * min(weights)  # some letters are more frequent than others
+    expected = np.array(weights) @ alone
+    expected /= np.linalg.norm(expected)
+    found = reloaded(student, tmp_path / "static")
+    assert not found.spec.text.stack.layers
+    np.testing.assert_allclose(found.encode(letters), expected, atol=1e-5)
+    np.testing.assert_allclose(found.encode("der7"), expected, atol=1e-5)  # a bag of tokens
