@@ -66,14 +66,15 @@ def claim_workdir(workdir: Path, config: str) -> None:
     path = workdir / CONFIG_FILE
     if path.exists():
         before, now = path.read_text(encoding="utf-8").splitlines(), config.splitlines()
-        if before != now:
+        if before == now:
+            return
+        if (workdir / METRICS_FILE).exists():  # without, it never came to train
             old, new = next(pair for pair in _pad(before, now) if pair[0] != pair[1])
             raise UserError(
                 f"{workdir} holds another experiment: its config says {old!r}, this one {new!r}; "
                 "choose another --workdir, or delete that one"
             )
-        return
-    if workdir.exists() and any(os.scandir(workdir)):
+    elif workdir.exists() and any(os.scandir(workdir)):
         raise UserError(
             f"{workdir} is not empty and holds no {CONFIG_FILE}: not a gemb run; "
             "choose another --workdir"

@@ -34,8 +34,10 @@ def test_events_are_readable_by_tensorboard(tmp_path):
 
 def test_a_workdir_belongs_to_one_config(tmp_path):
     workdir = tmp_path / "run"
+    claim_workdir(workdir, "A = 0\n")
+    claim_workdir(workdir, "A = 1\nB = 2\n")  # nothing was trained under the first
     claim_workdir(workdir, "A = 1\nB = 2\n")
-    claim_workdir(workdir, "A = 1\nB = 2\n")
+    (workdir / "metrics.jsonl").touch()
     with pytest.raises(UserError, match=r"holds another experiment.*'B = 2'.*'B = 3'"):
         claim_workdir(workdir, "A = 1\nB = 3\n")
     assert (workdir / "config.gin").read_text() == "A = 1\nB = 2\n"

@@ -1,10 +1,10 @@
 """Models with no published weights: a shape and a tokenizer."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from gemb.checks import UserError, suggest
 from gemb.models.pretrained.families import FAMILIES, bert, static
+from gemb.models.pretrained.fetch import model_folder
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.pretrained.tokenizer_files import read_tokenizer
 from gemb.models.spec import DenseSpec, ModelSpec, StackSpec, TextSpec
@@ -67,7 +67,7 @@ def from_config(
     Args:
         config: what would stand in config.json, with a `model_type` of gemb.models.pretrained.
         tokenizer_json: the tokenizer, as text.
-        tokenizer: a folder with the tokenizer, instead of the text.
+        tokenizer: a folder with the tokenizer, or a fetched model's name, instead of the text.
         pooling: a name in gemb.models.spec.POOLINGS.
         max_length: tokens that texts are cut to.
         projection: output sizes of linear layers over the pooled vector, without biases.
@@ -84,7 +84,7 @@ def from_config(
     if kind not in FAMILIES:
         raise UserError(f"config: unknown model_type {kind!r}.{suggest(str(kind), FAMILIES)}")
     if tokenizer:
-        tokenizer_json = read_tokenizer(Path(tokenizer))
+        tokenizer_json = read_tokenizer(model_folder(tokenizer))
     if not tokenizer_json:
         raise UserError("from_config: give tokenizer, a folder, or tokenizer_json, a text")
     from tokenizers import Tokenizer
