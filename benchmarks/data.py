@@ -6,7 +6,8 @@
 `t5` makes T5's inputs and targets of 128 tokens, once as seqio does, an element at a time in
 tf.data, and once by `gemb.data.preprocess.spans`. Both read the same lines with the same
 SentencePiece model, in alternation; `ratio` compares their medians. `views` runs the whole pipeline
-in one process: records, two span-corrupted views, the padded batch.
+in one process: records, two span-corrupted views, the padded batch. `processes` runs it in 1 to 4
+processes at the same time, each with a stream of its own; `cores` is what they used together.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import base64
 import gzip
 import itertools
 import json
+import multiprocessing
 import os
 import statistics
 import tempfile
@@ -42,7 +44,7 @@ EXTRA = 100  # sentinels
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", required=True, help="folder of .txt.gz or .txt files")
-    parser.add_argument("--suite", choices=("t5", "views", "all"), default="all")
+    parser.add_argument("--suite", choices=("t5", "views", "processes", "all"), default="all")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
@@ -53,6 +55,8 @@ def main() -> None:
             compare_t5(lines, model, arguments.seconds, arguments.repeats)
         if arguments.suite in ("views", "all"):
             measure_views(lines, model, arguments.seconds, arguments.repeats)
+        if arguments.suite in ("processes", "all"):
+            measure_processes(lines, model, arguments.seconds, arguments.repeats)
 
 
 def write_lines(source: Path, target: Path) -> Path:
@@ -204,16 +208,7 @@ def measure_views(lines: Path, model: Path, seconds: float, repeats: int) -> Non
 
     for kind, tokenizer in (("sentencepiece", as_json(model)), ("wordpiece", word_pieces(lines))):
         assert tokenizers.Tokenizer.from_str(tokenizer)
-        task = Task(
-            files(lines), forms.SpanCorruption(replace="drop"), query_length=LENGTH,
-            document_length=LENGTH, length_window=16,
-        )  # fmt: skip
-        buckets = (16, 32, 48, 64, 96)
-        made = mixture(tokenizer, 0, tasks={"views": task}, batch_size=256, buckets=buckets)
-
-        def tokens(batch):
-            return int(batch.query.mask.sum() + batch.document.mask.sum())
-
+        made = views(lines, tokenizer, 0)
         rate(made, 1.0, tokens)
         values = [rate(made, seconds, tokens) for _ in range(repeats)]
         pairs = rate(made, seconds, lambda batch: len(batch.positive))
@@ -222,6 +217,58 @@ def measure_views(lines: Path, model: Path, seconds: float, repeats: int) -> Non
             tokens_per_second=round(statistics.median(values)),
             spread=[round(min(values)), round(max(values))],
         )  # fmt: skip
+
+
+def views(lines: Path, tokenizer: str, seed: int):
+    """Batches of two span-corrupted views."""
+    task = Task(
+        files(lines), forms.SpanCorruption(replace="drop"), query_length=LENGTH,
+        document_length=LENGTH, length_window=16,
+    )  # fmt: skip
+    buckets = (16, 32, 48, 64, 96)
+    return mixture(tokenizer, seed, tasks={"views": task}, batch_size=256, buckets=buckets)
+
+
+def tokens(batch) -> int:
+    """Real tokens of both sides."""
+    return int(batch.query.mask.sum() + batch.document.mask.sum())
+
+
+def measure_processes(lines: Path, model: Path, seconds: float, repeats: int) -> None:
+    """The pipeline in several processes at once, as hosts with several loaders run it."""
+    spawn = multiprocessing.get_context("spawn")
+    for kind, tokenizer in (("sentencepiece", as_json(model)), ("wordpiece", word_pieces(lines))):
+        for count in range(1, 5):
+            start, queue = spawn.Barrier(count), spawn.Queue()
+            arguments = (lines, tokenizer, seconds, repeats, start, queue)
+            workers = [spawn.Process(target=work, args=(i, *arguments)) for i in range(count)]
+            for worker in workers:
+                worker.start()
+            found = np.array([queue.get() for _ in workers])  # [processes, repeats, 2]
+            for worker in workers:
+                worker.join()
+            sums = found.sum(axis=0)
+            show(
+                suite="processes", tokenizer=kind, processes=count,
+                tokens_per_second=round(statistics.median(sums[:, 0])),
+                spread=[round(sums[:, 0].min()), round(sums[:, 0].max())],
+                cores=round(statistics.median(sums[:, 1]), 2),
+                tokens_per_core_second=round(statistics.median(sums[:, 0] / sums[:, 1])),
+            )  # fmt: skip
+
+
+def work(number: int, lines: Path, tokenizer: str, seconds, repeats, start, queue) -> None:
+    """Measures (tokens a second, cores) `repeats` times, together with the other processes."""
+    made = views(lines, tokenizer, number)
+    rate(made, 1.0, tokens)
+    values = []
+    for _ in range(repeats):
+        start.wait()
+        wall, cpu = time.perf_counter(), time.process_time()
+        value = rate(made, seconds, tokens)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        values.append((value, cpu / wall))
+    queue.put(values)
 
 
 def as_json(model: Path) -> str:

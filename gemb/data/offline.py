@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import apache_beam as beam
 import seqio
+from apache_beam.options.pipeline_options import PipelineOptions
+from seqio import beam_utils
 from tqdm import tqdm
 
 from gemb.cache import atomic_folder
@@ -62,10 +65,9 @@ def write(
             its own.
 
     Raises:
-        UserError: if Beam is not installed, a cache of other data is there, or records are missing
-            when a pipeline has ended.
+        UserError: if a cache of other data is there, or records are missing when a pipeline has
+            ended.
     """
-    _beam()
     output, results = Path(output).expanduser().absolute(), []
     folders = [output / f"{name}_{part.name}" for part in parts]
     there = [_present(*pair) for pair in zip(folders, parts, strict=True)]
@@ -119,9 +121,6 @@ def _write_task(
 
 def _run(name: str, folder: Path, shards: int, options: Sequence[str], setup) -> None:
     """One task's pipeline: records to TFRecords, with what seqio wants to know of them."""
-    beam = _beam()
-    from seqio import beam_utils
-
     task, place, split = seqio.TaskRegistry.get(name), str(folder), tasks.SPLIT
     info, stats = (
         f(place, split) for f in (seqio.get_cached_info_path, seqio.get_cached_stats_path)
@@ -130,7 +129,7 @@ def _run(name: str, folder: Path, shards: int, options: Sequence[str], setup) ->
     files = beam_utils.WriteExampleTfRecord(seqio.get_cached_tfrecord_prefix(place, split), shards)
     count = beam_utils.GetStats(task.output_features)
     try:
-        settings = beam.options.pipeline_options.PipelineOptions([_QUIET, *options])
+        settings = PipelineOptions([_QUIET, *options])
         pipeline = beam.Pipeline(options=settings)
     except (ValueError, ImportError) as error:  # an unknown runner
         raise UserError(f"--pipeline_options: {str(error).splitlines()[0]}") from None
@@ -162,11 +161,3 @@ def _check_whole(made: Path, folder: Path, count: int) -> None:
 def _result(folder: Path, notes: dict, fresh: bool) -> Cached:
     size = sum(path.stat().st_size for path in folder.iterdir())
     return Cached(folder, notes["records"], notes["left_out"], size, fresh)
-
-
-def _beam():
-    try:
-        import apache_beam
-    except ImportError as error:
-        raise UserError(f"{error}: pip install 'gemb[beam]'") from None
-    return apache_beam

@@ -80,7 +80,9 @@ def with_prompts(encoder: Encoder, prompts: Mapping[str, str]) -> Encoder:
     if hasattr(encoder, "with_prompts"):
         return encoder.with_prompts(prompts)
     pretrained = _prompted(encoder.pretrained, prompts)
-    return encoder if pretrained is encoder.pretrained else type(encoder)(pretrained)
+    if pretrained is encoder.pretrained:
+        return encoder
+    return type(encoder)(pretrained, encoder.execution)
 
 
 def _prompted(pretrained, prompts: Mapping[str, str]):

@@ -28,6 +28,9 @@ class Embedder:
         pretrained: one model or two towers, as `gemb.models.pretrained.pair.load_any` returns.
         execution: how to compute the model.
 
+    Attributes:
+        pretrained, execution: the same.
+
     Example:
         >>> embedder = Embedder.load("runs/quickstart/model")  # doctest: +SKIP
         >>> embedder.encode(["sort a list by key"], dim=96).shape  # doctest: +SKIP
@@ -35,7 +38,7 @@ class Embedder:
     """
 
     def __init__(self, pretrained: Pretrained | Pair, execution: Execution = Execution()):
-        self.pretrained = pretrained
+        self.pretrained, self.execution = pretrained, execution
         towers = {kind: getattr(pretrained, kind, pretrained) for kind in KINDS}
         self._specs = {kind: tower.spec for kind, tower in towers.items()}
         self.spec = self._specs["document"]

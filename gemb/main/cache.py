@@ -62,9 +62,11 @@ def main(argv: list[str]) -> None:
     if not re.fullmatch(r"\w+", name):
         raise UserError(f"--name: expected letters, digits and underscores, got {name!r}")
     logging.getLogger().setLevel(logging.ERROR)  # Beam warns of libraries that it does without
+    try:
+        from gemb.data import offline
+    except ImportError as error:
+        raise UserError(f"{error}: pip install 'gemb[beam]'") from None
     parts, tokenizer_json = _parts(FLAGS.gin_file, FLAGS.gin_param)
-    from gemb.data import offline
-
     results = offline.write(
         _chosen(parts, FLAGS.tasks),
         tokenizer_json,

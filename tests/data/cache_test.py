@@ -117,11 +117,8 @@ from gemb.data.tokenizers import byte_tokenizer_json
 folder, tokenizer = Path(sys.argv[1]), byte_tokenizer_json()
 FORMS = {
     "hard": (forms.Pairs(negatives=2), {"query": "{title}: {query}"}),
-    "several": (forms.Pairs(), {"document": "answers"}),
-    "graded": (forms.Graded(high=5), {}),
     "classes": (forms.Classification(negatives=3), {}),
     "spans": (forms.SpanCorruption(replace="drop"), {}),
-    "next": (forms.NextSentence(), {}),
 }
 rows = [{
     "query": f"q{i}", "document": f"document {i}", "answers": [f"a {i}.{j}" for j in range(3)],
@@ -167,7 +164,7 @@ for _ in range(60):
     same.append(all(np.array_equal(*pair) for pair in pairs))
 shown["same batches"] = sum(same)
 
-tasks.register("mix", tokenizer, tasks=made(lambda name: reading.files(source), ["hard", "next"]))
+tasks.register("mix", tokenizer, tasks=made(lambda name: reading.files(source), ["hard", "spans"]))
 seqio.add_global_cache_dirs([str(folder / "out")])
 def seqio_rows(**options):
     found = tasks.batches("mix_hard", batch_size=53, query_length=24, document_length=32, **options)
@@ -210,11 +207,11 @@ def beam(tmp_path_factory):
 
 @needs_beam
 def test_beam_caches_every_task_with_its_counts(beam):
-    left_out = {"classes": 0, "graded": 0, "hard": 0, "next": 0, "several": 0, "spans": 0}
+    left_out = {"bad": 1, "unfit": 0}
     assert beam["first"] == [
-        [f"mix_{name}", 53, {"bad": 1, "unfit": unfit}, True] for name, unfit in left_out.items()
+        [f"mix_{name}", 53, left_out, True] for name in ("classes", "hard", "spans")
     ]
-    assert beam["again"] == [False] * 6
+    assert beam["again"] == [False] * 3
     shards = [f"train.tfrecord-0000{i}-of-00003" for i in range(3)]
     assert beam["files"] == [
         "COMPLETED",
@@ -243,27 +240,35 @@ def test_other_data_is_refused_and_nothing_half_stays(beam):
     assert beam["killed"] == ["killed", []]
 
 
+MISTAKES = """
+import json, sys
+from gemb.main.__main__ import run
+sys.modules["apache_beam"] = None
+for arguments in json.loads(sys.argv[1]):
+    try:
+        run("cache", arguments)
+    except SystemExit as end:
+        print(end.code)
+"""
+
+
 def test_the_verb_tells_mistakes(tmp_path):
-    experiment = f"--gin_file={ROOT}/configs/experiments/quickstart.gin"
-    script = (
-        "import sys; from gemb.main.__main__ import run\nsys.modules['apache_beam'] = None\n"
-        "run('cache', sys.argv[1:])"
-    )
-
-    def told(*arguments):
-        command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
-        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert result.returncode == 2
-        [line] = result.stderr.strip().splitlines()
-        return line
-
-    assert "--output_cache_dir is missing" in told(experiment)
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    data = [f"--gin_param=pipeline.pairs.folder = '{tmp_path}'"]
-    data += ["--gin_param=pipeline.pairs.rates = {'rows': 1}", f"--output_cache_dir={tmp_path}/out"]
-    debug = f"--gin_file={ROOT}/configs/debug.gin"
-    assert "no task is named 'row'. Did you mean rows" in told(
-        experiment, debug, *data, "--tasks=row"
-    )
-    assert "pip install 'gemb[beam]'" in told(experiment, debug, *data)
+    experiment, output = "--gin_file=quickstart.gin", f"--output_cache_dir={tmp_path}/out"
+    mistakes = {
+        (): "--gin_file is missing",
+        (experiment,): "--output_cache_dir is missing",
+        (experiment, "--output_cache_dir=gs://bucket/x"): "mount the bucket",
+        (experiment, output, "--shards=0"): "--shards: expected at least 1, got 0",
+        # Flags keep their values from one call to the next.
+        (experiment, output, "--shards=1", "--name=a/b"): "--name: expected letters",
+        (experiment, output, "--name=mix"): "pip install 'gemb[beam]'",
+    }
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MISTAKES, json.dumps(list(mistakes))],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.stdout.split() == ["2"] * len(mistakes), result.stderr
+    for line, message in zip(result.stderr.strip().splitlines(), mistakes.values(), strict=True):
+        assert line.startswith("gemb cache: error: ")
+        assert message in line
     assert not (tmp_path / "out").exists()

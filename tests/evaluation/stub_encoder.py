@@ -22,8 +22,8 @@ class Pretrained:
 class StubEncoder:
     """Looks to evaluation like a `gemb.Embedder`."""
 
-    def __init__(self, pretrained=None, *, seed=0, dim=16, widths=None, noise=0.0):
-        self.pretrained = pretrained or Pretrained(Spec(), seed, dim)
+    def __init__(self, pretrained=None, execution=None, *, seed=0, dim=16, widths=None, noise=0.0):
+        self.pretrained, self.execution = pretrained or Pretrained(Spec(), seed, dim), execution
         self.spec, self.dim = self.pretrained.spec, self.pretrained.dim
         self.widths = widths or (self.dim, self.dim // 2)
         self.fingerprint = repr((self.pretrained, noise))

@@ -85,6 +85,33 @@ def test_eight_devices_train_as_one(mesh, alone, tmp_path):
     close(alone[1], all_losses(tmp_path), 1e-3)
 
 
+# Every float32 made a float64: what is left of a difference is no rounding of float32.
+FLOAT64 = """
+import sys
+import jax, jax.numpy as jnp
+jnp.float32 = jnp.float64
+import tiny_runs
+from gemb.models.execution import Execution
+from gemb.parallel.mesh import make_mesh
+execution = Execution(attention="plain")
+object.__setattr__(execution, "dtype", "float64")
+for name, sizes in (("one", (1, 1, 1)), ("eight", (2, 2, 2))):
+    devices = jax.devices()[: sizes[0] * sizes[1] * sizes[2]]
+    tiny_runs.run(sys.argv[1] + "/" + name, **tiny_runs.NESTED, steps=20, execution=execution,
+                  mesh=lambda: make_mesh(*sizes, devices=devices))
+"""
+
+
+@pytest.mark.slow
+def test_in_float64_the_losses_agree_to_its_rounding(tmp_path):
+    environment = os.environ | {
+        "JAX_ENABLE_X64": "1",
+        "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}",
+    }
+    subprocess.run([sys.executable, "-c", FLOAT64, str(tmp_path)], env=environment, check=True)
+    close(*(all_losses(tmp_path / name) for name in ("one", "eight")), 1e-13)
+
+
 def test_sigterm_to_one_process_stops_both_and_they_go_on_bit_for_bit(tmp_path):
     said, statuses = two_processes(tmp_path / "whole")
     assert statuses == [0, 0], said

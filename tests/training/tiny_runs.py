@@ -1,6 +1,6 @@
 """Runs of the training loop that take a second: a tiny model, random pairs, any number of hosts.
 
-Also a program, one process of a run of two:
+Also a program, one process of a run of two, or of one where COORDINATOR is "":
 
     python tests/training/tiny_runs.py WORKDIR COORDINATOR PROCESS_ID JSON_OPTIONS
 """
@@ -130,9 +130,13 @@ def main(workdir: str, coordinator: str, process_id: str, options: str) -> None:
     from gemb.parallel import distributed, hosts
     from gemb.parallel.mesh import make_mesh
 
-    distributed.join(coordinator, int(process_id), 2)
+    if coordinator:
+        distributed.join(coordinator, int(process_id), 2)
     options, workdir = json.loads(options), Path(workdir)
+    pause = options.pop("pause", 0)
     mesh, actions = partial(make_mesh, *options.pop("mesh")), {}
+    if pause:
+        actions = dict.fromkeys(range(1, options["steps"] + 1), partial(time.sleep, pause))
     signals = options.pop("signals", {}).get(process_id, {})
     for step, name in signals.items():
         actions[int(step)] = partial(os.kill, os.getpid(), getattr(signal, name))
