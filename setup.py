@@ -44,6 +44,8 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        # apache-beam holds protobuf below 7, pyarrow below 26, pillow below 13
+        "beam": ["apache-beam>=2.77,<3", "google-crc32c>=1.5"],
         "maps": ["umap-learn>=0.5.7"],
         "mteb": ["mteb>=2.20"],
         "convert": ["gguf>=0.17", "onnx>=1.18"],

@@ -37,7 +37,8 @@ SINGLE_IMPORTERS = {
         "gemb/data/sentencepiece_encoder.py",
         "gemb/models/pretrained/sentencepiece_model.py",
     },
-    "seqio": {"gemb/data/tasks.py"},
+    "seqio": {"gemb/data/tasks.py", "gemb/data/offline.py", "gemb/main/cache.py"},
+    "apache_beam": {"gemb/data/offline.py"},
     "tensorflow": {"gemb/data/tasks.py"},
 }
 MODULES = sorted((ROOT / "gemb").rglob("*.py"))
@@ -94,10 +95,17 @@ def python(code: str) -> subprocess.CompletedProcess:
 def test_rooms_that_need_no_tensorflow():
     blocked = "".join(
         f"sys.modules[{name!r}] = None\n"
-        for name in ("tensorflow", "seqio", "scann", "tensorflow_datasets")
+        for name in ("tensorflow", "seqio", "scann", "tensorflow_datasets", "apache_beam")
     )
     rooms = ("losses", "models", "training.loop", "inference.embedder", "export", "evaluation")
-    rooms += ("search", "curation", "data.pipeline", "training.dry_run", "evaluation.workdir")
+    rooms += (
+        "search",
+        "curation",
+        "data.pipeline",
+        "data.sources.cached",
+        "training.dry_run",
+        "evaluation.workdir",
+    )
     result = python(f"import sys\n{blocked}" + "".join(f"import gemb.{r}\n" for r in rooms))
     assert result.returncode == 0, result.stderr
 

@@ -38,6 +38,7 @@ class PairBatches:
     Attributes:
         description: what the data is: "folder", "fingerprint", and for each task its records, the
             bad ones among them, and its rate.
+        parts: the tasks, with their records.
         names: of the tasks.
         homogeneous: whether a batch holds one task.
     """
@@ -53,7 +54,7 @@ class PairBatches:
         description: dict,
     ):
         self.description, self.names = description, [part.name for part in parts]
-        self._parts, self._schedule, self._shard = parts, schedule, shard
+        self.parts, self._schedule, self._shard = parts, schedule, shard
         self.homogeneous, self._buckets, self._prefetch = homogeneous, sorted(buckets), prefetch
         self._ahead: deque = deque()
         self._executor: ThreadPoolExecutor | None = None
@@ -97,7 +98,7 @@ class PairBatches:
         # Hosts must agree on a bucket, so each looks at the whole batch then.
         seen = slice(None) if self._buckets else own
         query, document, negatives, scores = self._make(plan, seen)
-        parts = [self._parts[plan.tasks[0]]] if self.homogeneous else self._parts
+        parts = [self.parts[plan.tasks[0]]] if self.homogeneous else self.parts
         limits = [
             max(getattr(part.task, name) for part in parts)
             for name in ("query_length", "document_length")
@@ -167,7 +168,7 @@ class PairBatches:
         tasks = plan.tasks[seen]
         made: list = [None] * len(tasks)
         for number in np.unique(tasks):
-            part, here = self._parts[number], np.flatnonzero(tasks == number)
+            part, here = self.parts[number], np.flatnonzero(tasks == number)
             places = self._places(part, plan)[seen][here]
             numbers = self._numbers(part, places)
             query, document, negatives, scores = part.rows.make(numbers, places)
@@ -203,10 +204,10 @@ class PairBatches:
 
     def _batch_fields(self, tasks: np.ndarray, scores: Sequence[float]) -> dict | None:
         """The same fields in every batch of a mixture, so that the step is compiled once."""
-        temperatures = [np.nan if (t := p.task.temperature) is None else t for p in self._parts]
+        temperatures = [np.nan if (t := p.task.temperature) is None else t for p in self.parts]
         values = {
             "temperature": np.array(temperatures, np.float32)[tasks],
-            "in_batch": np.array([part.rows.in_batch for part in self._parts])[tasks],
+            "in_batch": np.array([part.rows.in_batch for part in self.parts])[tasks],
             "scores": np.array(scores, np.float32),
         }
         return {name: values[name] for name, used in self._fields.items() if used} or None

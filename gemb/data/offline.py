@@ -61,8 +61,7 @@ def write(
         name: of the mixture, as in `gemb.data.tasks.register`.
         shards: files that each task is written to.
         options: Beam's pipeline options, such as "--runner=DirectRunner".
-        setup: called in each worker before it reads; registers the tasks where it is a process of
-            its own.
+        setup: called in each worker before it reads, such as `register` with its arguments.
 
     Raises:
         UserError: if a cache of other data is there, or records are missing when a pipeline has
@@ -78,6 +77,20 @@ def write(
         else:
             results.append(_result(folder, notes, fresh=False))
     return results
+
+
+def register(name: str, make: Callable[[], tuple[Sequence[Part], str]]) -> None:
+    """Registers the tasks in a worker that is a process of its own, where seqio knows none yet.
+
+    Args:
+        name: of the mixture.
+        make: () -> (the tasks with their records, the tokenizer).
+    """
+    if any(known.startswith(f"{name}_") for known in seqio.TaskRegistry.names()):
+        return
+    parts, tokenizer_json = make()
+    for part in parts:
+        tasks.add_task(f"{name}_{part.name}", part.task, part.selection, tokenizer_json)
 
 
 def _present(folder: Path, part: Part) -> dict | None:

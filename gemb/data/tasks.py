@@ -9,6 +9,7 @@ masks one element at a time.
 
 import itertools
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -164,7 +165,12 @@ def add_task(
         selection: its records.
         tokenizer_json: the model's tokenizer.
         progress: called with the number of records that were read just now.
+
+    Raises:
+        UserError: for a name that seqio does not take.
     """
+    if not re.fullmatch(r"[\w.]+", name):
+        raise UserError(f"{name}: seqio takes names of letters, digits, '_' and '.' only")
     if name in seqio.TaskRegistry.names():
         seqio.TaskRegistry.remove(name)
     feature = seqio.Feature(seqio.PassThroughVocabulary(1), add_eos=False, dtype=tf.int32)

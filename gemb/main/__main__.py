@@ -19,6 +19,7 @@ VERBS = (
     "convert",
     "harvest",
     "inspect-data",
+    "cache",
     "dedup",
     "filter",
     "split",

@@ -43,6 +43,37 @@ flags.DEFINE_list(
 def main(argv: list[str]) -> None:
     import functools
     import logging
+
+    from gemb.checks import UserError
+
+    name = _checked_name(argv)
+    logging.getLogger().setLevel(logging.ERROR)  # Beam warns of libraries that it does without
+    try:
+        from gemb.data import offline
+    except ImportError as error:
+        raise UserError(f"{error}: pip install 'gemb[beam]'") from None
+    parts, tokenizer_json = _parts(FLAGS.gin_file, FLAGS.gin_param)
+    again = functools.partial(_parts, list(FLAGS.gin_file), list(FLAGS.gin_param))
+    results = offline.write(
+        _chosen(parts, FLAGS.tasks),
+        tokenizer_json,
+        FLAGS.output_cache_dir,
+        name=name,
+        shards=FLAGS.shards,
+        options=FLAGS.pipeline_options,
+        setup=functools.partial(offline.register, name, again),
+    )
+    for result in results:
+        left_out = ", ".join(f"{count:,} {kind}" for kind, count in result.left_out.items())
+        state = "" if result.fresh else ", there already"
+        print(f"{result.folder}: {result.records:,} records ({left_out} left out){state}")
+    fresh, total = sum(r.fresh for r in results), sum(r.records for r in results)
+    size = sum(r.size for r in results) / 2**20
+    print(f"cached {fresh} of {len(results)} tasks: {total:,} records, {size:,.1f} MiB in all")
+
+
+def _checked_name(argv: list[str]) -> str:
+    """Checks the flags, and gives what stands in front of the tasks' names."""
     import re
     from pathlib import Path
 
@@ -58,44 +89,10 @@ def main(argv: list[str]) -> None:
         raise UserError("--output_cache_dir: expected a folder; mount the bucket to write there")
     if FLAGS.shards < 1:
         raise UserError(f"--shards: expected at least 1, got {FLAGS.shards}")
-    name = FLAGS.name or Path(FLAGS.gin_file[0]).stem
+    name = FLAGS.name or re.sub(r"\W", "_", Path(FLAGS.gin_file[0]).stem)
     if not re.fullmatch(r"\w+", name):
         raise UserError(f"--name: expected letters, digits and underscores, got {name!r}")
-    logging.getLogger().setLevel(logging.ERROR)  # Beam warns of libraries that it does without
-    try:
-        from gemb.data import offline
-    except ImportError as error:
-        raise UserError(f"{error}: pip install 'gemb[beam]'") from None
-    parts, tokenizer_json = _parts(FLAGS.gin_file, FLAGS.gin_param)
-    results = offline.write(
-        _chosen(parts, FLAGS.tasks),
-        tokenizer_json,
-        FLAGS.output_cache_dir,
-        name=name,
-        shards=FLAGS.shards,
-        options=FLAGS.pipeline_options,
-        setup=functools.partial(register, name, list(FLAGS.gin_file), list(FLAGS.gin_param)),
-    )
-    for result in results:
-        left_out = ", ".join(f"{count:,} {kind}" for kind, count in result.left_out.items())
-        state = "" if result.fresh else ", there already"
-        print(f"{result.folder}: {result.records:,} records ({left_out} left out){state}")
-    fresh, total = sum(r.fresh for r in results), sum(r.records for r in results)
-    size = sum(r.size for r in results) / 2**20
-    print(f"cached {fresh} of {len(results)} tasks: {total:,} records, {size:,.1f} MiB in all")
-
-
-def register(name: str, files: list[str], params: list[str]) -> None:
-    """Makes seqio know the tasks in a worker that is a process of its own."""
-    import seqio
-
-    from gemb.data import tasks
-
-    if any(known.startswith(f"{name}_") for known in seqio.TaskRegistry.names()):
-        return
-    parts, tokenizer_json = _parts(files, params)
-    for part in parts:
-        tasks.add_task(f"{name}_{part.name}", part.task, part.selection, tokenizer_json)
+    return name
 
 
 def _parts(files: list[str], params: list[str]) -> tuple[list, str]:
@@ -110,7 +107,7 @@ def _parts(files: list[str], params: list[str]) -> tuple[list, str]:
         if name not in bound:
             raise UserError(f"--gin_file: the config binds no loop.train.{name}")
     tokenizer_json = bound["model"].tokenizer_json
-    return bound["data"](tokenizer_json, 0, (0, 1))._parts, tokenizer_json
+    return bound["data"](tokenizer_json, 0, (0, 1)).parts, tokenizer_json
 
 
 def _chosen(parts: list, names: list[str]) -> list:

@@ -138,7 +138,7 @@ def mixed(made):
     return mixture(tokenizer, 5, tasks=made, batch_size=6, rates=dict.fromkeys(made, 1))
 
 def write(made, output=folder / "out", **options):
-    return offline.write(mixed(made)._parts, tokenizer, output, name="mix", shards=3, **options)
+    return offline.write(mixed(made).parts, tokenizer, output, name="mix", shards=3, **options)
 
 def told(call):
     try:
@@ -171,7 +171,7 @@ def seqio_rows(**options):
     return sorted(map(bytes, next(found).query.ids))
 shown["seqio"] = [seqio_rows(seed=1, use_cached=True) == seqio_rows(seed=2)]
 shown["seqio"].append(next(tasks.batches("mix", batch_size=8, query_length=24, document_length=32,
-    use_cached=True, epochs=None)).query.ids.shape)
+    use_cached=True)).query.ids.shape)
 
 source.write_text(json.dumps(rows[0]) + "\\n" + json.dumps(rows[1]) + "\\n")
 shown["other"] = told(lambda: write(made(lambda name: reading.files(source), ["hard"])))

@@ -68,7 +68,7 @@ def close(left, right, tolerance):
 
 
 # (1, 1, 8): both processes read every row, because the split of the model spans them.
-@pytest.mark.parametrize("mesh", [(2, 2, 2), (1, 1, 8)])
+@pytest.mark.parametrize("mesh", [(2, 2, 2), pytest.param((1, 1, 8), marks=pytest.mark.slow)])
 def test_two_processes_train_as_one_device(mesh, alone, tmp_path):
     said, statuses = two_processes(tmp_path, mesh, gradient=True, steps=20)
     assert statuses == [0, 0], said
