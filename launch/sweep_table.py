@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 from gemb.cache import atomic_file
-from gemb.evaluation import page
+from gemb.pages import page
 from gemb.training.records import read_metrics
 from gemb.training.runs import finished, main_result
 

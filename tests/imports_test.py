@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = {
     "structs": 0, "checks": 0, "cache": 0,
-    "losses": 1, "metrics": 1,
+    "losses": 1, "metrics": 1, "pages": 1,
     "parallel": 2,
     "models": 3, "data": 3, "search": 3, "store": 3,
     "inference": 4,

@@ -4,16 +4,16 @@ Counts and samples come from the notes of chunks (`chunks.py`), so that a run th
 reports as one that was not.
 """
 
-import html
-import io
 import json
-import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 
 import numpy as np
 
 from gemb.cache import atomic_file
+from gemb.pages import page
+from gemb.pages.drawing import svg
 
 RESULTS, REPORT = "results.json", "report.html"
 EXAMPLES = 20
@@ -21,16 +21,6 @@ _SAMPLE = 200  # figures that a chunk leaves for the histograms
 _TEXT = 400  # characters of a text that are shown
 _HIGH = 0.9
 _COLORS = ("#e08a1e", "#2f7de1", "#8a8f98")
-_CSS = """
-:root { color-scheme: light dark; } body { margin: 0 auto; max-width: 980px; padding: 32px 24px;
-  font: 16px/1.5 system-ui, sans-serif; } h1 { font-size: 28px; } h2 { font-size: 19px; }
-svg { width: 100%; max-width: 720px; height: auto; display: block; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 24px; }
-dt, .label { opacity: .65; } dd { margin: 0; overflow-wrap: anywhere; }
-.warning { border-left: 4px solid #b3324a; padding: 4px 12px; }
-.example { border-top: 1px solid #8886; padding: 10px 0; overflow-wrap: anywhere; }
-.example p { margin: 2px 0; white-space: pre-wrap; } .label { font-size: 13px; }
-"""
 
 
 def results(
@@ -134,60 +124,48 @@ def _cut(text: str) -> str:
 
 
 def _page(results: Mapping, histograms: Mapping, examples: Sequence[Mapping]) -> str:
-    title = f"gemb {results['verb']}"
-    parts = [f'<p class="warning">{_escape(text)}</p>' for text in results["warnings"]]
-    parts.append(_definitions("Counts", {k: f"{v:,}" for k, v in results["counts"].items()}))
-    parts.append(_definitions("Rates", {k: f"{v:.2%}" for k, v in results["rates"].items()}))
-    for caption, series in histograms.items():
-        if any(len(figures) for figures in series.values()):
-            parts.append(f"<h2>{_escape(caption)}</h2>{_histogram(caption, series)}")
-    parts.append(_definitions("Settings", results["settings"]))
-    if examples:
-        parts.append(f"<h2>Examples</h2><p>{len(examples)}, evenly spaced, not picked.</p>")
-        parts += [_example(shown) for shown in examples]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<link rel="icon" href="data:,"><title>{title}</title><style>{_CSS}</style></head>\n'
-        f"<body><h1>{title}</h1>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
+    counts = {_words(name): f"{count:,}" for name, count in results["counts"].items()}
+    rates = {_words(name): f"{rate:.2%}" for name, rate in results["rates"].items()}
+    settings = {_words(name): value for name, value in results["settings"].items()}
+    drawn = {
+        caption: _histogram(caption, series)
+        for caption, series in histograms.items()
+        if any(len(figures) for figures in series.values())
+    }
+    warned = [page.section("Warning", text) for text in results["warnings"]]
+    about = f"{len(examples)}, evenly spaced, not picked."
+    parts = [
+        *warned,
+        page.section("Counts", "", page.definitions(counts)),
+        page.section("Rates", "", page.definitions(rates)) if rates else "",
+        page.section("Figures", "", page.figures(drawn)) if drawn else "",
+        page.section("Settings", "", page.definitions(settings)),
+        page.section("Examples", about, *map(_example, examples)) if examples else "",
+    ]
+    return page.page(f"gemb {results['verb']}", "", parts)
 
 
-def _definitions(title: str, values: Mapping) -> str:
-    rows = (
-        f"<dt>{_escape(str(k).replace('_', ' '))}</dt><dd>{_escape(v)}</dd>"
-        for k, v in values.items()
-    )
-    return f"<h2>{title}</h2><dl>{''.join(rows)}</dl>" if values else ""
+def _words(name: str) -> str:
+    return str(name).replace("_", " ")
 
 
 def _example(shown: Mapping) -> str:
     lines = "".join(
-        f'<p><span class="label">{_escape(label)}</span> {_escape(text)}</p>'
+        f'<p><span class="quiet">{escape(label)}</span> {escape(text)}</p>'
         for label, text in shown["lines"]
     )
-    return f'<div class="example"><p><b>{_escape(shown["title"])}</b></p>{lines}</div>'
+    return f"<p><b>{escape(shown['title'])}</b></p>{lines}"
 
 
 def _histogram(caption: str, series: Mapping[str, Sequence[float]]) -> str:
-    """An SVG of histograms over common bins, each of area 1 or, alone, of counts."""
-    import matplotlib
-    from matplotlib.figure import Figure
+    """Histograms over common bins, each of area 1 or, alone, of counts."""
+    filled = {name: np.asarray(f, float) for name, f in series.items() if len(f)}
+    bins = np.histogram_bin_edges(np.concatenate(list(filled.values())), bins=40)
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": caption}):
-        figure = Figure(figsize=(7, 3.4), layout="constrained")
-        axes = figure.add_subplot()
-        filled = {name: np.asarray(f, float) for name, f in series.items() if len(f)}
-        bins = np.histogram_bin_edges(np.concatenate(list(filled.values())), bins=40)
+    def draw(axes):
         for color, (name, figures) in zip(_COLORS, filled.items(), strict=False):
             style = {"color": color, "alpha": 0.55, "label": f"{name} ({len(figures):,} drawn)"}
             axes.hist(figures, bins=bins, density=len(filled) > 1, **style)
-        axes.legend(frameon=False, fontsize=9)
         axes.set(xlabel=caption.lower(), ylabel="density" if len(filled) > 1 else "count")
-        written = io.StringIO()
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    svg = written.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
 
-
-def _escape(value) -> str:
-    return html.escape(str(value))
+    return svg(caption, draw)

@@ -7,9 +7,10 @@ from typing import Any
 from tqdm import tqdm
 
 from gemb.cache import atomic_file
-from gemb.evaluation import figures, page, suite, suite_report
+from gemb.evaluation import figures, suite, suite_report
 from gemb.evaluation.tasks import Task
 from gemb.inference.embedder import Embedder
+from gemb.pages import page
 
 
 def evaluate_checkpoints(

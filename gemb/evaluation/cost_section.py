@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gemb.evaluation import figures, page
+from gemb.evaluation import figures
 from gemb.evaluation.wording import figure_of, label_of
+from gemb.pages import page
 
 _COSTS = (
     "The trained model, a mark a width. The broad line joins what nothing else beats in both, with "

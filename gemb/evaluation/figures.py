@@ -1,42 +1,19 @@
 """Figures of the report as inline SVG that takes the page's colours, light or dark.
 
-The only file here that draws. matplotlib is imported with the first figure, without pyplot, so that
-no window system and no global state is touched.
+The only file here that draws.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from gemb.pages.drawing import TEXT, svg
 
 Curves = Mapping[str, Mapping[str, Mapping[str, float]]]  # system -> width -> metric -> figure
 
 COLORS = {"trained": "#2f7de1", "pretrained": "#e08a1e", "bm25": "#8a8f98"}
 _OTHERS = ("#2ba36b", "#b05bd6", "#d6485b", "#3aa6b9")
 _STYLES = (("-", (0, (1, 1.5))), ((0, (4, 2)), (0, (4, 1.5, 1, 1.5))))  # curve, level; by metric
-_TEXT, _GRID = "#010203", "#010204"  # stand for the page's own colours until the SVG is written
-_STYLE = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 11,
-    "text.color": _TEXT,
-    "axes.labelcolor": _TEXT,
-    "axes.edgecolor": _GRID,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": _GRID,
-    "ytick.color": _GRID,
-    "xtick.labelcolor": _TEXT,
-    "ytick.labelcolor": _TEXT,
-    "legend.frameon": False,
-    "legend.handlelength": 2.8,
-    "lines.linewidth": 2,
-    "lines.markersize": 6,
-}
 
 
 def loss_figure(loss_curve: Sequence[Mapping[str, float]]) -> str:
@@ -64,7 +41,7 @@ def loss_figure(loss_curve: Sequence[Mapping[str, float]]) -> str:
             axes.plot(steps[window - 1 :], mean, color=COLORS["trained"], label=label)
         axes.set(xlabel="step", ylabel="loss (nats)")
 
-    return _svg("loss", draw)
+    return svg("loss", draw)
 
 
 def curves_figure(
@@ -106,7 +83,7 @@ def curves_figure(
         axes.set(xlabel="width (dimensions kept)", ylabel=label)
         axes.set_ylim(bottom=bottom)
 
-    return _svg("-".join(metrics), draw)
+    return svg("-".join(metrics), draw)
 
 
 def steps_figure(
@@ -135,7 +112,7 @@ def steps_figure(
             )
         axes.set(xlabel="step", ylabel=name)
 
-    return _svg(name, draw)
+    return svg(name, draw)
 
 
 def trade_figure(
@@ -169,7 +146,7 @@ def trade_figure(
                 if (x, y) in unnamed:  # the others' would lie over each other
                     unnamed.remove((x, y))
                     axes.annotate(text, (x, y), (-4, 6), textcoords="offset points", fontsize=8)
-        axes.plot(*zip(*best, strict=True), color=_TEXT, lw=5, alpha=0.15, zorder=1)
+        axes.plot(*zip(*best, strict=True), color=TEXT, lw=5, alpha=0.15, zorder=1)
         axes.set_xscale("log")
         ticks = sorted({p[0] for found in points.values() for p in found})
         if len(ticks) > 6:
@@ -180,7 +157,7 @@ def trade_figure(
         axes.minorticks_off()
         axes.set(xlabel=labels[0], ylabel=labels[1])
 
-    return _svg(name, draw)
+    return svg(name, draw)
 
 
 def scatter_figure(
@@ -200,10 +177,10 @@ def scatter_figure(
     def draw(axes):
         axes.plot(*points, ls="", marker="o", ms=3, alpha=0.4, color=COLORS["trained"])
         ends = [min(map(min, points)), max(map(max, points))]
-        axes.plot(ends, ends, color=_TEXT, lw=1, alpha=0.5, zorder=1)
+        axes.plot(ends, ends, color=TEXT, lw=1, alpha=0.5, zorder=1)
         axes.set(xlabel=labels[0], ylabel=labels[1])
 
-    return _svg(name, draw)
+    return svg(name, draw)
 
 
 def reliability_figure(name: str, curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
@@ -218,14 +195,14 @@ def reliability_figure(name: str, curves: Mapping[str, Mapping[str, Sequence[flo
     """
 
     def draw(axes):
-        axes.plot([0, 1], [0, 1], color=_TEXT, lw=1, alpha=0.5, zorder=1)
+        axes.plot([0, 1], [0, 1], color=TEXT, lw=1, alpha=0.5, zorder=1)
         for color, (model, curve) in zip(_colors(curves), curves.items(), strict=True):
             sizes = 12 + 120 * np.sqrt(np.array(curve["counts"]) / sum(curve["counts"]))
             axes.plot(curve["confidence"], curve["accuracy"], lw=1.5, color=color, label=model)
             axes.scatter(curve["confidence"], curve["accuracy"], s=sizes, color=color, alpha=0.8)
         axes.set(xlabel="mean confidence", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.02))
 
-    return _svg(name, draw)
+    return svg(name, draw)
 
 
 def front(points: Sequence[tuple[float, float]], more_is_better: bool) -> list[tuple[float, float]]:
@@ -250,32 +227,3 @@ def front(points: Sequence[tuple[float, float]], more_is_better: bool) -> list[t
 def _colors(results: Curves) -> list[str]:
     others = iter(_OTHERS * len(results))
     return [COLORS.get(system) or next(others) for system in results]
-
-
-def _svg(name: str, draw) -> str:
-    """Draws axes and gives the bare SVG: no prolog, no metadata, no ids that clash in one page."""
-    import io
-
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):
-        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes)
-        lines, labels = axes.get_legend_handles_labels()
-        if len(lines) > 5:  # they would cover the curves
-            figure.legend(lines, labels, fontsize=9.5, loc="outside lower center", ncols=3)
-        elif len(lines) > 1:
-            axes.legend(lines[::-1], labels[::-1], fontsize=9.5)
-        written = io.StringIO()
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
-    svg = written.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[A-Za-z.0-9]+_\d+"', "", svg)
-    svg = re.sub(
-        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg role="img" aria-label="{name}" \1>', svg
-    )
-    svg = svg.replace("xlink:href", "href").replace(_TEXT, "currentColor")
-    return svg.replace(_GRID, "var(--line)")

@@ -1,7 +1,7 @@
 """The report of a run: one report.html that needs nothing else, and JSON beside it.
 
 What a report says stands here, a function for each section: it takes its part of the results and
-gives HTML, or "" where there is nothing to show. How a page looks stands in `gemb.evaluation.page`,
+gives HTML, or "" where there is nothing to show. How a page looks stands in `gemb.pages.page`,
 the figures in `gemb.evaluation.figures`.
 """
 
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from gemb import checks
-from gemb.evaluation import figures, page
+from gemb.evaluation import figures
 from gemb.evaluation.cost_section import costs_section
 from gemb.evaluation.map_figure import HOVER, MAPS, map_figure
 from gemb.evaluation.wording import figure_of, label_of
+from gemb.pages import page
 
 _EXACT = ("ndcg@10", "recall@10", "recall@100", "mrr@10", "queries_per_second")
 _APPROXIMATE = (*(f"scann_{name}" for name in _EXACT), "scann_agreement@10")

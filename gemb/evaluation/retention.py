@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from gemb.cache import atomic_file
-from gemb.evaluation import figures, page
+from gemb.evaluation import figures
 from gemb.evaluation.tasks import KINDS, Task
 from gemb.metrics.correlation import spearman
+from gemb.pages import page
 
 REPORT = "retention.html"
 _SAMPLE, _PAIRS = 256, 1000  # texts that are timed, pairs that are drawn

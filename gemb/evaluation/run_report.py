@@ -1,7 +1,7 @@
 """The page of runs side by side: a table, where their configs differ, a figure for each metric.
 
 It takes the tree of `gemb.training.compare.compare`. How a page looks stands in
-`gemb.evaluation.page`, the figures in `gemb.evaluation.figures`.
+`gemb.pages.page`, the figures in `gemb.evaluation.figures`.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gemb.cache import atomic_file
-from gemb.evaluation import figures, page
+from gemb.evaluation import figures
+from gemb.pages import page
 
 Tree = Mapping[str, Any]
 _NONE = "\u2013"

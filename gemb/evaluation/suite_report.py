@@ -1,7 +1,7 @@
 """The report of models over tasks: tables of tasks by width, curves, and which differences hold.
 
 It takes the tree of `gemb.evaluation.suite.summary`. How a page looks stands in
-`gemb.evaluation.page`, the figures in `gemb.evaluation.figures`.
+`gemb.pages.page`, the figures in `gemb.evaluation.figures`.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from gemb.cache import atomic_file
-from gemb.evaluation import figures, page
+from gemb.evaluation import figures
 from gemb.evaluation.map_figure import HOVER, MAPS, map_figure
+from gemb.pages import page
 
 Tree = Mapping[str, Any]
 _NESTED = "A vector is cut to its first dimensions and made unit length again."

@@ -1,6 +1,6 @@
 """The bare HTML of a report: page, sections, tables. Everything handed in as text is escaped.
 
-What a report says stands in `gemb.evaluation.report`. The page is one file: no
+The page is one file: no
 script, no font and no picture is fetched.
 """
 

@@ -1,0 +1,1 @@
+"""How a report looks: the bare HTML of a page, and drawings in its colours."""

@@ -1,0 +1,65 @@
+"""Drawings for a page: matplotlib's axes as bare SVG in the page's own colours, light or dark.
+
+matplotlib is imported with the first drawing, without pyplot: no window system and no global
+state is touched.
+"""
+
+import re
+
+TEXT, GRID = "#010203", "#010204"  # stand for the page's own colours until the SVG is written
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "text.color": TEXT,
+    "axes.labelcolor": TEXT,
+    "axes.edgecolor": GRID,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": TEXT,
+    "ytick.labelcolor": TEXT,
+    "legend.frameon": False,
+    "legend.handlelength": 2.8,
+    "lines.linewidth": 2,
+    "lines.markersize": 6,
+}
+
+
+def svg(name: str, draw) -> str:
+    """Draws axes and gives the bare SVG: no prolog, no metadata, no ids that clash in one page.
+
+    Args:
+        name: what screen readers say.
+        draw: called with matplotlib's axes; TEXT and GRID are the page's colours.
+    """
+    import io
+
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        lines, labels = axes.get_legend_handles_labels()
+        if len(lines) > 5:  # they would cover the curves
+            figure.legend(lines, labels, fontsize=9.5, loc="outside lower center", ncols=3)
+        elif len(lines) > 1:
+            axes.legend(lines[::-1], labels[::-1], fontsize=9.5)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+    text = written.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="[A-Za-z.0-9]+_\d+"', "", text)
+    text = re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg role="img" aria-label="{name}" \1>', text
+    )
+    text = text.replace("xlink:href", "href").replace(TEXT, "currentColor")
+    return text.replace(GRID, "var(--line)")
