@@ -60,7 +60,9 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
         arguments: what stands behind the verb; default that of the process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    module = importlib.import_module(_module(verb))
+    known = sys.modules.get(_module(verb))
+    # Verbs share names of flags, and the last to define one counts: where a process runs several.
+    module = importlib.reload(known) if known else importlib.import_module(_module(verb))
     if {"--help", "-h", "-help"} & set(arguments):
         print(f"{module.__doc__.strip()}\n\nFlags:\n{_flag_help(module)}")
         return

@@ -1,5 +1,6 @@
 """The verbs as they are called, flags to files."""
 
+import importlib
 import json
 
 import numpy as np
@@ -34,6 +35,7 @@ def path(tmp_path_factory):
 
 
 def call(verb, *arguments):
+    verb = importlib.reload(verb)  # other verbs have flags of the same names
     return verb.main(flags.FLAGS(["gemb", *map(str, arguments)])[1:])
 
 
