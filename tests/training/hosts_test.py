@@ -112,14 +112,17 @@ def test_in_float64_the_losses_agree_to_its_rounding(tmp_path):
     close(*(all_losses(tmp_path / name) for name in ("one", "eight")), 1e-13)
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_process_stops_both_and_they_go_on_bit_for_bit(tmp_path):
-    said, statuses = two_processes(tmp_path / "whole")
+    said, statuses = two_processes(tmp_path / "whole", evaluate=True)
     assert statuses == [0, 0], said
-    stopped = {"signals": {"1": {"3": "SIGTERM"}}}
+    scores = [row["last/norm"] for row in read_metrics(tmp_path / "whole") if "last/norm" in row]
+    assert len(set(scores)) == 3
+    stopped = {"signals": {"1": {"3": "SIGTERM"}}, "evaluate": True}
     said, statuses = two_processes(tmp_path / "stopped", **stopped)
     assert statuses == [RESUMABLE, RESUMABLE], said
     assert all("stopped by SIGTERM after step 4 of 6" in text for text in said)
-    said, statuses = two_processes(tmp_path / "stopped")
+    said, statuses = two_processes(tmp_path / "stopped", evaluate=True)
     assert statuses == [0, 0], said
     assert "resuming from step 4 of 6" in said[0]
     assert all_losses(tmp_path / "stopped") == all_losses(tmp_path / "whole")

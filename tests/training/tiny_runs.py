@@ -13,6 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -126,6 +127,11 @@ def gradient(workdir, **options) -> np.ndarray:
     )
 
 
+def last_row(model) -> dict[str, float]:
+    """An evaluator that needs a device: it computes with the model's last parameter."""
+    return {"norm": float(jnp.linalg.norm(jnp.asarray(model.params[max(model.params)])))}
+
+
 def main(workdir: str, coordinator: str, process_id: str, options: str) -> None:
     from gemb.parallel import distributed, hosts
     from gemb.parallel.mesh import make_mesh
@@ -140,6 +146,9 @@ def main(workdir: str, coordinator: str, process_id: str, options: str) -> None:
     signals = options.pop("signals", {}).get(process_id, {})
     for step, name in signals.items():
         actions[int(step)] = partial(os.kill, os.getpid(), getattr(signal, name))
+    if options.pop("evaluate", False):
+        options |= {"evaluators": {"last": last_row}, "evaluate_steps": 2, "ema_decay": 0.5}
+        options["keep_best"] = "last/norm"
     if options.pop("gradient", False):
         found = gradient(workdir, mesh=mesh)
         if found is not None:
