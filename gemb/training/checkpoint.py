@@ -16,6 +16,7 @@ from orbax.checkpoint.experimental.v1.training import preservation_policies as p
 
 from gemb.checks import UserError
 from gemb.parallel import hosts
+from gemb.training.interruption import LostProcess
 from gemb.training.state import TrainState
 
 DISCARDED = "unreadable_checkpoints"
@@ -201,6 +202,9 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax and TensorStore raise many kinds for one full disk
+            # Processes wait for each other while they write.
+            if jax.process_count() > 1 and "space" not in str(error).lower():
+                raise LostProcess(error) from error
             raise UserError(
                 f"{self.folder}: {what} could not be written ({_first_line(error)}); free the disk "
                 f"and run the same command to go on from step {self._on_disk()}"

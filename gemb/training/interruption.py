@@ -23,9 +23,20 @@ class Stopped(UserError):
 
 
 class LostProcess(UserError):
-    """Another process of the run is gone."""
+    """Another process of the run is gone.
+
+    Args:
+        error: what told it.
+    """
 
     status = RESUMABLE
+
+    def __init__(self, error: Exception):
+        said = (str(error) or type(error).__name__).splitlines()[0][:160]
+        super().__init__(
+            f"another process of this run was lost ({said}); the same command on every host goes "
+            "on from the last checkpoint"
+        )
 
 
 @contextlib.contextmanager
@@ -58,10 +69,7 @@ def lost_process() -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
-        raise LostProcess(
-            f"another process of this run was lost ({str(error).splitlines()[0][:160]}); the same "
-            "command on every host goes on from the last checkpoint"
-        ) from error
+        raise LostProcess(error) from error
 
 
 @contextlib.contextmanager

@@ -76,4 +76,4 @@ def test_ten_kills_at_random_moments(count, name, tmp_path):
             ended, again = statuses(start(workdir, count, cache)), again + 1
             assert again < 4
         assert all_losses(workdir) == expected
-    assert landed >= TIMES - 2  # a run may end before its signal comes
+    assert landed >= TIMES - TIMES // 5  # a run may end before its signal comes
