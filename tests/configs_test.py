@@ -28,7 +28,14 @@ def in_root(monkeypatch):
 
 @pytest.fixture
 def pairs_folder(tmp_path):
-    rows = [{"query": f"add {i} to x", "document": f"def f(x): return x + {i}"} for i in range(40)]
+    rows = [
+        {
+            "query": f"add {i} to x",
+            "document": f"def f(x): return x + {i}",
+            "text": f"Here {i} is added to x. The sum is what comes back.",
+        }
+        for i in range(40)
+    ]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     for name in ("train_stdlib", "train_packages"):
         (tmp_path / f"{name}.jsonl").write_text(text)
@@ -38,6 +45,7 @@ def pairs_folder(tmp_path):
 # Experiments on files that are made beforehand: binding -> one of the fixture's.
 MADE_BEFORE = {
     "code_stage1": ["packages/reading.files.paths", "views/reading.files.paths"],
+    "unsupervised": ["reading.files.paths"],
     "code_stage2": ["packages/reading.files.paths", "MINED"],
 }
 

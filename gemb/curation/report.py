@@ -154,7 +154,7 @@ def _example(shown: Mapping) -> str:
         f'<p><span class="quiet">{escape(label)}</span> {escape(text)}</p>'
         for label, text in shown["lines"]
     )
-    return f"<p><b>{escape(shown['title'])}</b></p>{lines}"
+    return f'<div class="example"><p><b>{escape(shown["title"])}</b></p>{lines}</div>'
 
 
 def _histogram(caption: str, series: Mapping[str, Sequence[float]]) -> str:

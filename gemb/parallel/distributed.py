@@ -82,12 +82,14 @@ def join(
 
 
 def _let_collectives_wait(environment: MutableMapping[str, str]) -> None:
-    """On CPU one process waits 30 s for another unless told otherwise, less than a long compilation
-    or an evaluation in the first process; one that is gone is noticed at once all the same.
+    """On CPU one process waits 30 s for another within a program, little where one reads slowly.
+
+    Longer than a minute it should not: when a process dies while others compute, some of their
+    threads hear of it and the rest wait for these until this time is over.
     """
     flag, before = "--xla_cpu_collective_timeout_seconds", environment.get("XLA_FLAGS", "")
     if flag not in before:
-        environment["XLA_FLAGS"] = f"{before} {flag}={24 * 3600}".strip()
+        environment["XLA_FLAGS"] = f"{before} {flag}=60".strip()
 
 
 def joined() -> bool:

@@ -26,7 +26,10 @@ def test_piece_gives_a_finite_loss(path):
     text = path.read_text()
     assert text.startswith("# LOSS: ")
     assert "arXiv" in text.split("from __gin__")[0]
-    gin.parse_config("WIDTHS = (8, 4)\nWIDTH_WEIGHTS = (1.0, 0.5)\n" + text)
+    weights = "".join(
+        f"{name}_WEIGHT = 0.5\n" for name in ("COSINE", "CONTRAST", "RANKING", "SIMILARITY")
+    )
+    gin.parse_config(f"WIDTHS = (8, 4)\nWIDTH_WEIGHTS = (1.0, 0.5)\n{weights}{text}")
     loss = gin.query_parameter("LOSS/gin.macro.value").scoped_configurable_fn
     batch = reference.make(dim=8, dtype=np.float32)
     arrays = [batch.pop(name) for name in ("query", "document", "positive")]
@@ -42,4 +45,7 @@ def test_piece_gives_a_finite_loss(path):
     assert sorted(terms) == {
         "embedding_gemma": ["contrast", "spread"],
         "jasper_stage3": ["relative", "similarity"],
+        "cosine_and_contrast": ["contrast", "cosine"],
+        "nested_similarity": ["contrast", "ranking", "similarity"],
+        "ranking_and_contrast": ["contrast", "ranking"],
     }.get(path.stem, ["cosine", "relative", "similarity"] if "jasper" in path.stem else [])

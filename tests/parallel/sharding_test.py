@@ -113,9 +113,10 @@ def test_fsdp_gathers_weights_and_not_activations(capfd):
     counts, warnings = collectives((1, 8, 1), capfd)
     assert "rematerialization" not in warnings
     # Forward, its recomputation and backward of two sides each gather a layer's 6 matrices and the
-    # 3 tables; the loss gathers embeddings, ids and masks. The rest would be activation traffic.
-    weights, passes, sides, loss = SPEC.text.stack.layers * 6 + 3, 3, 2, 8
-    assert 0 < counts["all-gather"] <= passes * sides * weights + loss
+    # 3 tables; the loss and the figures beside it gather embeddings, ids and masks. The rest would
+    # be activation traffic.
+    weights, passes, sides, loss, figures = SPEC.text.stack.layers * 6 + 3, 3, 2, 8, 8
+    assert 0 < counts["all-gather"] <= passes * sides * weights + loss + figures
     assert counts["all-to-all"] == 0
 
 
@@ -140,9 +141,10 @@ def test_a_loop_has_the_collectives_of_one_period_whatever_its_layers(capfd):
     assert four["all-to-all"] == 0
     # Two layers of 7 matrices are in a loop's body, and a step has of it 2 sides x 4 passes:
     # forward, that again for the microbatch, that again for the layer, backward. Beyond that there
-    # are the table and the loss. Weights are stacked where they lie, without traffic.
-    matrices, sides, passes, loss = 2 * 7, 2, 4, 8
-    assert four["all-gather"] <= sides * passes * (matrices + 1) + loss
+    # are the table, the loss and the figures beside it. Weights are stacked where they lie, without
+    # traffic.
+    matrices, sides, passes, loss, figures = 2 * 7, 2, 4, 8, 8
+    assert four["all-gather"] <= sides * passes * (matrices + 1) + loss + figures
     for kind in ("all-gather", "all-to-all", "collective-permute"):
         assert four[kind] == six[kind], kind
 

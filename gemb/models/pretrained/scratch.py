@@ -1,6 +1,7 @@
 """Models with no published weights: a shape and a tokenizer."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from gemb.checks import UserError, suggest
 from gemb.models.pretrained.families import FAMILIES, bert, static
@@ -84,7 +85,8 @@ def from_config(
     if kind not in FAMILIES:
         raise UserError(f"config: unknown model_type {kind!r}.{suggest(str(kind), FAMILIES)}")
     if tokenizer:
-        tokenizer_json = read_tokenizer(model_folder(tokenizer))
+        folder = Path(tokenizer)
+        tokenizer_json = read_tokenizer(folder if folder.is_dir() else model_folder(tokenizer))
     if not tokenizer_json:
         raise UserError("from_config: give tokenizer, a folder, or tokenizer_json, a text")
     from tokenizers import Tokenizer
