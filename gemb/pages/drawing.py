@@ -48,10 +48,8 @@ def svg(name: str, draw) -> str:
         axes = figure.add_subplot()
         draw(axes)
         lines, labels = axes.get_legend_handles_labels()
-        if len(lines) > 5:  # they would cover the curves
+        if len(lines) > 1:  # a place of its own: matplotlib's search for a free one takes seconds
             figure.legend(lines, labels, fontsize=9.5, loc="outside lower center", ncols=3)
-        elif len(lines) > 1:
-            axes.legend(lines[::-1], labels[::-1], fontsize=9.5)
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
     text = written.getvalue()
