@@ -28,6 +28,16 @@ whole() {
 # needed NAME VALUE: dies unless the option was given.
 needed() { [[ -n $2 ]] || die "$1 is missing; see --help"; }
 
+# The options of all launchers, where one does not know an argument: false for a verb.
+shared_option() {
+  case $1 in
+    --print) print=1 ;;
+    -h | --help) usage && exit ;;
+    -*) die "unknown argument $1; see --help" ;;
+    *) return 1 ;;
+  esac
+}
+
 # The checks of all launchers, once their options are read: a verb must be left.
 verb_given() {
   [[ ${1:-} == [a-z]* ]] || die "expected a verb of gemb, such as train --gin_file=...; see --help"

@@ -29,9 +29,7 @@ while (($#)); do
     --setup) setup=1 ;;
     --max_restarts=* | --python=*) options+=("$1") ;;
     --print) print=1 && options+=("$1") ;;
-    -h | --help) usage && exit ;;
-    -*) die "unknown argument $1; see --help" ;;
-    *) break ;;
+    *) shared_option "$1" || break ;;
   esac
   shift
 done

@@ -52,10 +52,7 @@ while (($#)); do
     --namespace=?*) where=("$1") ;;
     --max_restarts=*) max_restarts=${1#*=} && whole --max_restarts "$max_restarts" 0 ;;
     --logs | --stop | --manifest) action=${1#--} ;;
-    --print) print=1 ;;
-    -h | --help) usage && exit ;;
-    -*) die "unknown argument $1; see --help" ;;
-    *) break ;;
+    *) shared_option "$1" || break ;;
   esac
   shift
 done

@@ -41,10 +41,7 @@ while (($#)); do
     --env=?*=*) environment+=("${1#*=}") ;;
     --setup=?*) setup=${1#*=} ;;
     --python=*) python=${1#*=} ;;
-    --print) print=1 ;;
-    -h | --help) usage && exit ;;
-    -*) die "unknown argument $1; see --help" ;;
-    *) break ;;
+    *) shared_option "$1" || break ;;
   esac
   shift
 done

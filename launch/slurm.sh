@@ -43,10 +43,7 @@ while (($#)); do
     --max_restarts=*) max_restarts=${1#*=} && whole --max_restarts "$max_restarts" 0 ;;
     --sbatch=-*) options+=("${1#*=}") ;;
     --python=*) python=${1#*=} ;;
-    --print) print=1 ;;
-    -h | --help) usage && exit ;;
-    -*) die "unknown argument $1; see --help" ;;
-    *) break ;;
+    *) shared_option "$1" || break ;;
   esac
   shift
 done

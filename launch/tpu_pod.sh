@@ -44,10 +44,7 @@ while (($#)); do
     --worker=*) worker=${1#*=} && whole --worker "$worker" 0 ;;
     --max_restarts=*) max_restarts=${1#*=} && whole --max_restarts "$max_restarts" 0 ;;
     --logs | --stop | --delete) action=${1#--} ;;
-    --print) print=1 ;;
-    -h | --help) usage && exit ;;
-    -*) die "unknown argument $1; see --help" ;;
-    *) break ;;
+    *) shared_option "$1" || break ;;
   esac
   shift
 done

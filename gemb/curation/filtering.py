@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.curation import nearest, report
-from gemb.curation.candidates import sort_hits
+from gemb.curation import report
 from gemb.curation.chunks import Chunks, Piece
-from gemb.curation.mining import KnownAnswers, search_queries
+from gemb.curation.retrieval import Retrieval
 from gemb.curation.tables import Documents, PairTable
 from gemb.data.sources.records import digest
 
@@ -63,22 +62,18 @@ def filter_pairs(
     if k < 1:
         raise UserError(f"k: expected 1 or more, got {k}")
     started, output = time.monotonic(), Path(output)
-    vectors = digest(model, documents.fingerprint)
-    key = digest(str(VERSION), vectors, pairs.fingerprint, str(k), search, str(chunk))
-    known = KnownAnswers(pairs, documents)
-    depth = min(max(k, _SEEN_RANKS) + known.most, len(documents))
-    searcher = nearest.searcher(
-        document_vectors, search, output / "work", key=vectors[:16], k=depth, sample=query_vectors
-    )
+    retrieval = Retrieval(
+        pairs, documents, query_vectors, document_vectors,
+        ranks=max(k, _SEEN_RANKS), search=search, work=output / "work", model=model,
+    )  # fmt: skip
+    key = digest(str(VERSION), retrieval.fingerprint, pairs.fingerprint, str(k), search, str(chunk))
 
     def one(start: int, stop: int) -> Piece:
-        queries = pairs.query_of[start:stop]
-        hits = search_queries(searcher, query_vectors, queries, depth)
-        free = sort_hits(hits, documents.keys, [known[query] for query in queries]).free
-        before = np.cumsum(free, axis=1)
+        hits, kinds = retrieval.hits(start, stop)
+        before = np.cumsum(kinds.free, axis=1)
         ranks = [
             _ranks(pairs, start + i, hits.indices[i], before[i], documents)
-            for i in range(len(queries))
+            for i in range(stop - start)
         ]
         return _piece(pairs, start, ranks, k)
 

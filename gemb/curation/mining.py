@@ -10,17 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.curation import nearest, report
-from gemb.curation.candidates import Choice, Sorted, choose, in_window, sort_hits
+from gemb.curation import report
+from gemb.curation.candidates import Choice, Sorted, choose, in_window
 from gemb.curation.chunks import Chunks, Piece
 from gemb.curation.rescoring import Rescorer, VectorScores
+from gemb.curation.retrieval import Retrieval
 from gemb.curation.tables import Documents, PairTable
 from gemb.data.sources.records import digest
-from gemb.search import Hits, Searcher
 
 VERSION = 1  # raise it when the same input would give another output
 PAIRS = "pairs.jsonl"
-_MOST_KNOWN = 1_000  # places a search leaves for known answers; a query with more sees fewer others
 
 
 def mine(
@@ -65,18 +64,16 @@ def mine(
         UserError: unusable vectors, or a place that cannot be written.
     """
     started, output = time.monotonic(), Path(output)
-    vectors = digest(model, documents.fingerprint)
+    retrieval = Retrieval(
+        pairs, documents, query_vectors, document_vectors,
+        ranks=choice.last_rank, search=search, work=output / "work", model=model,
+    )  # fmt: skip
     key = digest(
-        str(VERSION), vectors, pairs.fingerprint, repr(choice), search, str(chunk),
+        str(VERSION), retrieval.fingerprint, pairs.fingerprint, repr(choice), search, str(chunk),
         rescorer.fingerprint if rescorer else "",
     )  # fmt: skip
-    known = KnownAnswers(pairs, documents)
-    depth = min(choice.last_rank + known.most, len(documents))
-    searcher = nearest.searcher(
-        document_vectors, search, output / "work", key=vectors[:16], k=depth, sample=query_vectors
-    )
     base = VectorScores(query_vectors, document_vectors)
-    miner = _Miner(pairs, documents, query_vectors, searcher, known, depth, choice, base, rescorer)
+    miner = _Miner(pairs, documents, retrieval, choice, base, rescorer)
     chunks = Chunks(output / "work" / f"mine-{key[:16]}")
     notes = chunks.run(len(pairs), chunk, miner.mine, "mine" if progress else "")
     chunks.join(PAIRS, output / PAIRS)
@@ -87,31 +84,6 @@ def mine(
     return results
 
 
-class KnownAnswers:
-    """The texts that are no negatives of a query: all its answers, and the query itself.
-
-    Args:
-        pairs: the pairs.
-        documents: what is searched.
-
-    Attributes:
-        most: documents that any one query's known answers are.
-    """
-
-    def __init__(self, pairs: PairTable, documents: Documents):
-        self._pairs = pairs
-        self._starts, self._keys = documents.known_answers()
-        found, counts = np.unique(documents.keys, return_counts=True)
-        place = np.minimum(np.searchsorted(found, self._keys), len(found) - 1)
-        copies = np.where(found[place] == self._keys, counts[place], 0)
-        of_query = np.diff(np.concatenate([[0], np.cumsum(copies)])[self._starts])
-        self.most = int(min(of_query.max() + 1, _MOST_KNOWN))
-
-    def __getitem__(self, query: int) -> np.ndarray:
-        own = self._keys[self._starts[query] : self._starts[query + 1]]
-        return np.append(own, self._pairs.query_keys[query])
-
-
 class _Miner:
     """One chunk of pairs at a time."""
 
@@ -119,23 +91,18 @@ class _Miner:
         self,
         pairs: PairTable,
         documents: Documents,
-        query_vectors: np.ndarray,
-        searcher: Searcher,
-        known: KnownAnswers,
-        depth: int,
+        retrieval: Retrieval,
         choice: Choice,
         base: Rescorer,
         rescorer: Rescorer | None,
     ):
         self.pairs, self.documents = pairs, documents
-        self.query_vectors, self.searcher = query_vectors, searcher
-        self.known, self.depth, self.choice = known, depth, choice
+        self.retrieval, self.choice = retrieval, choice
         self.rescorer, self.rescores = rescorer or base, rescorer is not None
 
     def mine(self, start: int, stop: int) -> Piece:
         numbers, queries = np.arange(start, stop), self.pairs.query_of[start:stop]
-        hits = search_queries(self.searcher, self.query_vectors, queries, self.depth)
-        kinds = sort_hits(hits, self.documents.keys, [self.known[query] for query in queries])
+        hits, kinds = self.retrieval.hits(start, stop)
         window = in_window(kinds.free, self.choice.first_rank, self.choice.last_rank)
         scores = hits.scores
         if self.rescores:
@@ -177,15 +144,6 @@ class _Miner:
         }
         ids = [self.documents.id(row) for row in chosen]
         return made | ({"negative_ids": ids} if any(ids) else {})
-
-
-def search_queries(
-    searcher: Searcher, vectors: np.ndarray, queries: np.ndarray, depth: int
-) -> Hits:
-    """Hits of queries by number, [queries, depth]; one that stands there twice is asked once."""
-    distinct, number = np.unique(queries, return_inverse=True)
-    hits = searcher.search(np.asarray(vectors[distinct], np.float32), depth)
-    return Hits(hits.scores[number], hits.indices[number])
 
 
 def _notes(kinds: Sorted, window, allowed, columns, scores, positive) -> dict:

@@ -32,14 +32,6 @@ _SLOT = 2  # texts that may share a slot: a text and one copy of it
 _CHUNK = 4096
 
 
-class Edge(NamedTuple):
-    """Two texts that may be near-duplicates: their numbers, a < b, and their cosine."""
-
-    a: int
-    b: int
-    score: float
-
-
 class Near(NamedTuple):
     """What was found.
 

@@ -9,14 +9,13 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.data.tokenizers import Tokenizer
 from gemb.inference.compilation import use_compilation_cache
-from gemb.inference.encode import encode_ids
+from gemb.inference.encode import encode_ids, program
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.pretrained.pair import SIDES, Pair, load_any
 from gemb.store.fingerprint import fingerprint
 from gemb.store.vectors import truncate
-from gemb.structs import Tokens
 
 KINDS = SIDES
 
@@ -49,8 +48,7 @@ class Embedder:
 
         def placed(tower: Pretrained):
             """A model's program, and its weights on the device."""
-            apply = functools.partial(_apply, functional(tower.spec).apply, execution)
-            return jax.jit(apply), jax.device_put(tower.params)
+            return program(functional(tower.spec).apply, execution), jax.device_put(tower.params)
 
         query, document = towers["query"], towers["document"]
         self._programs = {"document": placed(document)}
@@ -140,10 +138,6 @@ class Embedder:
         if dim < self.dim:
             vectors = truncate(vectors, dim) if spec.normalize else vectors[:, :dim]
         return vectors[0] if isinstance(texts, str) else vectors
-
-
-def _apply(apply, execution: Execution, params: dict, tokens: Tokens) -> jax.Array:
-    return apply(params, tokens, execution)
 
 
 def model_fingerprint(pretrained: Pretrained | Pair) -> str:

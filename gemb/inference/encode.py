@@ -1,6 +1,7 @@
 """Long lists encoded quickly: sorted, in buckets, read only when later batches are dispatched."""
 
 import collections
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gemb.data.features import bucket, pad
+from gemb.models.execution import Execution
 from gemb.structs import Tokens
 
 # Padded tokens in one batch. On CPU the activations of about a thousand tokens stay in cache, and
@@ -16,6 +18,17 @@ CPU_BUDGET = 1024
 ACCELERATOR_BUDGET = 65_536
 # Batches dispatched before the oldest is read: the device never waits for the host.
 IN_FLIGHT = 8
+
+
+@functools.cache
+def program(apply: Callable, execution: Execution = Execution()) -> Callable:
+    """The jitted (params, Tokens) -> [rows, dim] of a model; models of one shape share it.
+
+    Args:
+        apply: of `gemb.models.functional.functional`, which is one object for each spec.
+        execution: how to compute the model.
+    """
+    return jax.jit(lambda params, tokens: apply(params, tokens, execution))
 
 
 def encode_ids(

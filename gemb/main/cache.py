@@ -78,9 +78,9 @@ def _checked_name(argv: list[str]) -> str:
     from pathlib import Path
 
     from gemb.checks import UserError
+    from gemb.main.arguments import check_arguments
 
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
+    check_arguments(argv)
     if not FLAGS.gin_file:
         raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
     if not FLAGS.output_cache_dir:

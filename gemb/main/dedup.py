@@ -32,13 +32,9 @@ flags.DEFINE_float(
 
 
 def main(argv: list[str]) -> None:
-    from gemb.checks import UserError
+    from gemb.main.arguments import check_arguments
 
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
-    for flag in ("input", "columns", "model", "output"):
-        if not FLAGS[flag].value:
-            raise UserError(f"--{flag} is missing")
+    check_arguments(argv, "input", "columns", "model", "output")
     from gemb.curation import deduplicate, inputs, report
     from gemb.inference.embedder import Embedder
 

@@ -80,9 +80,9 @@ flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
+    from gemb.main.arguments import check_arguments
 
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
+    check_arguments(argv)
     if FLAGS.checkpoints:
         _evaluate_checkpoints()
         return

@@ -29,13 +29,9 @@ flags.DEFINE_float(
 
 
 def main(argv: list[str]) -> None:
-    from gemb.checks import UserError
+    from gemb.main.arguments import check_arguments
 
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
-    for flag in ("pairs", "model", "output"):
-        if not FLAGS[flag].value:
-            raise UserError(f"--{flag} is missing")
+    check_arguments(argv, "pairs", "model", "output")
     from gemb.curation import filter_pairs, prepare, report
     from gemb.inference.embedder import Embedder
 

@@ -29,13 +29,10 @@ _HITS = 10  # whose agreement with exact search is asked for
 
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
+    from gemb.main.arguments import check_arguments
     from gemb.search.build import KINDS
 
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
-    for flag in ("corpus", "output"):
-        if not FLAGS[flag].value:
-            raise UserError(f"--{flag} is missing")
+    check_arguments(argv, "corpus", "output")
     if FLAGS.kind not in KINDS:
         raise UserError(f"--kind: unknown {FLAGS.kind!r}; known are {', '.join(KINDS)}")
     if FLAGS.kind != "bm25" and len(FLAGS.model) != 1:

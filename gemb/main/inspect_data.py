@@ -25,9 +25,9 @@ flags.DEFINE_integer("seed", 0, "Of the data's order.", allow_override=True)
 def main(argv: list[str]) -> None:
     from gemb import config
     from gemb.checks import UserError
+    from gemb.main.arguments import check_arguments
 
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
+    check_arguments(argv)
     if not FLAGS.gin_file:
         raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
     for name in ("pairs", "batches"):

@@ -55,12 +55,9 @@ flags.DEFINE_float(
 
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
+    from gemb.main.arguments import check_arguments
 
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
-    for flag in ("pairs", "model", "output"):
-        if not FLAGS[flag].value:
-            raise UserError(f"--{flag} is missing")
+    check_arguments(argv, "pairs", "model", "output")
     if FLAGS.rescore_model and FLAGS.cross_encoder:
         raise UserError("--rescore_model and --cross_encoder both give the scores: choose one")
     from gemb.curation import Choice, Margin, mine, prepare, report

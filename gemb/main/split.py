@@ -27,13 +27,9 @@ flags.DEFINE_float(
 
 
 def main(argv: list[str]) -> None:
-    from gemb.checks import UserError
+    from gemb.main.arguments import check_arguments
 
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
-    for flag in ("input", "columns", "output"):
-        if not FLAGS[flag].value:
-            raise UserError(f"--{flag} is missing")
+    check_arguments(argv, "input", "columns", "output")
     parts = _parts(FLAGS.parts)
     from gemb.curation import inputs, report, split_records
 

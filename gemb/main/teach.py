@@ -27,9 +27,9 @@ flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
     from gemb import config
     from gemb.checks import UserError
+    from gemb.main.arguments import check_arguments
 
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
+    check_arguments(argv)
     if not FLAGS.gin_file:
         raise UserError("--gin_file is missing: which experiment shall be taught?")
     config.load(FLAGS.gin_file, FLAGS.gin_param)

@@ -68,10 +68,10 @@ def main(argv: list[str]) -> None:
 
     from gemb import config
     from gemb.checks import UserError
+    from gemb.main.arguments import check_arguments
     from gemb.parallel import distributed
 
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
+    check_arguments(argv)
     if not FLAGS.gin_file:
         raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
     if FLAGS.chips and not FLAGS.dry_run:

@@ -4,6 +4,7 @@ With one process everything here is a plain call. Every function but `is_first` 
 processes, in the same order, or they wait for each other for ever.
 """
 
+import functools
 import itertools
 import json
 from collections.abc import Callable
@@ -70,8 +71,8 @@ def _broadcast(value: Any) -> Any:
     meet()
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    padded = np.resize(text, size) if len(text) else np.zeros(size, np.uint8)
-    return json.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
+    text = multihost_utils.broadcast_one_to_all(np.resize(text, size))
+    return json.loads(text.tobytes())
 
 
 def any_says(flag: bool) -> bool:
@@ -124,11 +125,17 @@ def gather(tree, wanted: bool = True):
         The tree of numpy arrays; of None where not wanted.
     """
 
+    meet()
+
     def fetch(array):
         if not array.is_fully_addressable and not array.is_fully_replicated:
-            whole = NamedSharding(array.sharding.mesh, PartitionSpec())
-            meet()
-            array = jax.jit(lambda x: x, out_shardings=whole)(array)
+            array = _made_whole(array.sharding.mesh)(array)
         return np.asarray(jax.device_get(array)) if wanted else None
 
     return jax.tree.map(fetch, tree)
+
+
+@functools.cache
+def _made_whole(mesh: Mesh) -> Callable:
+    """Copies an array to every device; compiled once for each shape and place."""
+    return jax.jit(lambda array: array, out_shardings=NamedSharding(mesh, PartitionSpec()))

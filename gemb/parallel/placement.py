@@ -1,5 +1,7 @@
 """Moves host batches and host parameters onto the mesh."""
 
+import functools
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
@@ -8,6 +10,7 @@ from gemb.checks import UserError
 from gemb.parallel.rules import spec_at_rest
 
 
+@functools.cache  # asked for every batch
 def data_shard(mesh: Mesh) -> tuple[int, int]:
     """Which part of a global batch this process reads, as (index, count).
 

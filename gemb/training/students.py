@@ -18,7 +18,7 @@ from gemb.data.sources import code
 from gemb.data.sources.reading import files
 from gemb.data.tokenizers import Tokenizer
 from gemb.inference.embedder import Embedder
-from gemb.inference.encode import encode_ids
+from gemb.inference.encode import encode_ids, program
 from gemb.models.functional import functional
 from gemb.models.pretrained.adapt import load
 from gemb.models.pretrained.families import static as static_family
@@ -116,7 +116,7 @@ def _token_vectors(model: Pretrained) -> np.ndarray:
     own = [i for i, special in enumerate(some.special_tokens_mask) if not special]
     before, after = some.ids[: own[0]], some.ids[own[-1] + 1 :]
     ids = [[*before, token, *after] for token in range(model.spec.text.vocab)]
-    params, apply = jax.device_put(model.params), jax.jit(functional(model.spec).apply)
+    params, apply = jax.device_put(model.params), program(functional(model.spec).apply)
     return encode_ids(
         lambda tokens: apply(params, tokens),
         ids,

@@ -7,7 +7,7 @@ import pytest
 from word_encoder import WordEncoder
 
 from gemb.checks import UserError
-from gemb.curation import Choice, Margin, mine, mining, prepare
+from gemb.curation import Choice, Margin, mine, prepare, retrieval
 from gemb.curation.rescoring import VectorScores
 from gemb.curation.vectors import encoded
 from gemb.data.forms import Pairs
@@ -184,7 +184,7 @@ def test_a_killed_run_ends_with_the_same_file(folder, tmp_path):
     # The vectors: the second step of encoding is killed.
     with pytest.raises(KeyboardInterrupt):
         run(folder, tmp_path / "killed", choice, WordEncoder(fail_after=1), chunk=16)
-    calls, search = [], mining.search_queries
+    calls, search = [], retrieval.search_queries
 
     def dying(*arguments):
         calls.append(1)
@@ -193,7 +193,7 @@ def test_a_killed_run_ends_with_the_same_file(folder, tmp_path):
         return search(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mining, "search_queries", dying)
+        patch.setattr(retrieval, "search_queries", dying)
         with pytest.raises(KeyboardInterrupt):
             run(folder, tmp_path / "killed", choice, chunk=16)
         assert not (tmp_path / "killed" / "pairs.jsonl").exists()

@@ -12,7 +12,7 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.data.tokenizers import Tokenizer
 from gemb.inference.embedder import model_fingerprint
-from gemb.inference.encode import encode_ids
+from gemb.inference.encode import encode_ids, program
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params
 from gemb.models.pretrained.folder import Pretrained
@@ -137,11 +137,8 @@ class TeacherModel:
     def _placed(self) -> tuple[dict[str, Callable], dict]:
         """A program for each side, and the weights on the device."""
         sides = zip(SIDES, (self.face.query, self.face.apply), strict=True)
-        programs = {side: jax.jit(self._program(apply)) for side, apply in sides}
+        programs = {side: program(apply, self._execution) for side, apply in sides}
         return programs, jax.device_put(self.params)
-
-    def _program(self, apply: Callable) -> Callable:
-        return lambda params, tokens: apply(params, tokens, self._execution)
 
 
 def text_keys(texts: Sequence[str], start: bytes = b"") -> np.ndarray:
