@@ -185,8 +185,9 @@ def test_help_says_every_option_and_calls_nothing(cluster, script):
     done = cluster.run(script, "--help")
     assert done.returncode == 0
     assert done.calls == []
-    text = (ROOT / "launch" / script).read_text()
-    options = set(re.findall(r"--\w+", "".join(re.findall(r"^    (--.*)\)", text, re.MULTILINE))))
+    texts = [(ROOT / "launch" / name).read_text() for name in (script, "command.sh")]
+    cases = re.findall(r"^    (--.*)\)", "".join(texts), re.MULTILINE)
+    options = set(re.findall(r"--\w+", "".join(cases)))
     assert "--print" in options
     for option in options:
         assert option in done.out
