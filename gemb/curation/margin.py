@@ -22,6 +22,8 @@ class Margin:
         relative: share of the positive's score, 0 or more.
         absolute: in the scores' unit, 0 or more.
         highest: no negative scores above it, whatever its positive; None for no such limit.
+        below_positive: False for naive top-k, which takes false negatives too: of all limits only
+            `highest` stays.
 
     Raises:
         UserError: a margin below 0 or not finite.
@@ -39,6 +41,7 @@ class Margin:
     relative: float = 0.05
     absolute: float = 0.0
     highest: float | None = None
+    below_positive: bool = True
 
     def __post_init__(self):
         for name in ("relative", "absolute"):
@@ -50,6 +53,8 @@ class Margin:
         """[pairs] the highest score that a negative of each pair may have, float64."""
         positive = np.asarray(positive, np.float64)
         limits = positive - np.maximum(self.relative * np.abs(positive), self.absolute)
+        if not self.below_positive:
+            limits = np.full_like(limits, np.inf)
         return limits if self.highest is None else np.minimum(limits, self.highest)
 
     def allows(self, scores: np.ndarray, positive: np.ndarray) -> np.ndarray:

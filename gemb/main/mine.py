@@ -11,7 +11,8 @@ with "text" and, if they like, "title" and "_id". No answer of the same query in
 negative, by text (case, punctuation and spacing aside) or by the pair's "document_id".
 
 Of the ranks --first_rank to --last_rank a document may be chosen that scores at most
-    positive - relative_margin * |positive|   and   positive - absolute_margin.
+    positive - relative_margin * |positive|   and   positive - absolute_margin,
+or, with --nomargin, whatever it scores (naive top-k: answers nobody marked become negatives).
 
 OUTPUT/pairs.jsonl is what training reads; report.html shows scores, what was rejected and twenty
 examples. Vectors stay in OUTPUT/work, so that a killed run goes on where it was, and another
@@ -38,6 +39,9 @@ flags.DEFINE_float(
     "relative_margin", 0.05, "Share of the positive's score to stay below it.", allow_override=True
 )
 flags.DEFINE_float("absolute_margin", 0.0, "Score to stay below it.", allow_override=True)
+flags.DEFINE_bool(
+    "margin", True, "--nomargin: the nearest, above the positive too.", allow_override=True
+)
 flags.DEFINE_float("highest_score", None, "No negative scores more.", allow_override=True)
 flags.DEFINE_string("choose", "top", "top or sampled.", allow_override=True)
 flags.DEFINE_integer("seed", 0, "Of the sampling.", allow_override=True)
@@ -63,9 +67,14 @@ def main(argv: list[str]) -> None:
     from gemb.curation import Choice, Margin, mine, prepare, report
     from gemb.inference.embedder import Embedder
 
-    margin = Margin(FLAGS.relative_margin, FLAGS.absolute_margin, FLAGS.highest_score)
+    limits = FLAGS.relative_margin, FLAGS.absolute_margin, FLAGS.highest_score
     choice = Choice(
-        FLAGS.count, FLAGS.first_rank, FLAGS.last_rank, margin, FLAGS.choose, FLAGS.seed
+        FLAGS.count,
+        FLAGS.first_rank,
+        FLAGS.last_rank,
+        Margin(*limits, FLAGS.margin),
+        FLAGS.choose,
+        FLAGS.seed,
     )
     pairs, documents = prepare.read(
         FLAGS.pairs,

@@ -20,6 +20,7 @@ class Chip:
 
     Attributes:
         name: as --chips has it.
+        kinds: how JAX's names of such devices begin.
         flops: peak bfloat16 FLOP/s of matrix products.
         memory: bytes.
         link: bytes/s that it receives at most from chips of its host or pod.
@@ -28,6 +29,7 @@ class Chip:
     """
 
     name: str
+    kinds: tuple[str, ...]
     flops: float
     memory: float
     link: float
@@ -47,13 +49,24 @@ class Chip:
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v5e", 197e12, 16e9, 200e9),
-        Chip("v5p", 459e12, 95e9, 600e9),
-        Chip("v6e", 918e12, 32e9, 400e9),
-        Chip("h100", 989.5e12, 80e9, 450e9, island=8, network=8 * 50e9),
-        Chip("h200", 989.5e12, 141e9, 450e9, island=8, network=8 * 50e9),
+        Chip("v5e", ("TPU v5 lite", "TPU v5e"), 197e12, 16e9, 200e9),
+        Chip("v5p", ("TPU v5p", "TPU v5"), 459e12, 95e9, 600e9),
+        Chip("v6e", ("TPU v6 lite", "TPU v6e"), 918e12, 32e9, 400e9),
+        Chip("h100", ("NVIDIA H100",), 989.5e12, 80e9, 450e9, island=8, network=8 * 50e9),
+        Chip("h200", ("NVIDIA H200",), 989.5e12, 141e9, 450e9, island=8, network=8 * 50e9),
     )
 }
+
+
+def peak_flops(kind: str) -> float | None:
+    """Peak bfloat16 FLOP/s of a device by JAX's name of it; None for one that is not known.
+
+    Example:
+        >>> peak_flops("NVIDIA H100 80GB HBM3"), peak_flops("TPU v5 lite"), peak_flops("cpu")
+        (989500000000000.0, 197000000000000.0, None)
+    """
+    known = (chip.flops for chip in CHIPS.values() if kind.startswith(chip.kinds))
+    return next(known, None)
 
 
 def parse(text: str) -> tuple[Chip, int]:

@@ -14,7 +14,7 @@ from gemb.checks import check_widths
 from gemb.models.execution import Execution
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.pretrained.pair import Pair, learned_temperature
-from gemb.models.spec import with_widths
+from gemb.models.spec import ModelSpec, PairSpec, with_widths
 from gemb.parallel import hosts
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import data_shard, place_batch
@@ -138,7 +138,9 @@ def train(
                 print(f"resuming from step {int(state.step)} of {steps}")
         bad = BadSteps(workdir, skip_bad_steps)
         step = functools.partial(by_shape(step), frozen=frozen)
-        run = _Run(step, batches, devices, steps, checkpoint_steps, judged, checkpoints, bad)
+        run = _Run(
+            step, batches, spec, devices, steps, checkpoint_steps, judged, checkpoints, bad
+        )  # fmt: skip
         with _records(workdir, int(state.step)) as records, profiled(workdir, profile_steps) as at:
             state = run.go(state, records, at)
         checkpoints.wait()
@@ -166,6 +168,7 @@ class _Run:
 
     step: Callable
     batches: object
+    spec: ModelSpec | PairSpec
     devices: Mesh
     steps: int
     checkpoint_steps: int
@@ -181,7 +184,7 @@ class _Run:
             disable=not hosts.is_first(),
         )  # fmt: skip
         with progress as bar, stop_on_sigterm() as stopped:
-            meter = Meter(bar, records, self.bad, data_shard(self.devices)[1])
+            meter = Meter(bar, records, self.bad, self.spec, self.devices)
             for done in range(start + 1, self.steps + 1):
                 at_step(done)
                 batch = meter.wait_for(self.batches)

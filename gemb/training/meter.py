@@ -4,11 +4,16 @@ import resource
 import time
 
 import jax
+from jax.sharding import Mesh
 from tqdm import tqdm
 
+from gemb.models.spec import ModelSpec, PairSpec
+from gemb.parallel.chips import peak_flops
+from gemb.parallel.placement import data_shard
 from gemb.structs import Batch
 from gemb.training.bad_steps import BadSteps
 from gemb.training.records import Records
+from gemb.training.scale_shapes import encoder_flops
 
 
 class Meter:
@@ -18,11 +23,22 @@ class Meter:
         bar: the progress bar.
         records: where rows go; None in processes that write nothing.
         bad: what is done with a step that is not finite.
-        parts: in how many parts the processes read a batch.
+        spec: the model, or the pair of models.
+        devices: the mesh.
     """
 
-    def __init__(self, bar: tqdm, records: Records | None, bad: BadSteps, parts: int):
-        self._bar, self._records, self._bad, self._parts = bar, records, bad, parts
+    def __init__(
+        self,
+        bar: tqdm,
+        records: Records | None,
+        bad: BadSteps,
+        spec: ModelSpec | PairSpec,
+        devices: Mesh,
+    ):
+        self._bar, self._records, self._bad, self._spec = bar, records, bad, spec
+        self._parts = data_shard(devices)[1]
+        peak = peak_flops(devices.devices.flat[0].device_kind)
+        self._peak = peak and peak * devices.size
         self._waited, self._clock = 0.0, time.perf_counter()
 
     def restart(self) -> None:
@@ -39,6 +55,9 @@ class Meter:
     def read(self, step: int, batch: Batch, metrics: dict) -> dict[str, float]:
         """The row of a step: its metrics, rates and memory.
 
+        "mfu" is the share of the chips' bfloat16 peak that the encoders' useful FLOPs come to
+        (see `encoder_flops`); it is there only for chips whose peak is known.
+
         Raises:
             UserError: at one bad step too many.
         """
@@ -47,6 +66,11 @@ class Meter:
         tokens = int(batch.query.mask.sum() + batch.document.mask.sum())
         row["pairs_per_second"] = len(batch.positive) * self._parts / seconds
         row["tokens_per_second"] = tokens * self._parts / seconds
+        sides = batch.query.ids.shape, batch.document.ids.shape
+        flops = encoder_flops(self._spec, *sides) * self._parts / seconds
+        row["model_tflops_per_second"] = flops / 1e12
+        if self._peak:
+            row["mfu"] = flops / self._peak
         row["data_wait_fraction"] = min(1.0, self._waited / seconds)
         row["memory_mib"] = _peak_bytes() / 2**20
         self.restart()

@@ -1,6 +1,7 @@
 """What a computation costs, read off its trace: no array is made and nothing is compiled."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ import jax
 
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
-from gemb.models.spec import ModelSpec
+from gemb.models.spec import ModelSpec, PairSpec
 from gemb.structs import Tokens
 
 
@@ -61,6 +62,29 @@ def _jaxprs(params: dict):
             inner = getattr(one, "jaxpr", one)
             if hasattr(inner, "eqns"):
                 yield inner
+
+
+@functools.lru_cache(maxsize=256)
+def encoder_flops(
+    spec: ModelSpec | PairSpec, query: tuple[int, int], document: tuple[int, int]
+) -> int:
+    """Useful FLOPs of a training step's encoders: three times the forward pass of both sides.
+
+    Padding counts, as the chip multiplies it too; what is recomputed does not, nor does the loss.
+
+    Args:
+        spec: the model, or the pair of models.
+        query, document: (rows, length) of each side.
+
+    Reference: Chowdhery et al., "PaLM", 2022, arXiv 2204.02311, appendix B.
+    """
+    model, looped = functional(spec), Execution(layers="scan", attention="plain")
+
+    def forward(apply, rows: int, length: int) -> int:
+        tokens = Tokens(_ints(rows, length), _bools(rows, length))
+        return matmul_flops(lambda p, t: apply(p, t, looped, None), model.shapes, tokens)
+
+    return 3 * (forward(model.query, *query) + forward(model.apply, *document))
 
 
 def saved_bytes(spec: ModelSpec, length: int, execution: Execution) -> int:

@@ -39,7 +39,7 @@ def reduced(
 
     The axes are those of the vectors as they are, not of their differences from the mean: no other
     `dim` coordinates keep inner products as well. They are in order, so that a prefix is the best
-    of its width too.
+    of its width too: with all coordinates kept it is the same model, nested.
 
     Args:
         model: a folder, a fetched model's name, or a loaded model.
@@ -51,12 +51,12 @@ def reduced(
         widths: nested widths to record in the model; default `dim` alone.
 
     Raises:
-        UserError: if the model has no more than `dim` coordinates, or there are too few texts.
+        UserError: if the model has fewer than `dim` coordinates, or there are too few texts.
     """
     loaded = load(model) if isinstance(model, str) else model
     spec = loaded.spec
-    if not 1 <= dim < spec.dim:
-        raise UserError(f"dim: expected 1 to {spec.dim - 1}, got {dim}")
+    if not 1 <= dim <= spec.dim:
+        raise UserError(f"dim: expected 1 to {spec.dim}, got {dim}")
     texts = _texts(records, columns, sample)
     if len(texts) < dim:
         raise UserError(f"records: {len(texts)} texts do not tell {dim} axes")

@@ -34,6 +34,13 @@ def test_no_negative_scores_above_a_positive_below_zero():
     assert Margin(relative=0.05).allows(scores, positive).tolist() == [[False, False, True]]
 
 
+def test_naive_top_k_takes_what_scores_above_the_positive():
+    positive, scores = np.array([0.5]), np.array([[0.9, 0.5, 0.1]])
+    assert Margin(below_positive=False).allows(scores, positive).tolist() == [[True, True, True]]
+    limited = Margin(highest=0.6, below_positive=False)
+    assert limited.allows(scores, positive).tolist() == [[False, True, True]]
+
+
 @pytest.mark.parametrize("values", [{"relative": -0.1}, {"absolute": float("nan")}])
 def test_a_bad_margin_is_refused(values):
     with pytest.raises(UserError, match="margin: expected a number from 0 on"):

@@ -144,3 +144,5 @@ def test_rows_tell_rates_memory_and_how_the_vectors_lie(tmp_path):
     assert row["memory_mib"] > 50
     assert 0 <= row["data_wait_fraction"] <= 1
     assert row["pairs_per_second"] > 0
+    assert row["model_tflops_per_second"] > 0
+    assert "mfu" not in row  # the peak of a CPU is not known

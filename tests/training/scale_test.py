@@ -163,7 +163,7 @@ def test_traffic_of_the_axes():
 def test_advice_makes_it_fit_with_no_more_than_it_takes():
     work, before = workload(rows=1024), Settings(8, 1, 1)
     need = sum(scale.memory(work, before).values())
-    small = Chip("small", 1e12, need / 2, 1e9)
+    small = Chip("small", ("small",), 1e12, need / 2, 1e9)
     assert not fits(work, before, small)
     after = advise(work, before, small)
     assert fits(work, after, small)

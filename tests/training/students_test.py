@@ -54,8 +54,8 @@ def test_a_reduced_model_keeps_the_leading_axes(teacher, records, tmp_path):
 
 
 def test_what_cannot_be_reduced(teacher, records):
-    with pytest.raises(UserError, match="dim: expected 1 to 15, got 16"):
-        students.reduced(teacher, 16, records=records, columns=("text",))
+    with pytest.raises(UserError, match="dim: expected 1 to 16, got 17"):
+        students.reduced(teacher, 17, records=records, columns=("text",))
     with pytest.raises(UserError, match="2 texts do not tell 4 axes"):
         students.reduced(teacher, 4, records=records, columns=("text",), sample=2)
 
