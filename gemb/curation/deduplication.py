@@ -34,6 +34,7 @@ def deduplicate(
     keep: str = "first",
     similarity: float = near_duplicates.SIMILARITY,
     surface: float = near_duplicates.SURFACE,
+    short: str = "auto",
     neighbours: int = near_duplicates.NEIGHBOURS,
     search: str = "auto",
     dtype: str = "float32",
@@ -52,7 +53,7 @@ def deduplicate(
         encoder: a `gemb.Embedder`.
         output: folder to write into.
         keep: of a cluster, the "first" record or the "longest" (the first of these).
-        similarity, surface, neighbours, search: see `near_duplicates`.
+        similarity, surface, short, neighbours, search: see `near_duplicates`.
         dtype: of the vectors on disk.
         about: what to name in the report.
         progress: whether to show bars.
@@ -79,6 +80,7 @@ def deduplicate(
         key=digest(encoder.fingerprint, content, dtype),
         similarity=similarity,
         surface=surface,
+        short=short,
         neighbours=neighbours,
         search=search,
         progress=progress,
@@ -95,6 +97,7 @@ def deduplicate(
         "keep": keep,
         "similarity": similarity,
         "surface": surface,
+        "short": short,
         "neighbours": neighbours,
     }
     counts = {

@@ -6,7 +6,9 @@ than a sentence and its copy with one odd word. So the embedding proposes and th
    leaves no doubt;
 2. no number stands for another, as in the rows of a table, and no "not" on one side alone;
 3. the words that differ do not fill a slot that three or more texts fill, each with its own:
-   "of or relating to _" is a template.
+   "of or relating to _" is a template;
+4. in a text too short for 1, one word of three or more may differ, unless the corpus is written in
+   templates: then another word in a short text makes another text.
 """
 
 from collections import Counter, defaultdict
@@ -23,9 +25,12 @@ from gemb.curation.texts import words
 from gemb.data.sources.records import digest
 from gemb.search import Searcher
 
-VERSION = 1
+VERSION = 2
 SIMILARITY, NEIGHBOURS = 0.3, 10
-SURFACE = 0.85  # one word of seven; another word in a shorter text is another text
+SURFACE = 0.85  # one word of seven
+SHORT = ("auto", "merge", "keep")
+_SHORTEST = 3  # words of a text that is a near-duplicate with one of them changed
+_TEMPLATES = 0.1  # share of the pairs worded alike that fill templates: beyond, "auto" is "keep"
 _SURE = 0.95  # cosine from which words may differ in several places
 _NEGATIONS = frozenset(["not", "no", "non", "never", "without"])
 _SLOT = 2  # texts that may share a slot: a text and one copy of it
@@ -56,6 +61,7 @@ def near_duplicates(
     key: str,
     similarity: float = SIMILARITY,
     surface: float = SURFACE,
+    short: str = "auto",
     neighbours: int = NEIGHBOURS,
     search: str = "auto",
     progress: bool = True,
@@ -70,6 +76,8 @@ def near_duplicates(
         similarity: the least cosine.
         surface: the least share of words in common, of the longer text's; 0 goes by the embedding
             alone, and then `similarity` should be 0.95 or so.
+        short: what becomes of texts that one word tells apart and that are too short for `surface`:
+            "merge", "keep", or "auto", as the other texts decide.
         neighbours: of each text that are looked at.
         search: "auto", "exact" or "scann".
         progress: whether to show a bar.
@@ -82,6 +90,8 @@ def near_duplicates(
             "expected a similarity of -1 to 1 and a surface of 0 to 1, got "
             f"{similarity} and {surface}"
         )
+    if short not in SHORT:
+        raise UserError(f"short: expected one of {', '.join(SHORT)}, got {short!r}")
     if neighbours < 1:
         raise UserError(f"neighbours: expected 1 or more, got {neighbours}")
     k = min(neighbours + 1, len(texts))
@@ -92,16 +102,28 @@ def near_duplicates(
     notes = chunks.run(len(texts), _CHUNK, judge.look, "compare" if progress else "")
     found = {(e[0], e[1]): e for part in notes for e in part["edges"]}
     counts = {name: sum(part[name] for part in notes) for name in ("compared", "worded_alike")}
-    kept = list(found.values())
-    if surface:
-        slots = defaultdict(set)
-        for _, _, _, slot, fillers in kept:
-            slots[slot].update(fillers)
-        kept = [edge for edge in kept if len(slots[edge[3]]) <= _SLOT]
-    counts["of_a_template"] = len(found) - len(kept)
+    kept = _told_apart(list(found.values()), short) if surface else list(found.values())
+    counts["told_apart_by_templates"] = len(found) - len(kept)
+    counts["short"] = sum(edge[5] for edge in kept)
     edges = np.array([edge[:2] for edge in kept], np.int64).reshape(-1, 2)
     proposed = [score for part in notes for score in part["sample"]]
     return Near(edges, np.array([edge[2] for edge in kept]), proposed, counts)
+
+
+def _told_apart(edges: list, short: str) -> list:
+    """The edges without those between texts that fill a template, by rules 3 and 4."""
+
+    def without_templates(edges: list) -> list:
+        slots = defaultdict(set)
+        for _, _, _, slot, fillers, _ in edges:
+            slots[slot].update(fillers)
+        return [edge for edge in edges if len(slots[edge[3]]) <= _SLOT]
+
+    kept = without_templates(edges)
+    written_in_templates = len(edges) - len(kept) > _TEMPLATES * len(edges)
+    if short == "keep" or (short == "auto" and written_in_templates):
+        kept = without_templates([edge for edge in edges if not edge[5]])
+    return kept
 
 
 class _Judge:
@@ -137,9 +159,9 @@ class _Judge:
         notes = {"edges": edges, "compared": proposed, "worded_alike": len(edges)}
         return Piece({}, notes | {"sample": sample[:400]})
 
-    def _slot(self, a: int, b: int, score: float, known: dict) -> tuple[str, list[str]] | None:
+    def _slot(self, a: int, b: int, score: float, known: dict):
         if not self._surface:
-            return ("", [])
+            return "", [], False
         for row in (a, b):
             if row not in known:
                 known[row] = words(self._texts[row])
@@ -148,7 +170,7 @@ class _Judge:
 
 def slot_of(
     a: list[str], b: list[str], surface: float, score: float
-) -> tuple[str, list[str]] | None:
+) -> tuple[str, list[str], bool] | None:
     """Where two texts differ, if they are worded alike.
 
     Args:
@@ -158,8 +180,9 @@ def slot_of(
         score: their cosine.
 
     Returns:
-        A hash of the words around the difference, and the two texts' words in it; None where
-        too few words are common, or one of the other rules above is broken.
+        A hash of the words around the difference, the two texts' words in it, and whether one word
+        differs of texts too short for `surface`; None where too few words are common, or one of the
+        rules 1 and 2 above is broken.
 
     Example:
         >>> one, other = "a city in Ohio on the lake", "a city in Iowa on the lake"
@@ -169,21 +192,22 @@ def slot_of(
         >>> slot_of(one.split(), other.split(), 0.8, score=0.9)
     """
     left, right = Counter(a), Counter(b)
-    if (left & right).total() < surface * max(len(a), len(b)):
+    longer, shorter = max(len(a), len(b)), min(len(a), len(b))
+    common = (left & right).total()
+    short = common < surface * longer
+    if short and (longer - common > 1 or shorter < _SHORTEST):
         return None
     if any(map(_is_number, left - right)) and any(map(_is_number, right - left)):
         return None
     if _NEGATIONS & (left.keys() ^ right.keys()):
         return None
-    shorter = min(len(a), len(b))
     before = next((i for i in range(shorter) if a[i] != b[i]), shorter)
     rest = shorter - before
     after = next((i for i in range(rest) if a[-1 - i] != b[-1 - i]), rest)
-    longer = max(len(a), len(b))
     if longer - before - after > max(1, (1 - surface) * longer) and score < _SURE:
         return None
     around = digest(" ".join(a[:before]), " ".join(a[len(a) - after :]))
-    return around, [" ".join(text[before : len(text) - after]) for text in (a, b)]
+    return around, [" ".join(text[before : len(text) - after]) for text in (a, b)], short
 
 
 def _is_number(word: str) -> bool:

@@ -6,8 +6,9 @@
 Copies by case, punctuation and spacing are found as such. Otherwise the embedding proposes
 neighbours, by ScaNN in a large file, and their words decide: a share of --surface in common, no
 number in the place of another, and no template that three or more texts fill ("of or relating to
-_"). Of seven words one may differ; --surface=0.75 finds copies of shorter texts, and merges more
-that are none. --surface=0 goes by the embedding alone; take --similarity=0.95 or so then.
+_"). Of seven words one may differ. In shorter texts too (--short=merge), or not (--short=keep): by
+default not where more than a tenth of what is worded alike fills templates, as definitions do.
+--surface=0 goes by the embedding alone; take --similarity=0.95 or so then.
 
 OUTPUT/kept.jsonl holds the records that stay, as they were, clusters.jsonl who was removed for
 whom, report.html counts, a histogram and twenty clusters to read.
@@ -23,6 +24,9 @@ flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
 flags.DEFINE_string("keep", "first", "Of a cluster: first or longest.", allow_override=True)
 flags.DEFINE_float("similarity", 0.3, "Least cosine.", allow_override=True)
 flags.DEFINE_float("surface", 0.85, "Least share of words in common.", allow_override=True)
+flags.DEFINE_string(
+    "short", "auto", "Texts of 3 to 6 words, one other: auto, merge or keep.", allow_override=True
+)
 flags.DEFINE_integer("neighbours", 10, "Neighbours to look at.", allow_override=True)
 flags.DEFINE_string("search", "auto", "auto, exact or scann.", allow_override=True)
 flags.DEFINE_string("dtype", "float32", "Of vectors: float32 or float16.", allow_override=True)
@@ -48,6 +52,7 @@ def main(argv: list[str]) -> None:
         keep=FLAGS.keep,
         similarity=FLAGS.similarity,
         surface=FLAGS.surface,
+        short=FLAGS.short,
         neighbours=FLAGS.neighbours,
         search=FLAGS.search,
         dtype=FLAGS.dtype,

@@ -77,14 +77,14 @@ def test_planted_near_duplicates_are_found(tmp_path):
 
 
 def test_planted_in_real_sentences(tmp_path):
-    """Sentences of seven words or more: of fewer, another word makes another sentence."""
+    """Sentences of three words or more: in prose one of three may be another."""
     if not PLAIN.exists():
         pytest.skip(f"{PLAIN} is not there")
     import gzip
 
     with gzip.open(PLAIN, "rt", encoding="utf-8") as lines:
         read = [line.strip() for line in lines]
-    texts = list(dict.fromkeys(line for line in read if len(line.split()) >= 7))[:1_500]
+    texts = list(dict.fromkeys(line for line in read if len(line.split()) >= 3))[:1_500]
     copies = planted(np.random.default_rng(2), texts, 300)
     _, _, clusters = run(tmp_path, texts + [c for *_, c in copies], WordEncoder(dim=64))
     found, wrong = judge(texts, copies, clusters)
@@ -101,6 +101,22 @@ def test_rows_of_a_table_and_fillers_of_a_template_stay_apart(tmp_path):
     assert [row["kept"] for row in clusters] == [texts[6]]
     _, kept, _ = run(tmp_path, texts, similarity=-1.0, surface=0.0)
     assert len(kept) == 1
+
+
+def test_the_corpus_decides_whether_a_short_text_is_a_copy(tmp_path):
+    """One word of four differs: a copy in prose, another text among definitions."""
+    prose = ["the cat sat down", "the dog sat down", "rain fell all night", "we left at dawn"]
+    templates = [f"relating to the {name}" for name in ("sun", "moon", "sea", "wind")]
+    for name, texts, settings, merged in (
+        ("prose", prose, {}, 1),
+        ("kept", prose, {"short": "keep"}, 0),
+        ("definitions", prose + templates, {}, 0),
+        ("merged", prose + templates, {"short": "merge"}, 1),
+    ):
+        (tmp_path / name).mkdir()
+        results, *_ = run(tmp_path / name, texts, similarity=-1.0, **settings)
+        assert results["counts"]["removed"] == merged, name
+        assert results["counts"]["short"] == merged
 
 
 def test_the_first_or_the_longest_stays(tmp_path):
@@ -122,10 +138,13 @@ def test_where_two_texts_differ():
         return slot_of(words(one), words(other), surface, score)
 
     first, second = "a city in Ohio on the lake", "a city in Iowa on the lake"
-    around, fillers = slot(first, second, 0.8)
+    around, fillers, short = slot(first, second, 0.8)
     assert fillers == ["ohio", "iowa"]
-    assert slot(first, "a city in Utah on the lake", 0.8) == (around, ["ohio", "utah"])
-    assert slot(first, second, 0.9) is None
+    assert not short
+    assert slot(first, "a city in Utah on the lake", 0.8) == (around, ["ohio", "utah"], False)
+    assert slot(first, second, 0.9) == (around, fillers, True)
+    assert slot("two words", "two hats", 0.9) is None
+    assert slot("one two three four", "one two five six", 0.9) is None
     assert slot("in 12 days we go", "in 13 days we go", 0.5) is None
     assert slot("in 12 days we go", "in days we go", 0.5)[1] == ["12", ""]
     assert slot("this is not a good hat", "this is a good hat", 0.5) is None
@@ -151,6 +170,7 @@ def test_groups_are_connected_components():
         ({"keep": "last"}, "keep: expected one of first, longest"),
         ({"similarity": 2.0}, "expected a similarity of -1 to 1"),
         ({"neighbours": 0}, "neighbours: expected 1 or more"),
+        ({"short": "maybe"}, "short: expected one of auto, merge, keep"),
         ({"search": "best"}, "search: expected one of auto, exact, scann"),
     ],
 )
