@@ -3,13 +3,12 @@
 import functools
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from gemb.checks import UserError
 from gemb.data.tokenizers import Tokenizer
 from gemb.inference.compilation import use_compilation_cache
-from gemb.inference.encode import encode_ids, program
+from gemb.inference.encode import encode_ids, place, program
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
 from gemb.models.pretrained.folder import Pretrained
@@ -26,6 +25,7 @@ class Embedder:
     Args:
         pretrained: one model or two towers, as `gemb.models.pretrained.pair.load_any` returns.
         execution: how to compute the model.
+        devices: that share the work, see `gemb.inference.encode.place`.
 
     Attributes:
         pretrained, execution: the same.
@@ -36,7 +36,12 @@ class Embedder:
         (1, 96)
     """
 
-    def __init__(self, pretrained: Pretrained | Pair, execution: Execution = Execution()):
+    def __init__(
+        self,
+        pretrained: Pretrained | Pair,
+        execution: Execution = Execution(),
+        devices: Sequence | None = None,
+    ):
         self.pretrained, self.execution = pretrained, execution
         towers = {kind: getattr(pretrained, kind, pretrained) for kind in KINDS}
         self._specs = {kind: tower.spec for kind, tower in towers.items()}
@@ -47,8 +52,8 @@ class Embedder:
         }
 
         def placed(tower: Pretrained):
-            """A model's program, and its weights on the device."""
-            return program(functional(tower.spec).apply, execution), jax.device_put(tower.params)
+            """A model's program, and its weights on the devices."""
+            return program(functional(tower.spec).apply, execution), place(tower.params, devices)
 
         query, document = towers["query"], towers["document"]
         self._programs = {"document": placed(document)}
@@ -128,7 +133,8 @@ class Embedder:
         tokenizer, spec = self._tokenizers[kind], self._specs[kind]
         apply, params = self._programs[kind]
         vectors = encode_ids(
-            lambda tokens: apply(params, tokens),
+            apply,
+            params,
             tokenizer.encode(batch),
             max_length=spec.max_length,
             dim=self.dim,

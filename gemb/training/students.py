@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from gemb.checks import UserError
@@ -18,7 +17,7 @@ from gemb.data.sources import code
 from gemb.data.sources.reading import files
 from gemb.data.tokenizers import Tokenizer
 from gemb.inference.embedder import Embedder
-from gemb.inference.encode import encode_ids, program
+from gemb.inference.encode import encode_ids, place, program
 from gemb.models.functional import functional
 from gemb.models.pretrained.adapt import load
 from gemb.models.pretrained.families import static as static_family
@@ -116,9 +115,9 @@ def _token_vectors(model: Pretrained) -> np.ndarray:
     own = [i for i, special in enumerate(some.special_tokens_mask) if not special]
     before, after = some.ids[: own[0]], some.ids[own[-1] + 1 :]
     ids = [[*before, token, *after] for token in range(model.spec.text.vocab)]
-    params, apply = jax.device_put(model.params), program(functional(model.spec).apply)
     return encode_ids(
-        lambda tokens: apply(params, tokens),
+        program(functional(model.spec).apply),
+        place(model.params),
         ids,
         max_length=len(ids[0]),
         dim=model.spec.dim,

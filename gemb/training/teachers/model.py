@@ -12,7 +12,7 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.data.tokenizers import Tokenizer
 from gemb.inference.embedder import model_fingerprint
-from gemb.inference.encode import encode_ids, program
+from gemb.inference.encode import encode_ids, place, program
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params
 from gemb.models.pretrained.folder import Pretrained
@@ -113,7 +113,8 @@ class TeacherModel:
         """[texts, dim] float32: the teacher's vectors."""
         programs, params = self._placed
         return encode_ids(
-            lambda tokens: programs[side](params, tokens),
+            programs[side],
+            params,
             self.ids(side, texts),
             max_length=self.lengths[side],
             dim=self.dim,
@@ -138,7 +139,7 @@ class TeacherModel:
         """A program for each side, and the weights on the device."""
         sides = zip(SIDES, (self.face.query, self.face.apply), strict=True)
         programs = {side: program(apply, self._execution) for side, apply in sides}
-        return programs, jax.device_put(self.params)
+        return programs, place(self.params)
 
 
 def text_keys(texts: Sequence[str], start: bytes = b"") -> np.ndarray:
