@@ -20,8 +20,6 @@ import os
 import statistics
 import tempfile
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -37,7 +35,7 @@ from gemb.data.sentencepiece_encoder import SentencePieceEncoder
 from gemb.data.sources.reading import files
 
 LENGTH, DENSITY, MEAN, ROWS = 128, 0.15, 3.0, 32
-CHUNK = 512  # lines tokenized, and rows corrupted, at a time
+CHUNK = 2048  # lines tokenized, and rows corrupted, at a time
 EXTRA = 100  # sentinels
 
 
@@ -158,15 +156,12 @@ def gemb_batches(lines: Path, model: Path):
     sentinels, left = np.arange(size + EXTRA - 1, size - 1, -1), np.zeros(0, np.int32)
     rng = np.random.default_rng(0)
 
-    def tokens(chosen):
-        found = processor.encode([records[int(i)]["text"] for i in chosen], num_threads=1)
-        return np.fromiter(itertools.chain.from_iterable(found), np.int32)
-
-    threads, ahead = ThreadPoolExecutor(os.cpu_count()), deque()
     for number in itertools.count():
-        while len(ahead) <= os.cpu_count():
-            ahead.append(threads.submit(tokens, rng.integers(0, len(records), CHUNK)))
-        left = np.concatenate([left, ahead.popleft().result()])
+        texts = [records[int(i)]["text"] for i in rng.integers(0, len(records), CHUNK)]
+        # threads of its own: it does not let Python's go on meanwhile
+        found = processor.encode(texts, num_threads=os.cpu_count())
+        tokens = np.fromiter(itertools.chain.from_iterable(found), np.int32)
+        left = np.concatenate([left, tokens])
         rows = len(left) // raw
         ids, left = left[: rows * raw].reshape(rows, raw), left[rows * raw :]
         places = np.arange(rows)[:, None]

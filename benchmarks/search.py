@@ -15,6 +15,7 @@ search's first ten; ratios are medians of interleaved runs, `queries` in one cal
 import argparse
 import gzip
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -102,11 +103,12 @@ def scann(args) -> None:
     """ScaNN tuned to a recall against faiss IVF-Flat brought to the same, in one process."""
     documents, sample, queries, _ = _read(args)
     true = search.ExactSearcher(documents).search(queries, K).indices
-    start = time.perf_counter()
+    start, before = time.perf_counter(), _resident_mib()
     made = search.ScannSearcher(documents)
-    built = time.perf_counter() - start
+    built, held = time.perf_counter() - start, _resident_mib() - before
     chosen = search.tune(made, documents, sample, target=args.recall)
     row = {"documents": len(documents), "dim": made.dim, "build_seconds": round(built, 1)}
+    row |= {"index_mib": round(held), "vectors_mib": round(documents.nbytes / 2**20)}
     row |= {"leaves": made.leaves, "leaves_to_search": chosen.leaves_to_search}
     row |= {"reorder": chosen.reorder}
     row |= {"recall": _agreement(true, made.search(queries, K).indices)}
@@ -123,12 +125,13 @@ def _faiss(args, made, documents, queries, true) -> None:
     except ImportError:
         show(subject="faiss", skipped="faiss-cpu is not installed beside gemb")
         return
-    start = time.perf_counter()
+    start, before = time.perf_counter(), _resident_mib()
     cells = round(2 * len(documents) ** 0.5)
     index = faiss.index_factory(documents.shape[1], f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
     index.train(documents[::2])
     index.add(documents)
     row = {"build_seconds": round(time.perf_counter() - start, 1), "cells": cells}
+    row |= {"index_mib": round(_resident_mib() - before)}
     for index.nprobe in range(1, cells):
         if _agreement(true, index.search(queries, K)[1]) >= args.recall:
             break
@@ -139,6 +142,12 @@ def _faiss(args, made, documents, queries, true) -> None:
         own.append(_seconds(lambda _: made.search(queries, K), 1)[0])
         ratios.append(theirs / own[-1])
     show(subject="faiss", **row, scann_faster=round(statistics.median(ratios), 2))
+
+
+def _resident_mib() -> float:
+    """What the process holds of memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
 
 
 def memory(args) -> None:

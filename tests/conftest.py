@@ -15,3 +15,18 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# Files of few, slow tests: started first, they do not keep one worker busy when the other is done.
+_SLOWEST = (
+    "training/hosts_test.py", "mains_test.py", "models/parity_test.py", "training/teacher_test.py",
+    "configs_test.py", "training/interruption_test.py", "training/scale_test.py",
+    "evaluation/evaluation_suite_test.py", "models/families_test.py", "parallel/sharding_test.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    def place(item) -> int:
+        path = item.path.as_posix()
+        return next((i for i, name in enumerate(_SLOWEST) if path.endswith(f"/{name}")), 99)
+
+    items.sort(key=place)
