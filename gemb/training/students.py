@@ -111,7 +111,9 @@ def _token_vectors(model: Pretrained) -> np.ndarray:
     """[vocab, dim] float32: every token by itself, between the special tokens of a text."""
     from tokenizers import Tokenizer as RustTokenizer
 
-    some = RustTokenizer.from_str(model.tokenizer_json).encode("a")
+    tokenizer = RustTokenizer.from_str(model.tokenizer_json)
+    tokenizer.no_padding()  # published ones pad every text to 128 tokens
+    some = tokenizer.encode("a")
     own = [i for i, special in enumerate(some.special_tokens_mask) if not special]
     before, after = some.ids[: own[0]], some.ids[own[-1] + 1 :]
     ids = [[*before, token, *after] for token in range(model.spec.text.vocab)]

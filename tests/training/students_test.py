@@ -74,3 +74,16 @@ def test_a_static_model_is_a_weighted_mean_of_token_vectors(teacher, records, tm
     assert not found.spec.text.stack.layers
     np.testing.assert_allclose(found.encode(letters), expected, atol=1e-5)
     np.testing.assert_allclose(found.encode("der7"), expected, atol=1e-5)  # a bag of tokens
+
+
+def test_a_tokenizer_that_pads_gives_the_same_table(teacher, records):
+    """As all-MiniLM-L6-v2's does: every text to 128 tokens."""
+    padding = {"strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": None}
+    padding |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+    content = json.loads(teacher.tokenizer_json) | {"padding": padding}
+    padded = dataclasses.replace(teacher, tokenizer_json=json.dumps(content))
+    tables = [
+        students.static(one, records=records, columns=("text",)).params["text/token/table"]
+        for one in (teacher, padded)
+    ]
+    np.testing.assert_array_equal(*tables)
