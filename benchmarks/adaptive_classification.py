@@ -28,7 +28,7 @@ def read(folder: Path, name: str) -> tuple[list[str], list[str]]:
     for path in folder.glob(f"{name}.tsv*"):
         opened = gzip.open if path.suffix == ".gz" else open
         with opened(path, "rt", encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t"))
+            rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
         return [row["text"] for row in rows], [row["label"] for row in rows]
     return [], []
 
@@ -39,10 +39,12 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
+    parser.add_argument("--tolerance", type=float, default=0.005, help="accuracy to give up on val")
     options = parser.parse_args()
     embedder = Embedder.load(options.model)
     parts = {name: read(options.folder, name) for name in ("train", "val", "test")}
-    number = {label: i for i, label in enumerate(sorted(set(parts["train"][1])))}
+    known = {label for _, labels in parts.values() for label in labels}
+    number = {label: i for i, label in enumerate(sorted(known))}
     made = {
         name: (embedder.encode(texts, progress=name), np.array([number[label] for label in labels]))
         for name, (texts, labels) in parts.items()
@@ -57,7 +59,7 @@ def main() -> None:
     turned = {name: (vectors @ axes, labels) for name, (vectors, labels) in made.items()}
     turned["validation"] = turned.pop("val")
     for tied in (False, True):
-        found = adaptive.evaluate_adaptive(turned, WIDTHS, tied=tied)
+        found = adaptive.evaluate_adaptive(turned, WIDTHS, tied=tied, tolerance=options.tolerance)
         rounded = {name: round(value, 4) for name, value in found.items()}
         show(task=options.folder.name, heads="MRL-E" if tied else "MRL", **rounded)
 
