@@ -10,6 +10,7 @@ from gemb.models.execution import Execution
 from gemb.models.functional import functional
 from gemb.parallel.mesh import make_mesh
 from gemb.structs import Tokens
+from gemb.training.optimizers import transformation
 from gemb.training.state import TrainState, abstract_state, state_shardings
 from gemb.training.step import make_step
 
@@ -27,6 +28,8 @@ def dry_run(
     document_microbatches=1,
     execution=Execution(),
     seed=0,
+    ema_decay=0.0,
+    skip_bad_steps=0,
     teacher=None,
     quantize=None,
     **unused,
@@ -41,7 +44,10 @@ def dry_run(
     del unused  # checkpointing says nothing about shapes
     spec = model.spec
     check_widths("widths", widths or model.widths, spec.dim)
-    devices, transform = mesh(), optimizer(steps=steps)
+    devices = mesh()
+    transform = transformation(
+        optimizer, steps=steps, ema_decay=ema_decay, skip_bad_steps=skip_bad_steps
+    )
     places = state_shardings(spec, transform, devices)
     batches = data(model.tokenizer_json, seed, (jax.process_index(), jax.process_count()))
     frozen = teacher.rehearse(spec, loss, batches, devices) if teacher else None

@@ -13,6 +13,7 @@ from gemb.parallel import chips
 from gemb.parallel.mesh import make_mesh
 from gemb.structs import Batch
 from gemb.training.dry_run import sharding_table
+from gemb.training.optimizers import transformation
 from gemb.training.scale_advice import Verdict, advise, bindings, judge
 from gemb.training.scale_work import Settings, Workload, check_divides, whole_share
 from gemb.training.state import state_shardings
@@ -35,6 +36,8 @@ def dry_run_on_chips(
     document_microbatches: int = 1,
     execution: Execution = Execution(),
     seed: int = 0,
+    ema_decay: float = 0.0,
+    skip_bad_steps: int = 0,
     utilisation: float = UTILISATION,
     teacher=None,
     **unused,
@@ -44,8 +47,8 @@ def dry_run_on_chips(
     Args:
         on: NAME:COUNT, see gemb.parallel.chips.
         model, data, loss, optimizer, steps, widths, mesh, query_microbatches,
-            document_microbatches, execution, seed: of `gemb.training.loop.train`; one batch is
-            read, for its shapes.
+            document_microbatches, execution, seed, ema_decay, skip_bad_steps: of
+            `gemb.training.loop.train`; one batch is read, for its shapes.
         utilisation: share of the peak at which matrix products are taken to run.
         teacher: is not counted, and refused.
 
@@ -61,7 +64,10 @@ def dry_run_on_chips(
     check_widths("widths", widths or model.widths, model.spec.dim)
     shape = mesh(devices=count).shape
     batch = next(data(model.tokenizer_json, seed, (0, 1)))
-    work = Workload(model.spec, loss, optimizer(steps=steps), shapes_of(batch))
+    transform = transformation(
+        optimizer, steps=steps, ema_decay=ema_decay, skip_bad_steps=skip_bad_steps
+    )
+    work = Workload(model.spec, loss, transform, shapes_of(batch))
     settings = Settings(
         **shape,
         query_microbatches=query_microbatches,

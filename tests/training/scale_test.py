@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 import types
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gemb.parallel.chips import CHIPS, Chip, parse
 from gemb.parallel.mesh import make_mesh
 from gemb.structs import Batch, Tokens
 from gemb.training import loop, scale
+from gemb.training.dry_run import dry_run
 from gemb.training.scale_advice import advise, bindings, fits, judge
 from gemb.training.scale_report import describe, dry_run_on_chips
 from gemb.training.scale_shapes import matmul_flops
@@ -224,6 +226,29 @@ def test_mistakes_are_told():
         dry_run_on_chips("v5e:8", utilisation=40, **run)
     with pytest.raises(UserError, match="teacher"):
         dry_run_on_chips("v5e:8", teacher=object(), **run)
+
+
+def test_averaged_weights_count_in_both_dry_runs(monkeypatch):
+    run = {
+        "model": types.SimpleNamespace(spec=SPEC, widths=SPEC.widths, tokenizer_json=""),
+        "data": lambda *_: iter([jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes())]),
+        "loss": losses.info_nce,
+        "optimizer": lambda steps: optax.adamw(1e-3),
+        "steps": 7,
+    }
+
+    def state(text: str) -> float:
+        return float(re.search(r"^state +([\d.,]+)", text, re.MULTILINE)[1].replace(",", ""))
+
+    plain, averaged = (state(dry_run(ema_decay=decay, **run)) for decay in (0.0, 0.9))
+    assert averaged == pytest.approx(plain * 4 / 3, rel=0.02)  # a copy more beside two moments
+    asked = []
+    monkeypatch.setattr(
+        "gemb.training.scale_report.transformation",
+        lambda optimizer, **options: asked.append(options) or optimizer(steps=options["steps"]),
+    )
+    dry_run_on_chips("h200:8", ema_decay=0.9, skip_bad_steps=2, **run)
+    assert asked == [{"steps": 7, "ema_decay": 0.9, "skip_bad_steps": 2}]
 
 
 def test_the_whole_dry_run_on_chips_makes_no_array():
