@@ -9,14 +9,13 @@ learned on val, or on a sixth of the training texts where there is none.
 """
 
 import argparse
-import csv
-import gzip
 from pathlib import Path
 
 import numpy as np
 from workers import show
 
 from gemb import search
+from gemb.data.sources.reading import files
 from gemb.evaluation import adaptive
 from gemb.inference.embedder import Embedder
 
@@ -26,9 +25,8 @@ WIDTHS = (12, 24, 48, 96, 192, 384)
 def read(folder: Path, name: str) -> tuple[list[str], list[str]]:
     """Texts and labels of a part; empty where there is no such file."""
     for path in folder.glob(f"{name}.tsv*"):
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+        records = files(path)
+        rows = [records[row] for row in range(len(records))]
         return [row["text"] for row in rows], [row["label"] for row in rows]
     return [], []
 

@@ -9,7 +9,6 @@ one; planted copies, and copies by case, punctuation and spacing that stood ther
 """
 
 import argparse
-import gzip
 import json
 import random
 import tempfile
@@ -19,10 +18,18 @@ from workers import show
 
 from gemb.curation import deduplicate, inputs
 from gemb.curation.texts import text_key
+from gemb.data.sources.reading import files
 from gemb.inference.embedder import Embedder
 
 LONG = 7  # words from which one is less than the share that may differ
 KINDS = ("case", "punctuation", "word")
+
+
+def read(path: Path) -> list[str]:
+    """The lines of three words and more."""
+    records = files(path)
+    lines = (records[row] for row in range(len(records)))
+    return [line["text"].strip() for line in lines if line and len(line["text"].split()) >= 3]
 
 
 def copy_of(text: str, kind: str, vocabulary: list[str], rng: random.Random) -> str:
@@ -50,9 +57,7 @@ def main() -> None:
     parser.add_argument("--short", default="auto", help="as of gemb dedup")
     options = parser.parse_args()
     rng = random.Random(options.seed)
-    opened = gzip.open if options.text.suffix == ".gz" else open
-    with opened(options.text, "rt", encoding="utf-8") as lines:
-        texts = [line.strip() for line in lines if len(line.split()) >= 3]
+    texts = read(options.text)
     texts = rng.sample(texts, min(options.rows, len(texts)))
     vocabulary = sorted({word for text in texts for word in text.split() if word.isalpha()})
     sources = rng.sample(range(len(texts)), options.copies)
@@ -68,10 +73,9 @@ def main() -> None:
         encoder = Embedder.load(options.model)
         results = deduplicate(records, ["text"], encoder, folder, short=options.short)
         cluster = clusters(Path(folder) / "clusters.jsonl")
-    alone = len(cluster) + len(texts) + len(planted)
     hits = {kind: [] for kind in (*KINDS, "long", "all")}
     for number, (source, kind) in enumerate(zip(sources, kinds, strict=True)):
-        hit = cluster.get(source, alone) == cluster.get(len(texts) + number)
+        hit = source in cluster and cluster[source] == cluster.get(len(texts) + number)
         hits[kind].append(hit)
         hits["all"].append(hit)
         if len(texts[source].split()) >= LONG:
@@ -80,7 +84,7 @@ def main() -> None:
     for row, number in cluster.items():
         if row < len(texts):
             members.setdefault(number, set()).add(text_key(texts[row]))
-    falsely = sum(len(keys) - 1 for keys in members.values() if keys)
+    falsely = sum(len(keys) - 1 for keys in members.values())
     show(
         text=options.text.name,
         rows=len(texts),
