@@ -6,6 +6,9 @@ whole batch in gemb.losses.jasper. No gradient flows to a teacher. Where a stude
 its teacher's, a projection head comes before the loss, not in it.
 """
 
+import math
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -74,35 +77,49 @@ def embedding_distance(
     return jnp.where(real, value * inputs.row_weights(real, weights, query.dtype), 0)
 
 
-def concatenate_teachers(*teachers: jax.Array) -> jax.Array:
-    """One unit-length vector out of several teachers', each counting the same.
+def concatenate_teachers(
+    *teachers: jax.Array, weights: Sequence[float] | None = None
+) -> jax.Array:
+    """One unit-length vector out of several teachers'.
 
-    normalise(concat(normalise(t_1), ..., normalise(t_k))); its cosine is the mean of theirs.
+    normalise(concat(w_1 normalise(t_1), ..., w_k normalise(t_k))); its cosine is the mean of
+    theirs, weighted by w_k^2. A better teacher may count more.
 
     Args:
         *teachers: [rows, dim_k] floats each.
+        weights: w_k, above zero; all 1 if None.
 
     Returns:
         [rows, sum of dim_k] floats.
 
     Raises:
-        ValueError: if there is none, or their rows differ in number.
+        ValueError: if there is none, their rows differ in number, or the weights are not one a
+            teacher and above zero.
 
     Example:
         >>> import jax.numpy as jnp
         >>> concatenate_teachers(jnp.asarray([[3.0, 4.0]]), jnp.asarray([[2.0]])).round(4)
         Array([[0.4243, 0.5657, 0.7071]], dtype=float32)
 
-    Reference: Zhang et al., Jasper and Stella, 2024, arXiv 2412.19048.
+    Reference: Zhang et al., Jasper and Stella, 2024, arXiv 2412.19048, without weights.
     """
     checks.check(bool(teachers), "teachers: expected at least one, got none")
+    weights = [1.0] * len(teachers) if weights is None else list(weights)
+    checks.check(
+        len(weights) == len(teachers) and all(0 < w < math.inf for w in weights),
+        f"weights: expected one above zero for each of {len(teachers)} teachers, got {weights}",
+    )
+    length = math.sqrt(sum(w**2 for w in weights))
     for k, teacher in enumerate(teachers):
         checks.check_shape(f"teachers[{k}]", teacher, (teachers[0].shape[0], None))
         checks.check_floating(f"teachers[{k}]", teacher)
     rows = [t.astype(inputs.compute_dtype(t)) for t in teachers]
     norms = [jnp.linalg.norm(t, axis=-1, keepdims=True) for t in rows]
-    rows = [t / jnp.where(n > 0, n, 1) for t, n in zip(rows, norms, strict=True)]
-    return jnp.concatenate(rows, axis=-1) / len(teachers) ** 0.5
+    rows = [
+        t / jnp.where(n > 0, n, 1) * (w / length)
+        for t, n, w in zip(rows, norms, weights, strict=True)
+    ]
+    return jnp.concatenate(rows, axis=-1)
 
 
 def matching_teachers(query, document, teacher_query, teacher_document):

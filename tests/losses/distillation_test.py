@@ -112,14 +112,21 @@ def test_teachers_of_another_width_need_a_head():
         losses.similarity(*arrays)
 
 
-def test_several_teachers_count_the_same():
+def test_several_teachers_count_the_same_or_by_their_weights():
     rng = np.random.default_rng(4)
     one, two = rng.normal(size=(5, 3)), 100 * rng.normal(size=(5, 7))
-    joint = np.asarray(losses.concatenate_teachers(jnp.asarray(one), jnp.asarray(two)))
     unit = [t / np.linalg.norm(t, axis=1, keepdims=True) for t in (one, two)]
+    one, two = jnp.asarray(one), jnp.asarray(two)
+    joint = np.asarray(losses.concatenate_teachers(one, two))
     np.testing.assert_allclose(joint @ joint.T, sum(u @ u.T for u in unit) / 2, atol=1e-12)
+    weighted = np.asarray(losses.concatenate_teachers(one, two, weights=(1.0, 3.0)))
+    cosines = (unit[0] @ unit[0].T + 9 * unit[1] @ unit[1].T) / 10
+    np.testing.assert_allclose(weighted @ weighted.T, cosines, atol=1e-12)
     with pytest.raises(ValueError, match="expected at least one"):
         losses.concatenate_teachers()
+    for wrong in [(1.0,), (1.0, 0.0), (1.0, float("nan"))]:
+        with pytest.raises(ValueError, match="weights: expected one above zero for each of 2"):
+            losses.concatenate_teachers(one, two, weights=wrong)
 
 
 def brute_force(scores, aims, real, margin):

@@ -113,7 +113,7 @@ def cache(tmp_path_factory, data):
 
 def test_a_live_teacher_gives_what_the_model_gives_elsewhere(data):
     other = model(3, width=8)
-    teacher = teachers.live([TEACHER, other], microbatches=2)
+    teacher = teachers.live([TEACHER, other], weights=(3.0, 4.0), microbatches=2)
     batches = data(byte_tokenizer_json(), 0)
     mesh = ONE_DEVICE()
     seen = {}
@@ -127,8 +127,18 @@ def test_a_live_teacher_gives_what_the_model_gives_elsewhere(data):
     assert set(found) == {"teacher_query", "teacher_document"}
     for side, texts in zip(("query", "document"), seen["texts"], strict=True):
         parts = [Embedder(m).encode(texts, kind=side) for m in (TEACHER, other)]
-        expected = np.concatenate(parts, axis=1) / np.sqrt(2)
+        expected = np.concatenate([0.6 * parts[0], 0.8 * parts[1]], axis=1)
         np.testing.assert_allclose(found[f"teacher_{side}"], expected, atol=1e-6)
+
+
+def test_weights_are_one_a_teacher_and_part_of_its_identity():
+    models = [TEACHER, model(3, width=8)]
+    for make in (teachers.live, teachers.cached):
+        with pytest.raises(UserError, match=r"weights: expected one above zero for each of 2"):
+            make(models, weights=(1.0, 2.0, 3.0))
+        with pytest.raises(UserError, match=r"weights: expected one above zero.*got \[1.0, -1.0\]"):
+            make(models, weights=(1.0, -1.0))
+        assert make(models).identity != make(models, weights=(1.0, 2.0)).identity
 
 
 def test_a_teacher_gets_no_gradient(data):

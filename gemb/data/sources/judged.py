@@ -63,7 +63,11 @@ class Judged:
         return f"{self._qrels}:{self._rows[row][0]}"
 
     def sizes(self, rows: np.ndarray) -> np.ndarray:
-        raise UserError(f"{self._qrels}: length_window needs the sizes of records; use JSON lines")
+        judged = [self._rows[int(row)][1:3] for row in rows]
+        return sum(
+            self._texts[side].sizes([self._sides[side][names[part]] for names in judged])
+            for part, side in enumerate(("query", "document"))
+        )
 
 
 def _table(folder: Path, name: str) -> Lines:

@@ -14,12 +14,13 @@ from gemb.models.pretrained.pair import SIDES
 from gemb.training.teachers.cache import RowCache
 from gemb.training.teachers.lesson import Lesson
 from gemb.training.teachers.model import TeacherModel, load_teachers
-from gemb.training.teachers.teacher import Teacher, concatenated
+from gemb.training.teachers.teacher import EmbeddingTeacher
 
 
 def cached(
     models: Sequence,
     *,
+    weights: Sequence[float] = (),
     query_length: int = 0,
     document_length: int = 0,
     folder: str = "",
@@ -29,6 +30,7 @@ def cached(
 
     Args:
         models: folders, names of fetched models, or loaded models.
+        weights: of several models, how much each counts; the cache does not depend on them.
         query_length: tokens that queries are cut to; 0 for each teacher's own limit.
         document_length: tokens that documents are cut to; likewise.
         folder: of the cache; default one in gemb's own, of which a model that has changed in any
@@ -36,26 +38,26 @@ def cached(
         execution: how to compute the teachers.
 
     Raises:
-        UserError: for a model that cannot be read, or the same one twice.
+        UserError: for a model that cannot be read, the same one twice, or weights that are not one
+            above zero a model.
     """
-    return CachedTeacher(load_teachers(models, query_length, document_length, execution), folder)
+    teachers = load_teachers(models, query_length, document_length, execution)
+    return CachedTeacher(teachers, weights, folder)
 
 
-class CachedTeacher(Teacher):
+class CachedTeacher(EmbeddingTeacher):
     """See `cached`."""
 
-    def __init__(self, models: Sequence[TeacherModel], folder: str = ""):
-        self.models, self._own = list(models), not folder
+    rounding = " f16"
+
+    def __init__(
+        self, models: Sequence[TeacherModel], weights: Sequence[float] = (), folder: str = ""
+    ):
+        super().__init__(models, weights)
+        self._own = not folder
         self._home = Path(folder).expanduser() if folder else cache_dir() / "teachers"
-        self.dim = sum(model.dim for model in models)
-        self.normalizes = len(models) > 1 or models[0].normalizes
         self._caches: list[RowCache] = []
         self._command = ""
-
-    @property
-    def identity(self) -> str:
-        """Fingerprints and lengths."""
-        return "+".join(f"{m.fingerprint} {sorted(m.lengths.items())} f16" for m in self.models)
 
     def open(self, workdir: Path | None) -> None:
         """Opens the caches, of which none may be empty."""
@@ -71,7 +73,7 @@ class CachedTeacher(Teacher):
     def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
         """The vectors; zeros for documents that are missing."""
         return {
-            f"teacher_{side}": concatenated(
+            f"teacher_{side}": self.concatenated(
                 [
                     self._rows(model, cache, side, texts)
                     for model, cache in zip(self.models, self._caches, strict=True)

@@ -15,12 +15,13 @@ from gemb.parallel.rules import shardings
 from gemb.structs import Batch
 from gemb.training.step import embed
 from gemb.training.teachers.model import TeacherModel, load_teachers
-from gemb.training.teachers.teacher import Teacher, concatenated
+from gemb.training.teachers.teacher import EmbeddingTeacher
 
 
 def live(
     models: Sequence,
     *,
+    weights: Sequence[float] = (),
     query_length: int = 0,
     document_length: int = 0,
     microbatches: int = 1,
@@ -35,30 +36,31 @@ def live(
 
     Args:
         models: folders, names of fetched models, or loaded models.
+        weights: of several models, how much each counts; all 1 if empty.
         query_length: tokens that queries are cut and padded to; 0 for each teacher's own limit.
         document_length: tokens that documents are cut and padded to; likewise.
         microbatches: parts of a batch that the teacher embeds one after the other.
         execution: how to compute the teachers.
 
     Raises:
-        UserError: for a model that cannot be read, or the same one twice.
+        UserError: for a model that cannot be read, the same one twice, or weights that are not one
+            above zero a model.
     """
     teachers = load_teachers(models, query_length, document_length, execution)
-    return LiveTeacher(teachers, microbatches)
+    return LiveTeacher(teachers, weights, microbatches)
 
 
-class LiveTeacher(Teacher):
+class LiveTeacher(EmbeddingTeacher):
     """See `live`."""
 
-    def __init__(self, models: Sequence[TeacherModel], microbatches: int = 1):
-        self.models, self._microbatches = list(models), microbatches
-        self.dim = sum(model.dim for model in models)
-        self.normalizes = len(models) > 1 or models[0].normalizes
-
-    @property
-    def identity(self) -> str:
-        """Fingerprints and lengths."""
-        return "+".join(f"{m.fingerprint} {sorted(m.lengths.items())}" for m in self.models)
+    def __init__(
+        self,
+        models: Sequence[TeacherModel],
+        weights: Sequence[float] = (),
+        microbatches: int = 1,
+    ):
+        super().__init__(models, weights)
+        self._microbatches = microbatches
 
     def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
         """Tokens of each teacher, under names that no loss reads."""
@@ -85,7 +87,7 @@ class LiveTeacher(Teacher):
                 model.vectors(params[number], side, fields.pop(_name(number, side)), micro)
                 for number, model in enumerate(self.models)
             ]
-            fields[f"teacher_{side}"] = jax.lax.stop_gradient(concatenated(parts, jax.numpy))
+            fields[f"teacher_{side}"] = jax.lax.stop_gradient(self.concatenated(parts, jax.numpy))
         return fields
 
 

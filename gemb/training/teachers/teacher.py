@@ -1,5 +1,6 @@
 """What every teacher does before a run: checks that it fits the student, and joins the data."""
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -115,6 +116,43 @@ class Teacher:
                 )
 
 
+class EmbeddingTeacher(Teacher):
+    """A teacher with a vector for each text: one model's, or those of several side by side.
+
+    Args:
+        models: one or more.
+        weights: of several, how much each counts, see `gemb.losses.concatenate_teachers`; all 1 if
+            empty.
+
+    Raises:
+        UserError: unless there are no weights, or one above zero for each model.
+    """
+
+    rounding = ""  # of the vectors, where they are not as computed
+
+    def __init__(self, models: Sequence, weights: Sequence[float] = ()):
+        if weights and (len(weights) != len(models) or not all(0 < w < math.inf for w in weights)):
+            raise UserError(
+                f"weights: expected one above zero for each of {len(models)} teachers, "
+                f"got {list(weights)}"
+            )
+        self.models, self._weights = list(models), tuple(weights)
+        self.dim = sum(model.dim for model in models)
+        self.normalizes = len(models) > 1 or models[0].normalizes
+
+    @property
+    def identity(self) -> str:
+        """Fingerprints, lengths, rounding and weights."""
+        parts = [f"{m.fingerprint} {sorted(m.lengths.items())}{self.rounding}" for m in self.models]
+        return "+".join(parts) + (f" {self._weights}" if self._weights else "")
+
+    def concatenated(self, parts: Sequence, xp=np):
+        """The models' [rows, dim] vectors as one; a single model's as they are."""
+        if len(parts) == 1:
+            return parts[0]
+        return xp.asarray(losses.concatenate_teachers(*parts, weights=self._weights or None))
+
+
 def check_loss(loss: Callable, dim: int, teacher_dim: int) -> None:
     """Calls the loss on shapes alone, to see whether it takes a teacher of this width.
 
@@ -133,8 +171,3 @@ def check_loss(loss: Callable, dim: int, teacher_dim: int) -> None:
     except ValueError as error:
         if str(error).startswith("teacher_"):
             raise UserError(f"teacher: {error}") from None  # else the step says it
-
-
-def concatenated(parts: Sequence, xp=np):
-    """One vector out of several teachers', each counting the same; a single one as it is."""
-    return parts[0] if len(parts) == 1 else xp.asarray(losses.concatenate_teachers(*parts))

@@ -169,7 +169,10 @@ def test_beir_pairs_and_what_is_wrong_with_them(tmp_path):
     assert records.where(1).endswith("train.tsv:4")
     with pytest.raises(UserError, match=r"train\.tsv:4: no document.*3 of 4 records"):
         Selection(records, Pairs())
-    assert len(Selection(records, Pairs(), max_bad_fraction=0.75)) == 1
+    kept = Selection(records, Pairs(), max_bad_fraction=0.75)
+    assert len(kept) == 1
+    lines_read = json.dumps(corpus[1]) + '\n{"_id": "q", "text": "ask"}\n'
+    np.testing.assert_array_equal(kept.sizes(np.arange(1)), [len(lines_read)])
 
 
 @pytest.mark.parametrize(
