@@ -77,9 +77,7 @@ def embedding_distance(
     return jnp.where(real, value * inputs.row_weights(real, weights, query.dtype), 0)
 
 
-def concatenate_teachers(
-    *teachers: jax.Array, weights: Sequence[float] | None = None
-) -> jax.Array:
+def concatenate_teachers(*teachers: jax.Array, weights: Sequence[float] | None = None) -> jax.Array:
     """One unit-length vector out of several teachers'.
 
     normalise(concat(w_1 normalise(t_1), ..., w_k normalise(t_k))); its cosine is the mean of
