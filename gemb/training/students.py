@@ -6,7 +6,7 @@ reaches. A student of fewer layers is `gemb.models.pretrained.adapt.load` with `
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from gemb.checks import UserError
 from gemb.data.preprocess.texts import texts_of
 from gemb.data.sources import code
 from gemb.data.sources.reading import files
+from gemb.data.sources.records import Joined, digest, kept
 from gemb.data.tokenizers import Tokenizer
-from gemb.inference.embedder import Embedder
+from gemb.inference.embedder import Embedder, model_fingerprint
 from gemb.inference.encode import encode_ids, place, program
 from gemb.models.functional import functional
 from gemb.models.pretrained.adapt import load
@@ -43,8 +44,8 @@ def reduced(
     Args:
         model: a folder, a fetched model's name, or a loaded model.
         dim: coordinates to keep.
-        records: texts to find the axes with, see `gemb.data.sources.reading.files`; default the
-            harvest of this Python.
+        records: texts to find the axes with, see `gemb.data.sources.reading.files`, or a list of
+            such sources; default the harvest of this Python.
         columns: of the records.
         sample: how many records are read, evenly spaced.
         widths: nested widths to record in the model; default `dim` alone.
@@ -59,10 +60,9 @@ def reduced(
     texts = _texts(records, columns, sample)
     if len(texts) < dim:
         raise UserError(f"records: {len(texts)} texts do not tell {dim} axes")
-    vectors = Embedder(loaded).encode(texts, progress="principal axes")
-    axes = np.linalg.svd(vectors, full_matrices=False)[2][:dim]
+    axes = _kept("axes", loaded, texts, lambda: _axes(loaded, texts))
     layer = DenseSpec(spec.dim, dim, bias=False)
-    kernel = np.ascontiguousarray(axes.T)
+    kernel = np.ascontiguousarray(axes[:dim].T)
     params = loaded.params | {f"dense/layers/{len(spec.dense)}/kernel": kernel}
     spec = dataclasses.replace(spec, dense=(*spec.dense, layer), widths=tuple(widths))
     return dataclasses.replace(loaded, spec=spec, params=params)
@@ -83,7 +83,7 @@ def static(
 
     Args:
         model: a folder, a fetched model's name, or a loaded model.
-        records: texts to count tokens in; default the harvest of this Python.
+        records: texts to count tokens in, likewise; default the harvest of this Python.
         columns: of the records.
         sample: how many records are read, evenly spaced.
         smoothing: see above; large values count all tokens alike.
@@ -95,7 +95,8 @@ def static(
     spec = loaded.spec
     bare = json.dumps(json.loads(loaded.tokenizer_json) | {"post_processor": None})
     counted = Tokenizer(bare, spec.max_length).encode(_texts(records, columns, sample))
-    table = _token_vectors(loaded) * _weights(counted, spec.text.vocab, smoothing)
+    vectors = _kept("token_vectors", loaded, (), lambda: _token_vectors(loaded))
+    table = vectors * _weights(counted, spec.text.vocab, smoothing)
     config = {"model_type": "static", "vocab_size": len(table), "hidden_size": spec.dim}
     made = ModelSpec(
         static_family.text_spec(config),
@@ -105,6 +106,18 @@ def static(
         document_prompt=spec.document_prompt,
     )
     return Pretrained(made, {"text/token/table": table}, config, {}, bare, None, {})
+
+
+def _kept(kind: str, model: Pretrained, texts: Sequence[str], make: Callable) -> np.ndarray:
+    """What was computed of a model, and of texts, by an earlier call: `teach`, then `train`."""
+    key = digest(model_fingerprint(model), *texts)
+    return kept(kind, key, lambda: (make(), {}))[0]
+
+
+def _axes(model: Pretrained, texts: Sequence[str]) -> np.ndarray:
+    """[least of texts and dim, dim] float32: the principal axes, those of the most first."""
+    vectors = Embedder(model).encode(texts, progress="principal axes")
+    return np.linalg.svd(vectors, full_matrices=False)[2]
 
 
 def _token_vectors(model: Pretrained) -> np.ndarray:
@@ -136,6 +149,8 @@ def _weights(ids: Sequence[Sequence[int]], vocab: int, smoothing: float) -> np.n
 def _texts(records: Any, columns: Sequence[str], sample: int) -> list[str]:
     if records is None:
         records = files(code.ensure_harvest() / "train_stdlib.jsonl")
+    if isinstance(records, list | tuple):
+        records = Joined(records)
     rows = np.unique(np.linspace(0, len(records) - 1, min(sample, len(records))).astype(int))
     found = (records[int(row)] for row in rows)
     filled = [record for record in found if record]  # None is a blank line

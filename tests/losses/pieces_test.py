@@ -27,7 +27,7 @@ def test_piece_gives_a_finite_loss(path):
     assert text.startswith("# LOSS: ")
     assert "arXiv" in text.split("from __gin__")[0]
     weights = "".join(
-        f"{name}_WEIGHT = 0.5\n" for name in ("COSINE", "CONTRAST", "RANKING", "SIMILARITY")
+        f"{name}_WEIGHT = 0.5\n" for name in ("COSINE", "CONTRAST", "PAIR", "RANKING", "SIMILARITY")
     )
     gin.parse_config(f"WIDTHS = (8, 4)\nWIDTH_WEIGHTS = (1.0, 0.5)\n{weights}{text}")
     loss = gin.query_parameter("LOSS/gin.macro.value").scoped_configurable_fn
@@ -46,6 +46,6 @@ def test_piece_gives_a_finite_loss(path):
         "embedding_gemma": ["contrast", "spread"],
         "jasper_stage3": ["relative", "similarity"],
         "cosine_and_contrast": ["contrast", "cosine"],
-        "nested_similarity": ["contrast", "ranking", "similarity"],
+        "nested_similarity": ["contrast", "pairs", "ranking", "similarity"],
         "ranking_and_contrast": ["contrast", "ranking"],
     }.get(path.stem, ["cosine", "relative", "similarity"] if "jasper" in path.stem else [])

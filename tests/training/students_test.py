@@ -31,8 +31,16 @@ def teacher():
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    return written(tmp_path_factory.mktemp("texts") / "texts.jsonl", TEXTS)
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("GEMB_CACHE", str(tmp_path / "cache"))
+
+
+def written(path, texts):
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return files(path)
 
 
@@ -51,6 +59,29 @@ def test_a_reduced_model_keeps_the_leading_axes(teacher, records, tmp_path):
         found = reloaded(student, tmp_path / str(width)).encode(TEXTS, dim=width)
         np.testing.assert_allclose(found @ found.T, kept @ kept.T, atol=1e-4)
     assert student.widths == (4, 2)
+    halves = [written(tmp_path / f"{half}.jsonl", TEXTS[half::2]) for half in range(2)]
+    both = students.reduced(teacher, 4, records=halves, columns=("text",))
+    found = reloaded(both, tmp_path / "both").encode(TEXTS, dim=4)
+    expected = reloaded(student, tmp_path / "4").encode(TEXTS, dim=4)
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
+
+
+def test_what_is_computed_of_a_model_is_computed_once(teacher, records, monkeypatch):
+    kernel, table = "dense/layers/0/kernel", "text/token/table"
+    arguments = {"records": records, "columns": ("text",)}
+    first = students.reduced(teacher, 4, **arguments).params[kernel]
+    tokens = students.static(teacher, **arguments).params[table]
+    monkeypatch.setattr(students, "Embedder", None)
+    monkeypatch.setattr(students, "encode_ids", None)
+    np.testing.assert_array_equal(students.reduced(teacher, 4, **arguments).params[kernel], first)
+    np.testing.assert_array_equal(
+        students.reduced(teacher, 2, **arguments).params[kernel], first[:, :2]
+    )
+    np.testing.assert_array_equal(students.static(teacher, **arguments).params[table], tokens)
+    changed = dataclasses.replace(teacher, params=dict(teacher.params))
+    changed.params[table] = changed.params[table] + np.float32(1e-6)
+    with pytest.raises(TypeError):
+        students.reduced(changed, 4, **arguments)
 
 
 def test_what_cannot_be_reduced(teacher, records):
