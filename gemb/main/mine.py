@@ -18,6 +18,9 @@ OUTPUT/pairs.jsonl is what training reads; report.html shows scores, what was re
 examples. Vectors stay in OUTPUT/work, so that a killed run goes on where it was, and another
 margin costs a search only. Delete that folder when you are done.
 
+Mine with the best model at hand, which need not be the one that you train: the margin is as good
+as its scores.
+
 To mine again while you train: mine with the run's own model (--model=runs/a/model), train on from
 it with the new pairs, and repeat; two or three rounds are usual.
 """
