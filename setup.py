@@ -23,6 +23,7 @@ setup(
         "bm25s>=0.2.13",
         "flax>=0.12.8",
         "gin-config>=0.5",
+        "huggingface_hub>=0.30",
         "jax>=0.10.2",
         "matplotlib>=3.8",
         "numpy>=2.0",

@@ -77,7 +77,7 @@ def embedding_distance(
     return jnp.where(real, value * inputs.row_weights(real, weights, query.dtype), 0)
 
 
-def concatenate_teachers(*teachers: jax.Array, weights: Sequence[float] | None = None) -> jax.Array:
+def concatenate_teachers(*teachers: jax.Array, weights: Sequence[float] = ()) -> jax.Array:
     """One unit-length vector out of several teachers'.
 
     normalise(concat(w_1 normalise(t_1), ..., w_k normalise(t_k))); its cosine is the mean of
@@ -85,7 +85,7 @@ def concatenate_teachers(*teachers: jax.Array, weights: Sequence[float] | None =
 
     Args:
         *teachers: [rows, dim_k] floats each.
-        weights: w_k, above zero; all 1 if None.
+        weights: w_k, above zero; all 1 if empty.
 
     Returns:
         [rows, sum of dim_k] floats.
@@ -102,7 +102,7 @@ def concatenate_teachers(*teachers: jax.Array, weights: Sequence[float] | None =
     Reference: Zhang et al., Jasper and Stella, 2024, arXiv 2412.19048, without weights.
     """
     checks.check(bool(teachers), "teachers: expected at least one, got none")
-    weights = [1.0] * len(teachers) if weights is None else list(weights)
+    weights = list(weights or [1.0] * len(teachers))
     checks.check(
         len(weights) == len(teachers) and all(0 < w < math.inf for w in weights),
         f"weights: expected one above zero for each of {len(teachers)} teachers, got {weights}",

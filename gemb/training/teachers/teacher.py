@@ -1,8 +1,8 @@
 """What every teacher does before a run: checks that it fits the student, and joins the data."""
 
-import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +131,16 @@ class EmbeddingTeacher(Teacher):
     rounding = ""  # of the vectors, where they are not as computed
 
     def __init__(self, models: Sequence, weights: Sequence[float] = ()):
-        if weights and (len(weights) != len(models) or not all(0 < w < math.inf for w in weights)):
-            raise UserError(
-                f"weights: expected one above zero for each of {len(models)} teachers, "
-                f"got {list(weights)}"
-            )
         self.models, self._weights = list(models), tuple(weights)
         self.dim = sum(model.dim for model in models)
         self.normalizes = len(models) > 1 or models[0].normalizes
+        try:
+            jax.eval_shape(
+                partial(losses.concatenate_teachers, weights=self._weights),
+                *[jax.ShapeDtypeStruct((1, model.dim), jnp.float32) for model in models],
+            )
+        except ValueError as error:
+            raise UserError(f"teacher: {error}") from None
 
     @property
     def identity(self) -> str:
@@ -150,7 +152,7 @@ class EmbeddingTeacher(Teacher):
         """The models' [rows, dim] vectors as one; a single model's as they are."""
         if len(parts) == 1:
             return parts[0]
-        return xp.asarray(losses.concatenate_teachers(*parts, weights=self._weights or None))
+        return xp.asarray(losses.concatenate_teachers(*parts, weights=self._weights))
 
 
 def check_loss(loss: Callable, dim: int, teacher_dim: int) -> None:
