@@ -1,6 +1,6 @@
 """Students made out of teachers: a narrower one, one with a fitted head, a table of token vectors.
 
-Both are computed, not trained; training starts from them, and they are the baselines of what it
+They are computed, not trained; training starts from them, and they are the baselines of what it
 reaches. A student of fewer layers is `gemb.models.pretrained.adapt.load` with `layers`.
 """
 

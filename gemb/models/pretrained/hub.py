@@ -40,8 +40,8 @@ def fetch_from_hub(name: str, *, force: bool = False) -> Path:
     """
     try:
         folder = _snapshot(name, force_download=force)
-    except (OSError, ValueError) as error:  # the library's own are one or the other
-        said = (str(error) or type(error).__name__).strip().splitlines()[0]
+    except Exception as error:  # also those of the HTTP library, another one by version
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{name} cannot be had from the Hugging Face hub: {said}. Check the id, the network, "
             "and for a gated model HF_TOKEN"
