@@ -67,6 +67,15 @@ class PairBatches:
             "scores": any("score" in part.task.form.columns for part in parts),
         }
 
+    @property
+    def prompts(self) -> dict[str, set[str]]:
+        """{"query", "document"}: what the tasks put in front of texts."""
+        tasks = [part.task for part in self.parts]
+        return {
+            "query": {prompt for task in tasks for prompt in task.query_prompts},
+            "document": {prompt for task in tasks for prompt in task.document_prompts},
+        }
+
     def __iter__(self):
         return self
 

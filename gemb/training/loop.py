@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -111,6 +112,7 @@ def train(
     places = state_shardings(spec, transform, devices)
     abstract = abstract_state(spec, transform, places)
     batches = data(model.tokenizer_json, seed, data_shard(devices))
+    _warn_of_prompts(spec, getattr(batches, "prompts", {}))
     frozen = teacher.join(spec, loss, batches, devices, workdir) if teacher else None
     step = make_step(
         spec,
@@ -208,6 +210,19 @@ class _Run:
                         "same command goes on from there"
                     )
         return state
+
+
+def _warn_of_prompts(spec: ModelSpec | PairSpec, trained: Mapping[str, set[str]]) -> None:
+    """Tells the user where the model will embed texts otherwise than it was trained on them."""
+    for side, prompts in trained.items():
+        own = getattr(spec, side, spec).prompt(side)
+        if own not in prompts and hosts.is_first():
+            print(
+                f"warning: the model embeds each {side} behind {own!r}, training reads it behind "
+                f"{' or '.join(map(repr, sorted(prompts)))}; bind mixing.Task.{side}_prompts or "
+                f"adapt.load.{side}_prompt to make them alike",
+                file=sys.stderr,
+            )
 
 
 @contextlib.contextmanager

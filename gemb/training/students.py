@@ -6,7 +6,7 @@ reaches. A student of fewer layers is `gemb.models.pretrained.adapt.load` with `
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def reduced(
         dim: coordinates to keep.
         records: texts to find the axes with, see `gemb.data.sources.reading.files`, or a list of
             such sources; default the harvest of this Python.
-        columns: of the records.
+        columns: of the records; what stands in "query" is embedded as a query.
         sample: how many records are read, evenly spaced.
         widths: nested widths to record in the model; default `dim` alone.
 
@@ -59,9 +59,8 @@ def reduced(
     if not 1 <= dim <= spec.dim:
         raise UserError(f"dim: expected 1 to {spec.dim}, got {dim}")
     texts = _texts(records, columns, sample)
-    if len(texts) < dim:
-        raise UserError(f"records: {len(texts)} texts do not tell {dim} axes")
-    axes = np.linalg.svd(_vectors(loaded, texts, "principal axes"), full_matrices=False)[2]
+    vectors = _vectors(loaded, texts, "principal axes", dim)
+    axes = np.linalg.svd(vectors, full_matrices=False)[2]
     return _with_layer(loaded, axes[:dim].T, widths)
 
 
@@ -73,7 +72,7 @@ def fitted(
     records: Any = None,
     columns: Sequence[str] = ("query", "document"),
     sample: int = 2048,
-    ridge: float = 1e-5,
+    ridge: float = 3e-5,
     widths: Sequence[int] = (),
 ) -> Pretrained:
     """A model with a linear layer that brings its vectors as near to its teachers' as one can.
@@ -88,7 +87,7 @@ def fitted(
         teachers: folders, names of fetched models, or loaded models.
         weights: of several, how much each counts, see `gemb.losses.concatenate_teachers`.
         records: texts to fit the layer on, as in `reduced`.
-        columns: of the records.
+        columns: of the records, as in `reduced`.
         sample: how many records are read, evenly spaced.
         ridge: the penalty on the layer's squares, for each text.
         widths: nested widths to record in the model; default the teachers' alone.
@@ -101,15 +100,13 @@ def fitted(
     if not ridge > 0:
         raise UserError(f"ridge: expected a number above 0, got {ridge}")
     texts, dim = _texts(records, columns, sample), loaded.spec.dim
-    if len(texts) < dim:
-        raise UserError(f"records: {len(texts)} texts do not fit a layer of {dim} inputs")
+    rows = np.float64(_vectors(loaded, texts, "student's vectors", dim))
     named = [load(teacher) if isinstance(teacher, str) else teacher for teacher in teachers]
-    taught = [_vectors(teacher, texts, "teachers' vectors") for teacher in named]
+    taught = [_vectors(teacher, texts, "teachers' vectors", dim) for teacher in named]
     try:
         goal = np.asarray(concatenate_teachers(*taught, weights=weights), np.float64)
     except ValueError as error:
         raise UserError(str(error)) from None
-    rows = np.float64(_vectors(loaded, texts, "student's vectors"))
     penalty = ridge * len(rows) * np.eye(dim)
     return _with_layer(loaded, np.linalg.solve(rows.T @ rows + penalty, rows.T @ goal), widths)
 
@@ -140,7 +137,8 @@ def static(
     loaded = load(model) if isinstance(model, str) else model
     spec = loaded.spec
     bare = json.dumps(json.loads(loaded.tokenizer_json) | {"post_processor": None})
-    counted = Tokenizer(bare, spec.max_length).encode(_texts(records, columns, sample))
+    texts = [text for column in _texts(records, columns, sample).values() for text in column]
+    counted = Tokenizer(bare, spec.max_length).encode(texts)
     vectors = _kept("token_vectors", loaded, (), lambda: _token_vectors(loaded))
     table = vectors * _weights(counted, spec.text.vocab, smoothing)
     config = {"model_type": "static", "vocab_size": len(table), "hidden_size": spec.dim}
@@ -160,9 +158,27 @@ def _kept(kind: str, model: Pretrained, texts: Sequence[str], make: Callable) ->
     return kept(kind, key, lambda: (make(), {}))[0]
 
 
-def _vectors(model: Pretrained, texts: Sequence[str], progress: str) -> np.ndarray:
-    """[texts, dim] float32."""
-    return _kept("vectors", model, texts, lambda: Embedder(model).encode(texts, progress=progress))
+def _vectors(
+    model: Pretrained, texts: Mapping[str, Sequence[str]], progress: str, least: int
+) -> np.ndarray:
+    """[texts, dim] float32, of one column after the other."""
+    count = sum(map(len, texts.values()))
+    if count < least:
+        raise UserError(f"records: {count} texts do not tell {least} coordinates")
+
+    def vectors():
+        embedder = Embedder(model)
+        parts = [
+            embedder.encode(
+                rows, kind="query" if name == "query" else "document", progress=progress
+            )
+            for name, rows in texts.items()
+        ]
+        return np.concatenate(parts)
+
+    return _kept(
+        "vectors", model, [part for name, rows in texts.items() for part in (name, *rows)], vectors
+    )
 
 
 def _with_layer(model: Pretrained, kernel: np.ndarray, widths: Sequence[int]) -> Pretrained:
@@ -200,7 +216,8 @@ def _weights(ids: Sequence[Sequence[int]], vocab: int, smoothing: float) -> np.n
     return (smoothing / (smoothing + counts / counts.sum())).astype(np.float32)[:, None]
 
 
-def _texts(records: Any, columns: Sequence[str], sample: int) -> list[str]:
+def _texts(records: Any, columns: Sequence[str], sample: int) -> dict[str, list[str]]:
+    """Column -> its texts."""
     if records is None:
         records = files(code.ensure_harvest() / "train_stdlib.jsonl")
     if isinstance(records, list | tuple):
@@ -208,4 +225,6 @@ def _texts(records: Any, columns: Sequence[str], sample: int) -> list[str]:
     rows = np.unique(np.linspace(0, len(records) - 1, min(sample, len(records))).astype(int))
     found = (records[int(row)] for row in rows)
     filled = [record for record in found if record]  # None is a blank line
-    return [text for record in filled for name in columns for text in texts_of(record, name)]
+    return {
+        name: [text for record in filled for text in texts_of(record, name)] for name in columns
+    }

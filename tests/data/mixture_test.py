@@ -206,6 +206,7 @@ def test_what_a_task_says_of_its_batches(path):
         "graded": task(path, "graded", temperature=0.5),
     }
     batches = make(path, (), tasks=tasks, rates=dict.fromkeys(tasks, 1))
+    assert batches.prompts == {"query": {"ask: ", "find: ", ""}, "document": {""}}
     numbers = [plan.tasks[0] for plan in batches.plans(60)]
     prompts = set()
     for number in numbers:

@@ -204,13 +204,15 @@ def test_token_vectors_and_gradients_equal_transformers(checkpoint, name):
 def test_saved_folder_gives_the_same_vectors_in_sentence_transformers(checkpoint, name, tmp_path):
     peer = pytest.importorskip("sentence_transformers")
     folder, _ = checkpoint(name)
-    loaded = load(str(folder), projection=(24, 16))
+    loaded = load(str(folder), projection=(24, 16), query_prompt="x y ")
     export.save(loaded, tmp_path / "saved")
     again = Embedder.load(tmp_path / "saved")
     reference = peer.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     texts = [*TEXTS, "x y z " * 7]
     np.testing.assert_allclose(again.encode(texts), reference.encode(texts), atol=1e-5)
     np.testing.assert_array_equal(Embedder(loaded).encode(texts), again.encode(texts))
+    asked = reference.encode(texts, prompt_name="query")
+    np.testing.assert_allclose(again.encode(texts, kind="query"), asked, atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["plain", "xla", "splash"])

@@ -1,12 +1,13 @@
 """What the loop keeps and tells: averaged weights, scores, the best checkpoint, a trace."""
 
+import dataclasses
 from functools import partial
 
 import jax
 import numpy as np
 import optax
 import pytest
-from tiny_runs import NESTED, Batches, run
+from tiny_runs import MODEL, NESTED, Batches, run
 
 from gemb.checks import UserError
 from gemb.metrics import geometry
@@ -146,3 +147,19 @@ def test_rows_tell_rates_memory_and_how_the_vectors_lie(tmp_path):
     assert row["pairs_per_second"] > 0
     assert row["model_tflops_per_second"] > 0
     assert "mfu" not in row  # the peak of a CPU is not known
+
+
+def test_prompts_that_training_does_not_read_are_told(tmp_path, monkeypatch, capsys):
+    prompts = {"query": {"ask: ", "find: "}, "document": {""}}
+    monkeypatch.setattr(Batches, "prompts", prompts, raising=False)
+    run(tmp_path / "told", steps=1)
+    said = capsys.readouterr().err
+    assert (
+        "warning: the model embeds each query behind '', training reads it behind 'ask: ' or "
+        "'find: '; bind mixing.Task.query_prompts or adapt.load.query_prompt" in said
+    )
+    assert "each document" not in said
+    spec = dataclasses.replace(MODEL.spec, query_prompt="ask: ")
+    model = dataclasses.replace(MODEL, spec=spec)
+    run(tmp_path / "quiet", steps=1, model=model)
+    assert "warning" not in capsys.readouterr().err

@@ -92,7 +92,7 @@ def test_what_is_computed_of_a_model_is_computed_once(teacher, records, monkeypa
 def test_what_cannot_be_reduced(teacher, records):
     with pytest.raises(UserError, match="dim: expected 1 to 16, got 17"):
         students.reduced(teacher, 17, records=records, columns=("text",))
-    with pytest.raises(UserError, match="2 texts do not tell 4 axes"):
+    with pytest.raises(UserError, match="2 texts do not tell 4 coordinates"):
         students.reduced(teacher, 4, records=records, columns=("text",), sample=2)
 
 
@@ -117,12 +117,31 @@ def test_a_fitted_layer_brings_a_model_near_its_teachers(teacher, records, tmp_p
     np.testing.assert_allclose(narrow @ narrow.T, found @ found.T, atol=1e-4)
 
 
+def test_a_layer_is_fitted_to_what_teachers_say_of_queries(teacher, tmp_path):
+    spec = dataclasses.replace(teacher.spec, query_prompt="ask: ")
+    asked = dataclasses.replace(redrawn(teacher, 5), spec=spec)
+    path = tmp_path / "pairs.jsonl"
+    pairs = [{"query": text, "document": text[::-1]} for text in TEXTS]
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    student = students.fitted(teacher, [asked], records=files(path), ridge=1e-3)
+    kinds = {"query": TEXTS, "document": [text[::-1] for text in TEXTS]}
+    rows, goal = (
+        np.concatenate([np.float64(embedder.encode(kinds[kind], kind=kind)) for kind in kinds])
+        for embedder in (Embedder(teacher), Embedder(asked))
+    )
+    ridge = linear_model.Ridge(alpha=1e-3 * len(rows), fit_intercept=False).fit(rows, goal)
+    found = student.params["dense/layers/0/kernel"]
+    np.testing.assert_allclose(found, ridge.coef_.T, atol=1e-4)
+    alike = Embedder(asked).encode(TEXTS)
+    assert np.abs(goal[: len(TEXTS)] - alike).max() > 0.01  # the prompt matters
+
+
 def test_what_cannot_be_fitted(teacher, records):
     def fitted(**changed):
         options = {"records": records, "columns": ("text",)} | changed
         return students.fitted(teacher, [redrawn(teacher, 4)], **options)
 
-    with pytest.raises(UserError, match="2 texts do not fit a layer of 16 inputs"):
+    with pytest.raises(UserError, match="2 texts do not tell 16 coordinates"):
         fitted(sample=2)
     with pytest.raises(UserError, match="ridge: expected a number above 0, got 0"):
         fitted(ridge=0)

@@ -28,6 +28,8 @@ def load(
     lora_rank: int = 0,
     lora_alpha: float = 16.0,
     normalize: bool | None = None,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
     weights: bool = True,
     seed: int = 0,
 ) -> Pretrained:
@@ -48,6 +50,8 @@ def load(
         lora_rank: rank of low-rank additions to every linear of the stack; 0 for none.
         lora_alpha: what they are multiplied by, times the rank.
         normalize: whether vectors are scaled to unit length.
+        query_prompt, document_prompt: what the model reads before queries and documents when it
+            embeds them; training puts there what its tasks say (`mixing.Task.query_prompts`).
         weights: False starts from random weights of the same shape.
         seed: of weights that the folder does not have.
 
@@ -70,6 +74,8 @@ def load(
             "widths": tuple(widths) or None,
             "pooling": pooling,
             "normalize": normalize,
+            "query_prompt": query_prompt,
+            "document_prompt": document_prompt,
         }
         if projection:
             changes["dense"] = _projection(spec, projection, projection_activation)
