@@ -118,6 +118,7 @@ def test_module_form_is_the_same_as_the_verb():
         (["split", "--input=x", "--output=y", "--parts=a"], "expected NAME:SHARE"),
         (["evaluate", "--workdir=x", "--checkpoints=all"], "holds no config.gin"),
         (["evaluate", "--model=a", "--tasks=b", "--mteb=c"], "--tasks is measured by gemb"),
+        (["evaluate", "--model=a", "--model=b", "--tasks=c"], "--model is given 2 times"),
     ],
 )
 def test_mistakes_end_in_one_line(arguments, message):
