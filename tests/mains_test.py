@@ -119,6 +119,7 @@ def test_module_form_is_the_same_as_the_verb():
         (["evaluate", "--workdir=x", "--checkpoints=all"], "holds no config.gin"),
         (["evaluate", "--model=a", "--tasks=b", "--mteb=c"], "--tasks is measured by gemb"),
         (["evaluate", "--model=a", "--model=b", "--tasks=c"], "--model is given 2 times"),
+        (["soup", "--weights=1", "--weights=2", "out", "a", "b"], "--weights is given 2 times"),
     ],
 )
 def test_mistakes_end_in_one_line(arguments, message):

@@ -17,8 +17,10 @@ def bucket(length: int, limit: int) -> int:
     """The shortest bucket that holds `length` tokens, and at most `limit`.
 
     Example:
-        >>> bucket(33, limit=256), bucket(700, limit=1024), bucket(58, limit=62)
-        (40, 1024, 62)
+        >>> bucket(33, limit=256), bucket(700, limit=1024), bucket(120, limit=120)
+        (40, 1024, 120)
+        >>> bucket(58, limit=62)
+        62
     """
     return min([limit, *(step for step in BUCKETS if step >= length)])
 

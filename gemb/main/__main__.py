@@ -72,10 +72,12 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
     from absl import logging
 
     from gemb.checks import UserError
+    from gemb.main.arguments import check_lists
 
     logging.set_verbosity(logging.ERROR)
     try:
         positional = flags.FLAGS([f"gemb {verb}", *arguments])[1:]
+        check_lists()
         sys.exit(module.main(positional) or 0)
     except flags.Error as error:
         _fail(verb, str(error))

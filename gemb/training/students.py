@@ -25,6 +25,7 @@ from gemb.models.pretrained.adapt import load
 from gemb.models.pretrained.families import static as static_family
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.spec import DenseSpec, ModelSpec
+from gemb.training.teachers.teacher import check_weights
 
 
 def reduced(
@@ -54,7 +55,7 @@ def reduced(
     Raises:
         UserError: if the model has fewer than `dim` coordinates, or there are too few texts.
     """
-    loaded = load(model) if isinstance(model, str) else model
+    loaded = _loaded(model)
     spec = loaded.spec
     if not 1 <= dim <= spec.dim:
         raise UserError(f"dim: expected 1 to {spec.dim}, got {dim}")
@@ -96,17 +97,15 @@ def fitted(
         UserError: if there are fewer texts than the model has coordinates, no penalty above zero,
             or weights that are not one above zero a teacher.
     """
-    loaded = load(model) if isinstance(model, str) else model
+    loaded = _loaded(model)
     if not ridge > 0:
         raise UserError(f"ridge: expected a number above 0, got {ridge}")
+    named = [_loaded(teacher) for teacher in teachers]
+    check_weights(weights, [teacher.spec.dim for teacher in named])
     texts, dim = _texts(records, columns, sample), loaded.spec.dim
     rows = np.float64(_vectors(loaded, texts, "student's vectors", dim))
-    named = [load(teacher) if isinstance(teacher, str) else teacher for teacher in teachers]
     taught = [_vectors(teacher, texts, "teachers' vectors", dim) for teacher in named]
-    try:
-        goal = np.asarray(concatenate_teachers(*taught, weights=weights), np.float64)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    goal = np.asarray(concatenate_teachers(*taught, weights=weights), np.float64)
     penalty = ridge * len(rows) * np.eye(dim)
     return _with_layer(loaded, np.linalg.solve(rows.T @ rows + penalty, rows.T @ goal), widths)
 
@@ -134,7 +133,7 @@ def static(
     Reference: Arora et al., "A Simple but Tough-to-Beat Baseline for Sentence Embeddings", 2017,
         for the weights; the table as in Tulkens and van Dongen, "Model2Vec", 2024, without its PCA.
     """
-    loaded = load(model) if isinstance(model, str) else model
+    loaded = _loaded(model)
     spec = loaded.spec
     bare = json.dumps(json.loads(loaded.tokenizer_json) | {"post_processor": None})
     texts = [text for column in _texts(records, columns, sample).values() for text in column]
@@ -150,6 +149,10 @@ def static(
         document_prompt=spec.document_prompt,
     )
     return Pretrained(made, {"text/token/table": table}, config, {}, bare, None, {})
+
+
+def _loaded(model: str | Pretrained) -> Pretrained:
+    return load(model) if isinstance(model, str) else model
 
 
 def _kept(kind: str, model: Pretrained, texts: Sequence[str], make: Callable) -> np.ndarray:
@@ -176,9 +179,7 @@ def _vectors(
         ]
         return np.concatenate(parts)
 
-    return _kept(
-        "vectors", model, [part for name, rows in texts.items() for part in (name, *rows)], vectors
-    )
+    return _kept("vectors", model, [json.dumps(texts)], vectors)
 
 
 def _with_layer(model: Pretrained, kernel: np.ndarray, widths: Sequence[int]) -> Pretrained:

@@ -1,11 +1,13 @@
 """Models by their id on a hub that is made here and speaks its protocol over HTTP."""
 
+import dataclasses
 import hashlib
 import http.server
 import json
 import shutil
 import threading
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from gemb.checks import UserError
 from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
+from gemb.models.functional import initial_params
 from gemb.models.pretrained import fetch as fetching
 from gemb.models.pretrained import hub
 from gemb.models.pretrained.adapt import load
@@ -76,7 +79,9 @@ def served(monkeypatch, tmp_path):
     model = from_scratch(
         byte_tokenizer_json(), layers=1, width=8, heads=2, mlp=16, positions=16, max_length=16
     )
-    sentence_transformers.save(load_drawn(model, tmp_path / "plain"), tmp_path / "published")
+    params = jax.jit(lambda key: initial_params(model.spec, key))(jax.random.key(0))
+    model = dataclasses.replace(model, params=jax.device_get(params))
+    sentence_transformers.save(model, tmp_path / "published")
     (tmp_path / "published" / "pytorch_model.bin").write_bytes(b"a pickle")
     Hub.folder, Hub.asked = tmp_path / "published", []
     server = http.server.ThreadingHTTPServer(("localhost", 0), Hub)
@@ -88,18 +93,6 @@ def served(monkeypatch, tmp_path):
     yield tmp_path / "published"
     server.shutdown()
     server.server_close()
-
-
-def load_drawn(model, folder):
-    """The model with random weights of its own."""
-    import dataclasses
-
-    import jax
-
-    from gemb.models.functional import initial_params
-
-    params = jax.jit(lambda key: initial_params(model.spec, key))(jax.random.key(0))
-    return dataclasses.replace(model, params=jax.device_get(params))
 
 
 def test_a_model_of_the_hub_is_used_by_its_id(served):

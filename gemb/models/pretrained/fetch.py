@@ -114,29 +114,20 @@ def model_folder(name_or_path: str | Path) -> Path:
         path = cache_dir() / "models" / name
         if not path.is_dir():
             raise UserError(f"the model {name} is not in the cache: run `gemb fetch {name}` first")
+    elif not path.is_dir() and is_hub_id(name):
+        path = hub_folder(name)
     elif not path.is_dir():
-        path = _from_hub_cache(name)
+        known = ", ".join(_models())
+        raise UserError(
+            f"no model folder {name}.{suggest(name, _models())} Known by name, after "
+            f"`gemb fetch NAME`: {known}; else give the path of a folder, or a hub id"
+        )
     missing = [file for file in REQUIRED_FILES if not (path / file).is_file()]
     if missing and name in _models():
         raise UserError(f"{path} lacks {', '.join(missing)}: run `gemb fetch --force {name}`")
     if not any((path / file).is_file() for file in ("config.json", "modules.json")):
         raise UserError(f"{path} lacks config.json: it is no model folder")
     return path
-
-
-def _from_hub_cache(name: str) -> Path:
-    if not is_hub_id(name):
-        known = ", ".join(_models())
-        raise UserError(
-            f"no model folder {name}.{suggest(name, _models())} Known by name, after "
-            f"`gemb fetch NAME`: {known}; else give the path of a folder, or a hub id"
-        )
-    if (found := hub_folder(name)) is None:
-        raise UserError(
-            f"no model folder {name}, nor is it in the Hugging Face cache: for the hub's model of "
-            f"this id run `gemb fetch {name}` first"
-        )
-    return found
 
 
 @functools.cache

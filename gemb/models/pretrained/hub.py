@@ -53,14 +53,21 @@ def fetch_from_hub(name: str, *, force: bool = False) -> Path:
     return folder
 
 
-def hub_folder(name: str) -> Path | None:
-    """Where a model that was fetched lies; None if it was not. The network is not asked."""
+def hub_folder(name: str) -> Path:
+    """Where a model that was fetched lies. The network is not asked.
+
+    Raises:
+        UserError: saying which `gemb fetch` to run.
+    """
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return _snapshot(name, local_files_only=True)
     except (LocalEntryNotFoundError, ValueError):
-        return None
+        raise UserError(
+            f"no model folder {name}, nor is it in the Hugging Face cache: for the hub's model of "
+            f"this id run `gemb fetch {name}` first"
+        ) from None
 
 
 def _snapshot(name: str, **options) -> Path:

@@ -134,13 +134,7 @@ class EmbeddingTeacher(Teacher):
         self.models, self._weights = list(models), tuple(weights)
         self.dim = sum(model.dim for model in models)
         self.normalizes = len(models) > 1 or models[0].normalizes
-        try:
-            jax.eval_shape(
-                partial(losses.concatenate_teachers, weights=self._weights),
-                *[jax.ShapeDtypeStruct((1, model.dim), jnp.float32) for model in models],
-            )
-        except ValueError as error:
-            raise UserError(f"teacher: {error}") from None
+        check_weights(self._weights, [model.dim for model in models])
 
     @property
     def identity(self) -> str:
@@ -153,6 +147,19 @@ class EmbeddingTeacher(Teacher):
         if len(parts) == 1:
             return parts[0]
         return xp.asarray(losses.concatenate_teachers(*parts, weights=self._weights))
+
+
+def check_weights(weights: Sequence[float], dims: Sequence[int]) -> None:
+    """Concatenates shapes alone, to see whether the weights are those of as many teachers.
+
+    Raises:
+        UserError: with what `gemb.losses.concatenate_teachers` says of them.
+    """
+    rows = [jax.ShapeDtypeStruct((1, dim), jnp.float32) for dim in dims]
+    try:
+        jax.eval_shape(partial(losses.concatenate_teachers, weights=weights), *rows)
+    except ValueError as error:
+        raise UserError(f"teacher: {error}") from None
 
 
 def check_loss(loss: Callable, dim: int, teacher_dim: int) -> None:
