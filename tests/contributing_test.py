@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import gin
 import pytest
 
+from gemb import config
 from gemb.main.__main__ import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -71,3 +73,18 @@ def test_recipe_for_a_loss_works(monkeypatch):
     assert value.tolist() == [1.0, 0.0, 1.0]
     assert list(terms) == ["gap"]
     gin.clear_config()
+
+
+def test_readme_bindings_bind(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    block = re.search(r"^adapt\.load\.model.*?(?=^```)", text, re.DOTALL | re.MULTILINE)
+    imports = """from __gin__ import dynamic_registration
+from gemb.models import execution
+from gemb.models.pretrained import adapt
+from gemb.training import loop
+"""
+    (tmp_path / "readme.gin").write_text(imports + block[0])
+    config.load([str(tmp_path / "readme.gin")])
+    execution = gin.get_bindings("execution.Execution")
+    gin.clear_config()
+    assert execution == {"dtype": "bfloat16", "layers": "scan", "remat": "full"}

@@ -10,10 +10,9 @@ which gives [records, columns] uniform numbers that belong to the records' place
 Streams below 8 are the forms' own.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, dataclass_transform
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,14 +20,6 @@ from gemb.checks import UserError
 from gemb.data.preprocess.sentences import split_sentences
 from gemb.data.preprocess.spans import Draw, noise_mask, replace_spans
 from gemb.data.preprocess.texts import pick, string_of, text_of, texts_of
-
-
-@dataclass_transform(frozen_default=True)
-def bound(cls: type) -> type:
-    """A frozen dataclass whose parameters stay readable when gin has wrapped it."""
-    made = dataclass(frozen=True)(cls)
-    made.__signature__ = inspect.signature(made)
-    return made
 
 
 class Texts(NamedTuple):
@@ -60,7 +51,7 @@ def _same_text_twice(self, records: Sequence[dict], draw: Draw) -> Texts:
     return Texts(texts, texts, [[] for _ in texts])
 
 
-@bound
+@dataclass(frozen=True)
 class Pairs:
     """Supervised pairs: {"query", "document", "negatives"}.
 
@@ -106,7 +97,7 @@ class Pairs:
         return [[f[i] for i in sorted(order)] for f, order in zip(found, chosen, strict=True)]
 
 
-@bound
+@dataclass(frozen=True)
 class Graded:
     """Pairs with a grade: {"query", "document", "score"}; the grade goes to the field "scores".
 
@@ -142,7 +133,7 @@ class Graded:
             raise ValueError(f'the field "score" must be a number, got {got}') from None
 
 
-@bound
+@dataclass(frozen=True)
 class Classification:
     """Classes as documents: {"text", "label"}; other classes are the hard negatives.
 
@@ -181,7 +172,7 @@ class Classification:
         return Texts([r["text"] for r in records], [texts[i] for i in own], negatives)
 
 
-@bound
+@dataclass(frozen=True)
 class SpanCorruption:
     """Two views of one text with different spans masked.
 
@@ -222,7 +213,7 @@ class SpanCorruption:
         return replace_spans(ids, lengths, mask, sentinels if self.replace == "sentinel" else ())
 
 
-@bound
+@dataclass(frozen=True)
 class NextSentence:
     """Sentences of one text that follow each other: {"text"}; of one sentence there is no pair.
 
@@ -247,7 +238,7 @@ class NextSentence:
         return Texts(query, document, [[] for _ in query])
 
 
-@bound
+@dataclass(frozen=True)
 class InverseCloze:
     """A sentence, and the text around it: {"text"}.
 
@@ -277,7 +268,7 @@ class InverseCloze:
         return Texts(query, document, [[] for _ in query])
 
 
-@bound
+@dataclass(frozen=True)
 class TitleBody:
     """A title and what it heads: {"title", "text"}; records with an empty side give no pair."""
 
@@ -294,7 +285,7 @@ class TitleBody:
         return Texts(*sides, [[] for _ in records])
 
 
-@bound
+@dataclass(frozen=True)
 class SameText:
     """The same text twice: {"text"}; the two embeddings differ by dropout alone.
 

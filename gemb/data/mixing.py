@@ -5,17 +5,17 @@ host makes the same plans and takes its own rows of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gemb.checks import UserError, suggest
-from gemb.data.forms import Pairs, bound
+from gemb.data.forms import Pairs
 from gemb.data.randomness import bits, permuted, spread
 
 
-@bound
+@dataclass(frozen=True)
 class Task:
     """A source, the form of its pairs, and how its batches are made.
 
