@@ -5,7 +5,7 @@ host makes the same plans and takes its own rows of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,8 @@ class Task:
             Only for homogeneous batches.
         query_length: tokens that queries are cut and padded to.
         document_length: tokens that documents are cut and padded to.
-        query_prompts: put in front of queries; of several one is drawn for each pair.
+        query_prompts: put in front of queries; of several one is drawn for each pair. None: the
+            model's own, which it reads when it embeds them.
         document_prompts: put in front of documents, likewise.
         temperature: the field "temperature" of its rows; None leaves it to the loss.
         in_batch: whether documents of other pairs compete; default what the form says.
@@ -44,8 +45,8 @@ class Task:
     batch_size: int | None = None
     query_length: int = 32
     document_length: int = 128
-    query_prompts: Sequence[str] = ("",)
-    document_prompts: Sequence[str] = ("",)
+    query_prompts: Sequence[str] | None = None
+    document_prompts: Sequence[str] | None = None
     temperature: float | None = None
     in_batch: bool | None = None
     neighbours: int = 1
@@ -57,8 +58,17 @@ class Task:
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: expected at least 1, got {getattr(self, name)}")
         for name in ("query_prompts", "document_prompts"):
-            if isinstance(getattr(self, name), str) or not len(getattr(self, name)):
-                raise UserError(f"{name}: expected a list of texts, got {getattr(self, name)!r}")
+            prompts = getattr(self, name)
+            if prompts is not None and (isinstance(prompts, str) or not len(prompts)):
+                raise UserError(f"{name}: expected a list of texts, got {prompts!r}")
+
+    def for_model(self, prompts: Mapping[str, str]) -> "Task":
+        """The task with a model's prompts, {"query", "document"}, where it has none of its own."""
+        own = {
+            f"{side}_prompts": getattr(self, f"{side}_prompts") or (prompts.get(side, ""),)
+            for side in ("query", "document")
+        }
+        return replace(self, **own)
 
 
 class Plan(NamedTuple):

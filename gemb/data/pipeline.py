@@ -25,6 +25,7 @@ def mixture(
     tokenizer_json: str,
     seed: int,
     shard: tuple[int, int] = (0, 1),
+    prompts: Mapping[str, str] | None = None,
     *,
     tasks: Mapping[str, Task],
     batch_size: int,
@@ -41,6 +42,7 @@ def mixture(
         tokenizer_json: the model's tokenizer.
         seed: of shuffling, mixing, prompts, masks and negatives.
         shard: (index, count) of hosts. The batches do not depend on the count.
+        prompts: the model's {"query", "document"}, for tasks that set none.
         tasks: name -> task.
         batch_size: pairs in a batch over all hosts, for tasks that set none.
         rates: share of each task by name, of batches where these are homogeneous, else of pairs;
@@ -63,7 +65,7 @@ def mixture(
         size = task.batch_size or batch_size
         _check_sizes(name, task, size, batch_size, homogeneous, shard[1])
         chosen = Selection(task.records, task.form, task.columns, task.max_bad_fraction, name)
-        own = int(bits(seed, *name.encode())[0])
+        task, own = task.for_model(prompts or {}), int(bits(seed, *name.encode())[0])
         rows = TaskRows(task, chosen, tokenizer_json, own)
         parts.append(Part(name, task, chosen, rows, own, size))
     _check_temperatures(tasks, homogeneous)
@@ -77,14 +79,15 @@ def pairs(
     tokenizer_json: str,
     seed: int,
     shard: tuple[int, int] = (0, 1),
+    prompts: Mapping[str, str] | None = None,
     *,
     batch_size: int,
     rates: Mapping[str, float],
     folder: str | None = None,
     query_length: int = 32,
     document_length: int = 128,
-    query_prompt: str = "",
-    document_prompt: str = "",
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
     neighbours: int = 1,
     negatives: int = 0,
     max_bad_fraction: float = 0.0,
@@ -95,14 +98,15 @@ def pairs(
         tokenizer_json: the model's tokenizer.
         seed: of shuffling and mixing.
         shard: (index, count) of hosts.
+        prompts: the model's {"query", "document"}, for tasks that set none.
         batch_size: pairs in a batch over all hosts.
         rates: name of a .jsonl file in the folder, without its ending -> its share of the pairs.
         folder: a folder with such files, as `gemb harvest` writes; default the harvest of the
             Python that runs, which is made now if it is not there yet.
         query_length: tokens that queries are cut and padded to.
         document_length: tokens that documents are cut and padded to.
-        query_prompt: put in front of queries.
-        document_prompt: put in front of documents.
+        query_prompt: put in front of queries; None: the model's own.
+        document_prompt: put in front of documents, likewise.
         neighbours: consecutive lines that stay together when a file is shuffled. Where neighbours
             are alike, as functions of one module, they are each other's hard negatives.
         negatives: hard negatives a query, of the files' "negatives".
@@ -125,8 +129,8 @@ def pairs(
             Pairs(negatives),
             query_length=query_length,
             document_length=document_length,
-            query_prompts=(query_prompt,),
-            document_prompts=(document_prompt,),
+            query_prompts=None if query_prompt is None else (query_prompt,),
+            document_prompts=None if document_prompt is None else (document_prompt,),
             neighbours=neighbours,
             max_bad_fraction=max_bad_fraction,
         )
@@ -134,6 +138,7 @@ def pairs(
         tokenizer_json,
         seed,
         shard,
+        prompts,
         tasks=tasks,
         batch_size=batch_size,
         rates=rates,

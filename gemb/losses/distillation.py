@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gemb import checks
 from gemb.losses import candidates as masks
@@ -77,7 +78,9 @@ def embedding_distance(
     return jnp.where(real, value * inputs.row_weights(real, weights, query.dtype), 0)
 
 
-def concatenate_teachers(*teachers: jax.Array, weights: Sequence[float] = ()) -> jax.Array:
+def concatenate_teachers(
+    *teachers: jax.Array | np.ndarray, weights: Sequence[float] = ()
+) -> jax.Array | np.ndarray:
     """One unit-length vector out of several teachers'.
 
     normalise(concat(w_1 normalise(t_1), ..., w_k normalise(t_k))); its cosine is the mean of
@@ -88,7 +91,7 @@ def concatenate_teachers(*teachers: jax.Array, weights: Sequence[float] = ()) ->
         weights: w_k, above zero; all 1 if empty.
 
     Returns:
-        [rows, sum of dim_k] floats.
+        [rows, sum of dim_k] floats; of numpy arrays a numpy array, made without the device.
 
     Raises:
         ValueError: if there is none, their rows differ in number, or the weights are not one a
@@ -107,17 +110,18 @@ def concatenate_teachers(*teachers: jax.Array, weights: Sequence[float] = ()) ->
         len(weights) == len(teachers) and all(0 < w < math.inf for w in weights),
         f"weights: expected one above zero for each of {len(teachers)} teachers, got {weights}",
     )
+    xp = np if all(isinstance(t, np.ndarray) for t in teachers) else jnp
     length = math.sqrt(sum(w**2 for w in weights))
     for k, teacher in enumerate(teachers):
         checks.check_shape(f"teachers[{k}]", teacher, (teachers[0].shape[0], None))
         checks.check_floating(f"teachers[{k}]", teacher)
     rows = [t.astype(inputs.compute_dtype(t)) for t in teachers]
-    norms = [jnp.linalg.norm(t, axis=-1, keepdims=True) for t in rows]
+    norms = [xp.linalg.norm(t, axis=-1, keepdims=True) for t in rows]
     rows = [
-        t / jnp.where(n > 0, n, 1) * (w / length)
+        t / xp.where(n > 0, n, 1) * (w / length)
         for t, n, w in zip(rows, norms, weights, strict=True)
     ]
-    return jnp.concatenate(rows, axis=-1)
+    return xp.concatenate(rows, axis=-1)
 
 
 def matching_teachers(query, document, teacher_query, teacher_document):

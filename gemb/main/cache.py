@@ -106,8 +106,9 @@ def _parts(files: list[str], params: list[str]) -> tuple[list, str]:
     for name in ("model", "data"):
         if name not in bound:
             raise UserError(f"--gin_file: the config binds no loop.train.{name}")
-    tokenizer_json = bound["model"].tokenizer_json
-    return bound["data"](tokenizer_json, 0, (0, 1)).parts, tokenizer_json
+    model = bound["model"]
+    batches = bound["data"](model.tokenizer_json, 0, (0, 1), model.prompts)
+    return batches.parts, model.tokenizer_json
 
 
 def _chosen(parts: list, names: list[str]) -> list:

@@ -38,9 +38,9 @@ def main(argv: list[str]) -> None:
     from gemb.training import loop
 
     bound = config.arguments(loop.train)
-    tokenizer_json = bound["model"].tokenizer_json
-    batches = bound["data"](tokenizer_json, FLAGS.seed, (0, 1))
-    print(inspect(batches, tokenizer_json, pairs=FLAGS.pairs, count=FLAGS.batches))
+    model = bound["model"]
+    batches = bound["data"](model.tokenizer_json, FLAGS.seed, (0, 1), model.prompts)
+    print(inspect(batches, model.tokenizer_json, pairs=FLAGS.pairs, count=FLAGS.batches))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def main(argv: list[str]) -> None:
     run = config.arguments(loop.train)
     if run.get("teacher") is None:
         raise UserError("the config binds no loop.train.teacher: there is nobody to teach")
-    batches = run["data"](run["model"].tokenizer_json, run.get("seed", 0))
+    model = run["model"]
+    batches = run["data"](model.tokenizer_json, run.get("seed", 0), (0, 1), model.prompts)
     for folder, count in teach(run["teacher"], batches, run["steps"], FLAGS.shard_rows).items():
         print(f"{count:,} rows added: {folder}")
 

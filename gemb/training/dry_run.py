@@ -49,7 +49,8 @@ def dry_run(
         optimizer, steps=steps, ema_decay=ema_decay, skip_bad_steps=skip_bad_steps
     )
     places = state_shardings(spec, transform, devices)
-    batches = data(model.tokenizer_json, seed, (jax.process_index(), jax.process_count()))
+    shard = jax.process_index(), jax.process_count()
+    batches = data(model.tokenizer_json, seed, shard, model.prompts)
     frozen = teacher.rehearse(spec, loss, batches, devices) if teacher else None
     batch = next(batches)
     abstract = abstract_state(spec, transform, places)

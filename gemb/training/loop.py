@@ -66,7 +66,8 @@ def train(
         workdir: the run's folder, the same one for all hosts: checkpoints/, metrics.jsonl,
             tensorboard/.
         model: spec, starting parameters (None: random) and tokenizer; of one model or of a pair.
-        data: (tokenizer_json, seed, shard) -> iterator of numpy Batch with get_state and set_state.
+        data: (tokenizer_json, seed, shard, prompts) -> iterator of numpy Batch with get_state and
+            set_state.
         loss: an in-batch loss, see gemb.losses.
         optimizer: (steps) -> optax transformation.
         steps: steps of the whole run.
@@ -111,7 +112,7 @@ def train(
     )
     places = state_shardings(spec, transform, devices)
     abstract = abstract_state(spec, transform, places)
-    batches = data(model.tokenizer_json, seed, data_shard(devices))
+    batches = data(model.tokenizer_json, seed, data_shard(devices), model.prompts)
     _warn_of_prompts(spec, getattr(batches, "prompts", {}))
     frozen = teacher.join(spec, loss, batches, devices, workdir) if teacher else None
     step = make_step(
@@ -219,8 +220,8 @@ def _warn_of_prompts(spec: ModelSpec | PairSpec, trained: Mapping[str, set[str]]
         if own not in prompts and hosts.is_first():
             print(
                 f"warning: the model embeds each {side} behind {own!r}, training reads it behind "
-                f"{' or '.join(map(repr, sorted(prompts)))}; bind mixing.Task.{side}_prompts or "
-                f"adapt.load.{side}_prompt to make them alike",
+                f"{' or '.join(map(repr, sorted(prompts)))}: a {side} prompt of the data goes "
+                f"before the model's; unbind it, or make adapt.load.{side}_prompt the same",
                 file=sys.stderr,
             )
 

@@ -63,7 +63,7 @@ def dry_run_on_chips(
         raise UserError("--chips: a teacher's memory is not counted; leave the teacher out")
     check_widths("widths", widths or model.widths, model.spec.dim)
     shape = mesh(devices=count).shape
-    batch = next(data(model.tokenizer_json, seed, (0, 1)))
+    batch = next(data(model.tokenizer_json, seed, (0, 1), model.prompts))
     transform = transformation(
         optimizer, steps=steps, ema_decay=ema_decay, skip_bad_steps=skip_bad_steps
     )

@@ -105,7 +105,7 @@ def fitted(
     texts, dim = _texts(records, columns, sample), loaded.spec.dim
     rows = np.float64(_vectors(loaded, texts, "student's vectors", dim))
     taught = [_vectors(teacher, texts, "teachers' vectors", dim) for teacher in named]
-    goal = np.asarray(concatenate_teachers(*taught, weights=weights), np.float64)
+    goal = np.float64(concatenate_teachers(*taught, weights=weights))
     penalty = ridge * len(rows) * np.eye(dim)
     return _with_layer(loaded, np.linalg.solve(rows.T @ rows + penalty, rows.T @ goal), widths)
 

@@ -67,8 +67,8 @@ def test_supervised_piece(data):
     # sqrt(64), sqrt(16), sqrt(16) over their sum
     assert "retrieval                  50.00% " in shown
     assert "graded                     25.00% " in shown
-    assert "query     '[CLS] query: q" in shown
-    assert "document  '[CLS] passage: d" in shown
+    assert "query     '[CLS] q" in shown
+    assert "document  '[CLS] d" in shown
     assert "none (masked)" in shown
     assert "in_batch False" in shown
 

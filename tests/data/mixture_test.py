@@ -207,6 +207,10 @@ def test_what_a_task_says_of_its_batches(path):
     }
     batches = make(path, (), tasks=tasks, rates=dict.fromkeys(tasks, 1))
     assert batches.prompts == {"query": {"ask: ", "find: ", ""}, "document": {""}}
+    theirs = make(path, (), tasks=tasks, rates=dict.fromkeys(tasks, 1), prompts={"query": "q: "})
+    assert theirs.prompts == {"query": {"ask: ", "find: ", "q: "}, "document": {""}}
+    batch = next(b for b in theirs if not b.fields["in_batch"].any())  # classes or graded
+    assert all(text.startswith("q: ") for text in texts(batch.query))
     numbers = [plan.tasks[0] for plan in batches.plans(60)]
     prompts = set()
     for number in numbers:

@@ -119,6 +119,9 @@ def test_several_teachers_count_the_same_or_by_their_weights():
     one, two = jnp.asarray(one), jnp.asarray(two)
     joint = np.asarray(losses.concatenate_teachers(one, two))
     np.testing.assert_allclose(joint @ joint.T, sum(u @ u.T for u in unit) / 2, atol=1e-12)
+    on_host = losses.concatenate_teachers(np.asarray(one), np.asarray(two))
+    assert isinstance(on_host, np.ndarray)  # made without the device, which trains meanwhile
+    np.testing.assert_allclose(on_host, joint, atol=1e-12)
     weighted = np.asarray(losses.concatenate_teachers(one, two, weights=(1.0, 3.0)))
     cosines = (unit[0] @ unit[0].T + 9 * unit[1] @ unit[1].T) / 10
     np.testing.assert_allclose(weighted @ weighted.T, cosines, atol=1e-12)

@@ -156,7 +156,7 @@ def test_prompts_that_training_does_not_read_are_told(tmp_path, monkeypatch, cap
     said = capsys.readouterr().err
     assert (
         "warning: the model embeds each query behind '', training reads it behind 'ask: ' or "
-        "'find: '; bind mixing.Task.query_prompts or adapt.load.query_prompt" in said
+        "'find: ': a query prompt of the data goes before the model's" in said
     )
     assert "each document" not in said
     spec = dataclasses.replace(MODEL.spec, query_prompt="ask: ")

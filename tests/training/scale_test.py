@@ -230,7 +230,9 @@ def test_mistakes_are_told():
 
 def test_averaged_weights_count_in_both_dry_runs(monkeypatch):
     run = {
-        "model": types.SimpleNamespace(spec=SPEC, widths=SPEC.widths, tokenizer_json=""),
+        "model": types.SimpleNamespace(
+            spec=SPEC, widths=SPEC.widths, tokenizer_json="", prompts={}
+        ),
         "data": lambda *_: iter([jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes())]),
         "loss": losses.info_nce,
         "optimizer": lambda steps: optax.adamw(1e-3),
@@ -252,11 +254,11 @@ def test_averaged_weights_count_in_both_dry_runs(monkeypatch):
 
 
 def test_the_whole_dry_run_on_chips_makes_no_array():
-    def data(tokenizer_json, seed, shard):
+    def data(tokenizer_json, seed, shard, prompts):
         assert shard == (0, 1)
         return iter([jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes())])
 
-    model = types.SimpleNamespace(spec=SPEC, widths=SPEC.widths, tokenizer_json="")
+    model = types.SimpleNamespace(spec=SPEC, widths=SPEC.widths, tokenizer_json="", prompts={})
     text = dry_run_on_chips(
         "h200:16",
         model=model,

@@ -94,7 +94,7 @@ def run(workdir, at=None, *, rows=8, negatives=0, optimizer=None, **options):
     options = {"checkpoint_steps": 2, "steps": 6, "model": MODEL} | options
     return train(
         Path(workdir),
-        data=lambda tokenizer, seed, shard: Batches(at, rows, negatives, shard),
+        data=lambda tokenizer, seed, shard, prompts: Batches(at, rows, negatives, shard),
         loss=options.pop("loss", partial(losses.info_nce, temperature=0.1)),
         optimizer=lambda steps: optimizer() if optimizer else optax.adamw(1e-3),
         **options,

@@ -51,7 +51,7 @@ def load(
         lora_alpha: what they are multiplied by, times the rank.
         normalize: whether vectors are scaled to unit length.
         query_prompt, document_prompt: what the model reads before queries and documents when it
-            embeds them; training puts there what its tasks say (`mixing.Task.query_prompts`).
+            embeds them, and in training where its tasks have no prompts of their own.
         weights: False starts from random weights of the same shape.
         seed: of weights that the folder does not have.
 

@@ -47,6 +47,11 @@ class Pretrained:
         """Nested widths."""
         return self.spec.widths
 
+    @property
+    def prompts(self) -> dict[str, str]:
+        """What it reads before a "query" and a "document"."""
+        return {side: self.spec.prompt(side) for side in ("query", "document")}
+
     def trained(self, spec: ModelSpec, params: dict) -> "Pretrained":
         """The model with the spec and the parameters that training left."""
         return dataclasses.replace(self, spec=spec, params=params)

@@ -70,6 +70,11 @@ class Pair:
         return self.document.widths
 
     @property
+    def prompts(self) -> dict[str, str]:
+        """What each tower reads before its texts."""
+        return {side: getattr(self, side).spec.prompt(side) for side in SIDES}
+
+    @property
     def tokenizer_json(self) -> str:
         """Of both."""
         return self.document.tokenizer_json

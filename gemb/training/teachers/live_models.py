@@ -87,7 +87,7 @@ class LiveTeacher(EmbeddingTeacher):
                 model.vectors(params[number], side, fields.pop(_name(number, side)), micro)
                 for number, model in enumerate(self.models)
             ]
-            fields[f"teacher_{side}"] = jax.lax.stop_gradient(self.concatenated(parts, jax.numpy))
+            fields[f"teacher_{side}"] = jax.lax.stop_gradient(self.concatenated(parts))
         return fields
 
 

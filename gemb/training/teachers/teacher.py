@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from gemb import losses
@@ -142,11 +141,11 @@ class EmbeddingTeacher(Teacher):
         parts = [f"{m.fingerprint} {sorted(m.lengths.items())}{self.rounding}" for m in self.models]
         return "+".join(parts) + (f" {self._weights}" if self._weights else "")
 
-    def concatenated(self, parts: Sequence, xp=np):
+    def concatenated(self, parts: Sequence):
         """The models' [rows, dim] vectors as one; a single model's as they are."""
         if len(parts) == 1:
             return parts[0]
-        return xp.asarray(losses.concatenate_teachers(*parts, weights=self._weights))
+        return losses.concatenate_teachers(*parts, weights=self._weights)
 
 
 def check_weights(weights: Sequence[float], dims: Sequence[int]) -> None:
