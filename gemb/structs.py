@@ -33,6 +33,23 @@ class Tokens(NamedTuple):
     pooled: Array | None = None
 
 
+class Prompts(NamedTuple):
+    """What a model reads before its texts.
+
+    Attributes:
+        query: before queries.
+        document: before documents.
+        pooled: whether the pooler sees the tokens of prompts.
+    """
+
+    query: str = ""
+    document: str = ""
+    pooled: bool = True
+
+
+NO_PROMPTS = Prompts()
+
+
 class Batch(NamedTuple):
     """One training batch of pairs.
 

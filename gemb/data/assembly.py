@@ -29,11 +29,22 @@ class Rows(list):
 
     Attributes:
         texts: one a row, without prompts.
+        prompts: the leading tokens of each row that belong to its prompt.
     """
 
-    def __init__(self, ids: Sequence[Sequence[int]], texts: Sequence[str]):
+    def __init__(
+        self,
+        ids: Sequence[Sequence[int]],
+        texts: Sequence[str],
+        prompts: Sequence[int] | None = None,
+    ):
         super().__init__(ids)
         self.texts = texts
+        self.prompts = [0] * len(self) if prompts is None else prompts
+
+    def part(self, rows: slice) -> "Rows":
+        """Some of the rows."""
+        return Rows(self[rows], self.texts[rows], self.prompts[rows])
 
 
 class TaskRows:
@@ -44,14 +55,29 @@ class TaskRows:
         selection: its records.
         tokenizer_json: the model's tokenizer.
         seed: of everything random in its rows.
+        pool_prompts: whether the model's pooler sees the tokens of prompts; else they are counted.
     """
 
-    def __init__(self, task: Task, selection: Selection, tokenizer_json: str, seed: int):
+    def __init__(
+        self,
+        task: Task,
+        selection: Selection,
+        tokenizer_json: str,
+        seed: int,
+        pool_prompts: bool = True,
+    ):
         self.task, self._selection, self._seed = task, selection, seed
         self.negatives = task.form.negatives
         self.in_batch = task.form.in_batch if task.in_batch is None else task.in_batch
         self._tokenizers = [
             Tokenizer(tokenizer_json, n) for n in (task.query_length, task.document_length)
+        ]
+        self._prompt_lengths = [
+            [0 if pool_prompts else Tokenizer(tokenizer_json, n, p).prompt_length for p in prompts]
+            for n, prompts in (
+                (task.query_length, task.query_prompts),
+                (task.document_length, task.document_prompts),
+            )
         ]
         self._corrupts = hasattr(task.form, "corrupt")
         if self._corrupts:
@@ -83,13 +109,14 @@ class TaskRows:
         flat = list(itertools.chain.from_iterable(texts.negatives))
         each = self._encode(1, flat, np.repeat(drawn[:, 1], counts))
         ends = np.cumsum([0, *counts]).tolist()
-        negatives = [Rows(each[a:b], flat[a:b]) for a, b in itertools.pairwise(ends)]
+        negatives = [each.part(slice(a, b)) for a, b in itertools.pairwise(ends)]
         return query, document, negatives, texts.scores
 
     def _encode(self, side: int, texts: Sequence[str], drawn: np.ndarray) -> Rows:
         prompts = (self.task.query_prompts, self.task.document_prompts)[side]
         with_prompts = [pick(prompts, u) + text for text, u in zip(texts, drawn, strict=True)]
-        return Rows(self._tokenizers[side].encode(with_prompts) if texts else [], texts)
+        ids = self._tokenizers[side].encode(with_prompts) if texts else []
+        return Rows(ids, texts, [pick(self._prompt_lengths[side], u) for u in drawn])
 
     def _prepare_corruption(self, tokenizer_json: str) -> None:
         """What stands around a text's own ids, the sentinels, and room for them."""
@@ -135,7 +162,8 @@ class TaskRows:
                 [*before, *prompt, *piece.tolist(), *after]
                 for prompt, piece in zip(chosen, pieces, strict=True)
             ]
-            views.append(Rows(rows, texts.query))
+            counts = [pick(self._prompt_lengths[side], u) for u in drawn[:, side]]
+            views.append(Rows(rows, texts.query, counts))
         return views[0], views[1]
 
     def _own_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -153,6 +181,7 @@ def to_batch(
     offset: int,
     fields: dict[str, np.ndarray] | None,
     annotate: Annotate | None = None,
+    pool_prompts: bool = True,
 ) -> Batch:
     """Pads the rows of this host to a Batch: positives first, then the hard negatives.
 
@@ -165,20 +194,22 @@ def to_batch(
         offset: index of this host's first document among all candidates.
         fields: further fields of the batch, [rows] each.
         annotate: (query texts, document texts) -> more fields; a document that is missing is "".
+        pool_prompts: whether the model's pooler sees the tokens of prompts.
     """
     rows = len(query)
-    ids, texts = list(document), list(document.texts)
+    ids, texts, prompts = list(document), list(document.texts), list(document.prompts)
     real = np.ones((rows, 1 + count), bool)
     for row, own in enumerate(negatives):
         real[row, 1 + len(own) :] = False
         ids += [*own, *[[]] * (count - len(own))]
         texts += [*own.texts, *[""] * (count - len(own))]
+        prompts += [*own.prompts, *[0] * (count - len(own))]
     real = np.concatenate([real[:, 0], real[:, 1:].ravel()])
     if annotate is not None:
         fields = (fields or {}) | annotate(query.texts, texts)
     return Batch(
-        query=pad(query, lengths[0]),
-        document=pad(ids, lengths[1]),
+        query=pad(query, lengths[0], unpooled=0 if pool_prompts else query.prompts),
+        document=pad(ids, lengths[1], unpooled=0 if pool_prompts else prompts),
         positive=np.arange(rows, dtype=np.int32) + offset,
         query_id=text_ids(query.texts),
         document_id=text_ids(texts),

@@ -52,10 +52,12 @@ class PairBatches:
         buckets: Sequence[int],
         prefetch: int,
         description: dict,
+        pool_prompts: bool,
     ):
         self.description, self.names = description, [part.name for part in parts]
         self.parts, self._schedule, self._shard = parts, schedule, shard
         self.homogeneous, self._buckets, self._prefetch = homogeneous, sorted(buckets), prefetch
+        self._pool_prompts = pool_prompts
         self._ahead: deque = deque()
         self._executor: ThreadPoolExecutor | None = None
         self._annotate: Annotate | None = None
@@ -115,7 +117,7 @@ class PairBatches:
         candidates = [document, *negatives]
         lengths = self._bucket([query], limits[0]), self._bucket(candidates, limits[1])
         if self._buckets:
-            query, document = (Rows(side[own], side.texts[own]) for side in (query, document))
+            query, document = query.part(own), document.part(own)
             negatives, scores = negatives[own], scores[own]
         hard = max(part.rows.negatives for part in parts)
         return to_batch(
@@ -127,6 +129,7 @@ class PairBatches:
             offset=index * rows * (1 + hard),
             fields=self._batch_fields(plan.tasks[own], scores),
             annotate=self._annotate,
+            pool_prompts=self._pool_prompts,
         )
 
     def annotate_with(self, annotate: Annotate, identity: str) -> None:
@@ -183,7 +186,7 @@ class PairBatches:
             query, document, negatives, scores = part.rows.make(numbers, places)
             scores = [1.0] * len(here) if scores is None else scores
             for i, row in enumerate(here):
-                sides = ((side[i], side.texts[i]) for side in (query, document))
+                sides = ((side[i], side.texts[i], side.prompts[i]) for side in (query, document))
                 made[row] = (*sides, negatives[i], scores[i])
         query, document, negatives, scores = zip(*made, strict=True)
         sides = (Rows(*map(list, zip(*side, strict=True))) for side in (query, document))

@@ -26,7 +26,10 @@ def bucket(length: int, limit: int) -> int:
 
 
 def pad(
-    ids: Sequence[Sequence[int]], length: int, rows: int | None = None, unpooled: int = 0
+    ids: Sequence[Sequence[int]],
+    length: int,
+    rows: int | None = None,
+    unpooled: int | Sequence[int] = 0,
 ) -> Tokens:
     """Pads lists of ids on the right to [rows, length].
 
@@ -34,7 +37,7 @@ def pad(
         ids: one list a row, none longer than `length`.
         length: columns.
         rows: rows; default len(ids). Rows beyond that are empty (mask all False).
-        unpooled: leading tokens of each row that the pooler does not see.
+        unpooled: leading tokens that the pooler does not see, of all rows or of each.
 
     Returns:
         Tokens of numpy int32 ids and bool masks.
@@ -44,9 +47,10 @@ def pad(
     sizes[: len(ids)] = [len(values) for values in ids]
     tokens = Tokens(np.zeros((rows, length), np.int32), np.arange(length) < sizes[:, None])
     tokens.ids[tokens.mask] = np.fromiter(itertools.chain.from_iterable(ids), np.int32, sizes.sum())
-    if not unpooled:
+    if isinstance(unpooled, int) and not unpooled:
         return tokens
-    return tokens._replace(pooled=tokens.mask & (np.arange(length) >= unpooled))
+    seen = np.arange(length) >= np.reshape(unpooled, (-1, 1))
+    return tokens._replace(pooled=tokens.mask & seen)
 
 
 def pack(ids: Sequence[Sequence[int]], length: int) -> tuple[Tokens, np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 from gemb.checks import UserError, suggest
 from gemb.data.forms import Pairs
 from gemb.data.randomness import bits, permuted, spread
+from gemb.structs import Prompts
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,13 @@ class Task:
             if prompts is not None and (isinstance(prompts, str) or not len(prompts)):
                 raise UserError(f"{name}: expected a list of texts, got {prompts!r}")
 
-    def for_model(self, prompts: Mapping[str, str]) -> "Task":
-        """The task with a model's prompts, {"query", "document"}, where it has none of its own."""
-        own = {
-            f"{side}_prompts": getattr(self, f"{side}_prompts") or (prompts.get(side, ""),)
-            for side in ("query", "document")
-        }
-        return replace(self, **own)
+    def for_model(self, prompts: Prompts) -> "Task":
+        """The task with a model's prompts where it has none of its own."""
+        return replace(
+            self,
+            query_prompts=self.query_prompts or (prompts.query,),
+            document_prompts=self.document_prompts or (prompts.document,),
+        )
 
 
 class Plan(NamedTuple):

@@ -17,6 +17,7 @@ from gemb.data.randomness import bits
 from gemb.data.selection import Selection
 from gemb.data.sources import code
 from gemb.data.sources.reading import files
+from gemb.structs import NO_PROMPTS, Prompts
 
 _ORDER = 2  # raise it when the same state would give other batches
 
@@ -25,7 +26,7 @@ def mixture(
     tokenizer_json: str,
     seed: int,
     shard: tuple[int, int] = (0, 1),
-    prompts: Mapping[str, str] | None = None,
+    prompts: Prompts = NO_PROMPTS,
     *,
     tasks: Mapping[str, Task],
     batch_size: int,
@@ -42,7 +43,7 @@ def mixture(
         tokenizer_json: the model's tokenizer.
         seed: of shuffling, mixing, prompts, masks and negatives.
         shard: (index, count) of hosts. The batches do not depend on the count.
-        prompts: the model's {"query", "document"}, for tasks that set none.
+        prompts: the model's, for tasks that set none.
         tasks: name -> task.
         batch_size: pairs in a batch over all hosts, for tasks that set none.
         rates: share of each task by name, of batches where these are homogeneous, else of pairs;
@@ -65,21 +66,23 @@ def mixture(
         size = task.batch_size or batch_size
         _check_sizes(name, task, size, batch_size, homogeneous, shard[1])
         chosen = Selection(task.records, task.form, task.columns, task.max_bad_fraction, name)
-        task, own = task.for_model(prompts or {}), int(bits(seed, *name.encode())[0])
-        rows = TaskRows(task, chosen, tokenizer_json, own)
+        task, own = task.for_model(prompts), int(bits(seed, *name.encode())[0])
+        rows = TaskRows(task, chosen, tokenizer_json, own, prompts.pooled)
         parts.append(Part(name, task, chosen, rows, own, size))
     _check_temperatures(tasks, homogeneous)
     shares = resolve_rates(rates, {p.name: len(p.selection) for p in parts}, rate_temperature)
     schedule = Schedule(shares, [part.batch_size for part in parts], homogeneous, seed)
     description = _describe(parts, shares, homogeneous, folder)
-    return PairBatches(parts, schedule, shard, homogeneous, buckets, prefetch, description)
+    return PairBatches(
+        parts, schedule, shard, homogeneous, buckets, prefetch, description, prompts.pooled
+    )
 
 
 def pairs(
     tokenizer_json: str,
     seed: int,
     shard: tuple[int, int] = (0, 1),
-    prompts: Mapping[str, str] | None = None,
+    prompts: Prompts = NO_PROMPTS,
     *,
     batch_size: int,
     rates: Mapping[str, float],
@@ -98,7 +101,7 @@ def pairs(
         tokenizer_json: the model's tokenizer.
         seed: of shuffling and mixing.
         shard: (index, count) of hosts.
-        prompts: the model's {"query", "document"}, for tasks that set none.
+        prompts: the model's, for tasks that set none.
         batch_size: pairs in a batch over all hosts.
         rates: name of a .jsonl file in the folder, without its ending -> its share of the pairs.
         folder: a folder with such files, as `gemb harvest` writes; default the harvest of the

@@ -24,7 +24,7 @@ from gemb.data.assembly import Rows, TaskRows, to_batch
 from gemb.data.mixing import Task, record_numbers, resolve_rates
 from gemb.data.selection import Selection
 from gemb.data.sources.records import digest
-from gemb.structs import Batch
+from gemb.structs import NO_PROMPTS, Batch, Prompts
 
 SPLIT = "train"
 _CHUNK = 256  # pairs made at a time
@@ -40,7 +40,7 @@ def register(
     tasks: Mapping[str, Task],
     rates: str | Mapping[str, float] = "proportional",
     rate_temperature: float = 1.0,
-    prompts: Mapping[str, str] | None = None,
+    prompts: Prompts = NO_PROMPTS,
 ) -> str:
     """Registers tasks, and their mixture, in seqio.
 
@@ -54,7 +54,7 @@ def register(
         tasks: name -> task.
         rates: as in `gemb.data.pipeline.mixture`.
         rate_temperature: likewise.
-        prompts: the model's {"query", "document"}, for tasks that set none.
+        prompts: the model's, for tasks that set none.
 
     Returns:
         The name. What the registries hold under it already is replaced.
@@ -66,7 +66,7 @@ def register(
     for key, task in tasks.items():
         selection = Selection(task.records, task.form, task.columns, task.max_bad_fraction, key)
         sizes[key] = len(selection)
-        add_task(f"{name}_{key}", task.for_model(prompts or {}), selection, tokenizer_json)
+        add_task(f"{name}_{key}", task.for_model(prompts), selection, tokenizer_json)
     shares = resolve_rates(rates, sizes, rate_temperature)
     if name in seqio.MixtureRegistry.names():
         seqio.MixtureRegistry.remove(name)

@@ -12,6 +12,7 @@ from gemb.data.mixing import Task, resolve_rates
 from gemb.data.pipeline import mixture
 from gemb.data.sources.reading import files
 from gemb.data.tokenizers import Tokenizer, byte_tokenizer_json
+from gemb.structs import Prompts
 
 DECODER = Tokenizer(byte_tokenizer_json(), 512)
 
@@ -207,7 +208,7 @@ def test_what_a_task_says_of_its_batches(path):
     }
     batches = make(path, (), tasks=tasks, rates=dict.fromkeys(tasks, 1))
     assert batches.prompts == {"query": {"ask: ", "find: ", ""}, "document": {""}}
-    theirs = make(path, (), tasks=tasks, rates=dict.fromkeys(tasks, 1), prompts={"query": "q: "})
+    theirs = make(path, (), tasks=tasks, rates=dict.fromkeys(tasks, 1), prompts=Prompts("q: "))
     assert theirs.prompts == {"query": {"ask: ", "find: ", "q: "}, "document": {""}}
     batch = next(b for b in theirs if not b.fields["in_batch"].any())  # classes or graded
     assert all(text.startswith("q: ") for text in texts(batch.query))
@@ -227,6 +228,18 @@ def test_what_a_task_says_of_its_batches(path):
         if name == "graded":
             assert set(batch.fields["scores"]) <= {np.float32(i / 5) for i in range(6)}
     assert prompts == {"ask:", "find:"}
+
+
+@pytest.mark.parametrize("name", ["hard", "spans"])
+def test_a_pooler_that_does_not_see_prompts_gets_no_token_of_them(path, name):
+    prompts = Prompts("q: ", "doc: ", pooled=False)
+    batch = next(make(path, [name], prompts=prompts))
+    for side, prompt in ((batch.query, 3), (batch.document, 5)):  # bytes, behind the opening token
+        expected = side.mask.copy()
+        expected[:, : 1 + prompt] = False
+        np.testing.assert_array_equal(side.pooled, expected)
+        assert expected.any()
+    assert next(make(path, [name], prompts=prompts._replace(pooled=True))).query.pooled is None
 
 
 @pytest.mark.parametrize(("only", "homogeneous"), [("classes", True), ("both", False)])

@@ -1,6 +1,7 @@
 """What the loop keeps and tells: averaged weights, scores, the best checkpoint, a trace."""
 
 import dataclasses
+import json
 from functools import partial
 
 import jax
@@ -10,13 +11,18 @@ import pytest
 from tiny_runs import MODEL, NESTED, Batches, run
 
 from gemb.checks import UserError
+from gemb.data import pipeline
+from gemb.inference.embedder import Embedder
 from gemb.metrics import geometry
+from gemb.models.functional import initial_params
+from gemb.parallel.mesh import make_mesh
 from gemb.training.averaging import averaged, with_ema
 from gemb.training.profile import parse_steps
 from gemb.training.records import read_metrics
 from gemb.training.state import TrainState
 from gemb.training.watching import watch
 
+ONE_DEVICE = partial(make_mesh, 1, 1, 1, devices=jax.devices()[:1])
 SGD = partial(optax.sgd, 0.5)
 
 
@@ -147,6 +153,25 @@ def test_rows_tell_rates_memory_and_how_the_vectors_lie(tmp_path):
     assert row["pairs_per_second"] > 0
     assert row["model_tflops_per_second"] > 0
     assert "mfu" not in row  # the peak of a CPU is not known
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_training_embeds_texts_as_the_model_itself_does(tmp_path, pooled):
+    pairs = [{"query": f"ask {i}", "document": f"tell {i * i}, and more"} for i in range(8)]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    spec = dataclasses.replace(
+        MODEL.spec, query_prompt="find: ", document_prompt="in a text: ", pool_prompt=pooled
+    )
+    params = initial_params(spec, jax.random.key(0))
+    model = dataclasses.replace(MODEL, spec=spec, params=jax.device_get(params))
+    data = partial(pipeline.pairs, batch_size=8, rates={"all": 1}, folder=str(tmp_path))
+    run(tmp_path / "run", model=model, data=data, steps=1, query_microbatches=2, mesh=ONE_DEVICE)
+    embedder = Embedder(model)
+    query, document = (
+        embedder.encode([pair[kind] for pair in pairs], kind=kind) for kind in pairs[0]
+    )
+    expected = np.square(query - document).sum(axis=1).mean()
+    assert read_metrics(tmp_path / "run")[0]["alignment"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_prompts_that_training_does_not_read_are_told(tmp_path, monkeypatch, capsys):

@@ -20,7 +20,7 @@ from gemb.models.functional import functional
 from gemb.models.spec import ModelSpec, PairSpec, Rotary, StackSpec, TextSpec
 from gemb.parallel.chips import CHIPS, Chip, parse
 from gemb.parallel.mesh import make_mesh
-from gemb.structs import Batch, Tokens
+from gemb.structs import NO_PROMPTS, Batch, Tokens
 from gemb.training import loop, scale
 from gemb.training.dry_run import dry_run
 from gemb.training.scale_advice import advise, bindings, fits, judge
@@ -231,7 +231,7 @@ def test_mistakes_are_told():
 def test_averaged_weights_count_in_both_dry_runs(monkeypatch):
     run = {
         "model": types.SimpleNamespace(
-            spec=SPEC, widths=SPEC.widths, tokenizer_json="", prompts={}
+            spec=SPEC, widths=SPEC.widths, tokenizer_json="", prompts=NO_PROMPTS
         ),
         "data": lambda *_: iter([jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes())]),
         "loss": losses.info_nce,
@@ -258,7 +258,9 @@ def test_the_whole_dry_run_on_chips_makes_no_array():
         assert shard == (0, 1)
         return iter([jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes())])
 
-    model = types.SimpleNamespace(spec=SPEC, widths=SPEC.widths, tokenizer_json="", prompts={})
+    model = types.SimpleNamespace(
+        spec=SPEC, widths=SPEC.widths, tokenizer_json="", prompts=NO_PROMPTS
+    )
     text = dry_run_on_chips(
         "h200:16",
         model=model,

@@ -91,10 +91,14 @@ def run(workdir, at=None, *, rows=8, negatives=0, optimizer=None, **options):
     """Trains for six steps unless told otherwise; returns what `train` returns."""
     from gemb.training.loop import train
 
-    options = {"checkpoint_steps": 2, "steps": 6, "model": MODEL} | options
+    options = {
+        "checkpoint_steps": 2,
+        "steps": 6,
+        "model": MODEL,
+        "data": lambda tokenizer, seed, shard, prompts: Batches(at, rows, negatives, shard),
+    } | options
     return train(
         Path(workdir),
-        data=lambda tokenizer, seed, shard, prompts: Batches(at, rows, negatives, shard),
         loss=options.pop("loss", partial(losses.info_nce, temperature=0.1)),
         optimizer=lambda steps: optimizer() if optimizer else optax.adamw(1e-3),
         **options,

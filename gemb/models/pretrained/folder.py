@@ -14,6 +14,7 @@ from gemb.models.pretrained.sentence_transformers import Modules, read_json, rea
 from gemb.models.pretrained.tokenizer_files import read_tokenizer
 from gemb.models.pretrained.weights import TensorFiles, params_from_tensors
 from gemb.models.spec import DenseSpec, ModelSpec
+from gemb.structs import Prompts
 
 MANIFEST = "gemb.json"
 _UNLIMITED = 512  # tokens of a model that has no limit of its own, as T5
@@ -48,9 +49,10 @@ class Pretrained:
         return self.spec.widths
 
     @property
-    def prompts(self) -> dict[str, str]:
-        """What it reads before a "query" and a "document"."""
-        return {side: self.spec.prompt(side) for side in ("query", "document")}
+    def prompts(self) -> Prompts:
+        """What it reads before its texts."""
+        spec = self.spec
+        return Prompts(spec.query_prompt, spec.document_prompt, spec.pool_prompt)
 
     def trained(self, spec: ModelSpec, params: dict) -> "Pretrained":
         """The model with the spec and the parameters that training left."""

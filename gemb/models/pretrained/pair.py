@@ -13,6 +13,7 @@ from gemb.models.pretrained.fetch import model_folder
 from gemb.models.pretrained.folder import MANIFEST, Pretrained
 from gemb.models.pretrained.sentence_transformers import read_json
 from gemb.models.spec import PairSpec
+from gemb.structs import Prompts
 
 SIDES = ("query", "document")
 ROUTER = "router_config.json"
@@ -70,9 +71,10 @@ class Pair:
         return self.document.widths
 
     @property
-    def prompts(self) -> dict[str, str]:
+    def prompts(self) -> Prompts:
         """What each tower reads before its texts."""
-        return {side: getattr(self, side).spec.prompt(side) for side in SIDES}
+        query, document = self.query.spec, self.document.spec
+        return Prompts(query.query_prompt, document.document_prompt, document.pool_prompt)
 
     @property
     def tokenizer_json(self) -> str:
