@@ -183,11 +183,18 @@ def _vectors(
 
 
 def _with_layer(model: Pretrained, kernel: np.ndarray, widths: Sequence[int]) -> Pretrained:
-    """The model with one more linear layer, [its dim, new dim], behind its own."""
+    """The model with a linear layer, [its dim, new dim], behind its own."""
+    layers, params = list(model.spec.dense), dict(model.params)
     layer = DenseSpec(*kernel.shape, bias=False)
-    path = f"dense/layers/{len(model.spec.dense)}/kernel"
-    params = model.params | {path: np.ascontiguousarray(kernel, np.float32)}
-    spec = dataclasses.replace(model.spec, dense=(*model.spec.dense, layer), widths=tuple(widths))
+    if layers and layers[-1].activation == "identity":  # two linear layers in a row are one
+        layer = dataclasses.replace(layers.pop(), outputs=layer.outputs)
+        path = f"dense/layers/{len(layers)}"
+        if layer.bias:
+            params[f"{path}/bias"] = params[f"{path}/bias"] @ kernel
+        kernel = params[f"{path}/kernel"] @ kernel
+    params[f"dense/layers/{len(layers)}/kernel"] = kernel
+    params = {path: np.ascontiguousarray(value, np.float32) for path, value in params.items()}
+    spec = dataclasses.replace(model.spec, dense=(*layers, layer), widths=tuple(widths))
     return dataclasses.replace(model, spec=spec, params=params)
 
 

@@ -16,6 +16,7 @@ from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.functional import initial_params
 from gemb.models.pretrained.scratch import from_scratch
+from gemb.models.spec import DenseSpec
 from gemb.training import students
 
 TEXTS = [f"{word}{i}" for word in ("red ", "green ", "blue ") for i in range(8)]
@@ -54,7 +55,14 @@ def reloaded(student, folder):
     return Embedder.load(folder)
 
 
-def test_a_reduced_model_keeps_the_leading_axes(teacher, records, tmp_path):
+@pytest.mark.parametrize(
+    ("own", "layers"), [((), 1), ((DenseSpec(16, 12),), 1), ((DenseSpec(16, 12, "tanh"),), 2)]
+)
+def test_a_reduced_model_keeps_the_leading_axes(teacher, records, tmp_path, own, layers):
+    spec = dataclasses.replace(teacher.spec, dense=own, widths=())
+    teacher = redrawn(dataclasses.replace(teacher, spec=spec), 6)
+    for path in set(teacher.params) & {"dense/layers/0/bias"}:
+        teacher.params[path] = np.linspace(-1, 1, 12, dtype=np.float32)
     student = students.reduced(teacher, 4, records=records, columns=("text",), widths=(4, 2))
     rows = np.float64(Embedder(teacher).encode(TEXTS))
     for width in (4, 2):
@@ -64,6 +72,7 @@ def test_a_reduced_model_keeps_the_leading_axes(teacher, records, tmp_path):
         found = reloaded(student, tmp_path / str(width)).encode(TEXTS, dim=width)
         np.testing.assert_allclose(found @ found.T, kept @ kept.T, atol=1e-4)
     assert student.widths == (4, 2)
+    assert len(student.spec.dense) == layers  # a linear one of the model's takes the new one in
     halves = [written(tmp_path / f"{half}.jsonl", TEXTS[half::2]) for half in range(2)]
     both = students.reduced(teacher, 4, records=halves, columns=("text",))
     found = reloaded(both, tmp_path / "both").encode(TEXTS, dim=4)
