@@ -15,7 +15,7 @@ from gemb.training.dry_run import dry_run
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.gin"))
-PIECES = ("model", "loss", "data", "optimizer", "mesh", "eval", "teacher")
+PIECES = ("model", "loss", "data", "optimizer", "mesh", "eval", "teacher", "execution")
 QUICKSTART = "configs/experiments/quickstart.gin"
 
 
