@@ -14,7 +14,10 @@ from pathlib import Path
 from gemb.checks import UserError
 
 _STALE_SECONDS = 24 * 3600
-_USERS_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+_USERS_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
+    *(errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
+}
 
 
 def cache_dir() -> Path:

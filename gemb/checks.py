@@ -1,7 +1,8 @@
 """Checks at the border: errors that name the argument, what was expected and what came.
 
 `UserError` is for mistakes that the person at the terminal can mend (a flag, a file, a config):
-the mains print its one line and exit with status 2. `ValueError` is for mistakes of calling code.
+the mains print its one line and exit with status 2. `ArgumentError`, a ValueError, is of arguments
+that do not fit, from calling code or from a config, so the mains print its line too.
 Nothing here imports JAX, so that arguments can be checked before anything heavy starts.
 """
 
@@ -21,10 +22,14 @@ class UserError(Exception):
     shared = False
 
 
+class ArgumentError(UserError, ValueError):
+    """An argument that does not fit, from calling code or from a config."""
+
+
 def check(condition: bool, message: str) -> None:
-    """Raises ValueError with `message` unless `condition` holds."""
+    """Raises ArgumentError with `message` unless `condition` holds."""
     if not condition:
-        raise ValueError(message)
+        raise ArgumentError(message)
 
 
 def check_rank(name: str, array, rank: int) -> None:
@@ -43,11 +48,11 @@ def check_rank(name: str, array, rank: int) -> None:
         >>> check_rank("query", np.zeros(3), 2)
         Traceback (most recent call last):
         ...
-        ValueError: query: expected 2 dimensions, got shape (3,)
+        gemb.checks.ArgumentError: query: expected 2 dimensions, got shape (3,)
     """
     shape = tuple(getattr(array, "shape", ()))
     if len(shape) != rank:
-        raise ValueError(f"{name}: expected {rank} dimensions, got shape {shape}")
+        raise ArgumentError(f"{name}: expected {rank} dimensions, got shape {shape}")
 
 
 def check_shape(name: str, array, shape: Sequence[int | None]) -> None:
@@ -63,7 +68,7 @@ def check_shape(name: str, array, shape: Sequence[int | None]) -> None:
     )
     if not fits:
         shown = "(" + ", ".join("any" if e is None else str(e) for e in expected) + ")"
-        raise ValueError(f"{name}: expected shape {shown}, got {actual}")
+        raise ArgumentError(f"{name}: expected shape {shown}, got {actual}")
 
 
 def check_floating(name: str, array) -> None:
@@ -74,7 +79,7 @@ def check_floating(name: str, array) -> None:
     """
     dtype = getattr(array, "dtype", None)
     if dtype is None or not (getattr(dtype, "kind", "") == "f" or str(dtype) == "bfloat16"):
-        raise ValueError(f"{name}: expected a floating dtype, got {dtype}")
+        raise ArgumentError(f"{name}: expected a floating dtype, got {dtype}")
 
 
 def check_integer(name: str, array) -> None:
@@ -85,7 +90,7 @@ def check_integer(name: str, array) -> None:
     """
     dtype = getattr(array, "dtype", None)
     if dtype is None or getattr(dtype, "kind", "") not in "iu":
-        raise ValueError(f"{name}: expected an integer dtype, got {dtype}")
+        raise ArgumentError(f"{name}: expected an integer dtype, got {dtype}")
 
 
 def check_bool(name: str, array) -> None:
@@ -96,7 +101,7 @@ def check_bool(name: str, array) -> None:
     """
     dtype = getattr(array, "dtype", None)
     if dtype is None or getattr(dtype, "kind", "") != "b":
-        raise ValueError(f"{name}: expected a bool mask (True = real), got dtype {dtype}")
+        raise ArgumentError(f"{name}: expected a bool mask (True = real), got dtype {dtype}")
 
 
 def check_widths(name: str, widths: Sequence[int], dim: int) -> tuple[int, ...]:
@@ -110,12 +115,12 @@ def check_widths(name: str, widths: Sequence[int], dim: int) -> tuple[int, ...]:
     """
     widths = tuple(int(width) for width in widths)
     if not widths:
-        raise ValueError(f"{name}: expected at least one width, got none")
+        raise ArgumentError(f"{name}: expected at least one width, got none")
     for width in widths:
         if not 1 <= width <= dim:
-            raise ValueError(f"{name}: expected widths between 1 and {dim}, got {width}")
+            raise ArgumentError(f"{name}: expected widths between 1 and {dim}, got {width}")
     if len(set(widths)) != len(widths):
-        raise ValueError(f"{name}: expected distinct widths, got {widths}")
+        raise ArgumentError(f"{name}: expected distinct widths, got {widths}")
     return tuple(sorted(widths, reverse=True))
 
 

@@ -3,10 +3,14 @@
 Library code knows nothing of gin: configs name gemb's functions by dynamic registration.
 """
 
+import ast
 import inspect
 import re
-from collections.abc import Callable, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union
 
 import gin
 
@@ -14,6 +18,8 @@ from gemb.checks import UserError, suggest
 
 ROOT = Path(__file__).resolve().parent.parent  # holds configs/ in a checkout
 _IMPORT = re.compile(r"^(?:from \S+ )?import .+$", re.MULTILINE)
+_MACRO = re.compile(r"^([A-Za-z_]\w*) = (.*(?:\n +.*)*)", re.MULTILINE)
+_BINDING = re.compile(r"^(?:[\w/]+/)?((?:\w+\.)+\w+)\.(\w+) = (.*(?:\n +.*)*)", re.MULTILINE)
 _DYNAMIC = "from __gin__ import dynamic_registration"
 
 
@@ -40,6 +46,7 @@ def load(files: Sequence[str], params: Sequence[str] = ()) -> None:
         gin.parse_config_files_and_bindings(list(files), [], finalize_config=False)
         imports = dict.fromkeys([_DYNAMIC, *_IMPORT.findall(gin.config_str())])
         for param in params:
+            imports |= dict.fromkeys(_IMPORT.findall(param))
             gin.parse_config("\n".join([*imports, param]))
         gin.finalize()
     except Exception as error:  # gin raises nearly every kind
@@ -91,8 +98,7 @@ def _check_bindings(text: str) -> None:
         if not re.search(rf"%{macro}\b", text):
             used = set(re.findall(r"%([A-Za-z_]\w*)", text))
             raise UserError(f"macro {macro} is defined but nothing uses it.{suggest(macro, used)}")
-    bound = re.findall(r"^(?:[\w/]+/)?((?:\w+\.)+\w+)\.(\w+) = ", text, re.MULTILINE)
-    for selector, parameter in bound:
+    for selector, parameter, value in _BINDING.findall(text):
         function = gin.get_configurable(selector)
         if isinstance(function, type):  # gin's subclass of it, whose own signature says nothing
             function = function.__init__
@@ -102,6 +108,52 @@ def _check_bindings(text: str) -> None:
             raise UserError(
                 f"{selector} has no parameter {parameter!r}.{suggest(parameter, names)}"
             )
+        hint = typing.get_type_hints(function).get(parameter, typing.Any)
+        known, literal = _literal(value, dict(_MACRO.findall(text)))
+        if known and not _fits(literal, hint):
+            expected = getattr(hint, "__name__", None) if isinstance(hint, type) else None
+            expected = expected or re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(hint))
+            raise UserError(f"{selector}.{parameter}: expected {expected}, got {literal!r}")
+
+
+def _literal(text: str, macros: dict[str, str]) -> tuple[bool, Any]:
+    """Whether a binding's right side is plain Python, be it through macros, and its value."""
+    text = re.sub(r"%(\w+)", lambda name: macros.get(name[1], name[0]), text)
+    try:
+        return True, ast.literal_eval(text.replace("\\\n", " ").strip())
+    except (ValueError, SyntaxError):
+        return False, None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain Python value is of the type; True where the type says too little."""
+    kind, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if kind is Any:
+        return True
+    if kind in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if kind is NoneType:
+        return value is None
+    if kind in (int, float):
+        wanted = int if kind is int else int | float
+        return isinstance(value, wanted) and not isinstance(value, bool)
+    if kind in (tuple, list, Sequence):
+        fixed = kind is tuple and parts and Ellipsis not in parts
+        each = parts if fixed else parts[:1] * len(value) if isinstance(value, tuple | list) else ()
+        return (
+            isinstance(value, tuple | list)
+            and (not fixed or len(parts) == len(value))
+            and all(map(_fits, value, each))
+        )
+    if kind in (dict, Mapping):
+        return isinstance(value, dict) and all(
+            _fits(key, parts[0]) and _fits(each, parts[1]) for key, each in value.items() if parts
+        )
+    if kind in (Callable, typing.Literal):
+        return kind is typing.Literal and value in parts
+    if kind is Path:
+        return isinstance(value, str)
+    return isinstance(value, kind) if isinstance(kind, type) else True
 
 
 def _one_line(error: Exception) -> str:

@@ -109,6 +109,14 @@ def test_the_resolved_config_alone_reruns_the_job(tmp_path):
         ("losses.infonce.temperature = 1", "infonce"),
         ("losses.matryoshka.width = (1,)", "no parameter 'width'. Did you mean widths?"),
         ("loop.train.step = 1", "step"),
+        ("STEPS = '7'", "loop.train.steps: expected int, got '7'"),
+        ("STEPS = True", "loop.train.steps: expected int, got True"),
+        ("WIDTHS = 8", "widths: expected Sequence[int], got 8"),
+        ("WIDTHS = (8, 4.5)", "widths: expected Sequence[int], got (8, 4.5)"),
+        ("LEARNING_RATE = None", "peak_rate: expected float, got None"),
+        ("loop.train.execution = 'bfloat16'", "execution: expected Execution, got 'bfloat16'"),
+        ("pipeline.pairs.rates = {'a': 'b'}", "rates: expected Mapping[str, float], got"),
+        ("loop.train.profile_steps = (1,)", "profile_steps: expected tuple[int, int] | None"),
         ("STEP = 10", "macro STEP is defined but nothing uses it. Did you mean STEPS?"),
         ("loop.train.steps = %STEPZ", "%STEPZ is used but not defined"),
         ("loop.train.steps =", "config:"),
@@ -134,3 +142,11 @@ def test_a_missing_file_and_a_missing_binding_are_named(tmp_path):
     config.load([str(tmp_path / "half.gin")])
     with pytest.raises(UserError, match=r"does not bind loop\.train\.\{model, data, loss, opt"):
         config.configured(loop.train)
+
+
+def test_a_binding_may_bring_its_import():
+    execution = "execution.Execution.dtype = 'bfloat16'"
+    with pytest.raises(UserError, match="import"):
+        config.load([QUICKSTART], [execution])
+    config.load([QUICKSTART], ["from gemb.models import execution", execution])
+    assert gin.get_bindings("execution.Execution") == {"dtype": "bfloat16"}

@@ -1,5 +1,6 @@
 """Vectors of many texts in a file that numpy maps, made in steps that outlive the process."""
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -63,10 +64,12 @@ def encoded(
     key = digest(encoder.fingerprint, kind, content, dtype, str(unit), str(encoder.dim))
     path = Path(folder) / f"{kind}-{key}.npy"
     if path.exists():
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return _mapped(path, (len(texts), encoder.dim))
     growing, state = path.with_suffix(".growing"), path.with_suffix(".json")
     shape = (len(texts), encoder.dim)
     done = _done(growing, state)
+    if done and not _is_whole(growing, shape):
+        done = 0
     if not done:
         _reserve(growing, dtype, shape)
     rows = np.lib.format.open_memmap(growing, mode="r+")
@@ -82,7 +85,24 @@ def encoded(
     del rows
     growing.replace(path)
     state.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return _mapped(path, shape)
+
+
+def _mapped(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete it to encode again") from None
+    if rows.shape != shape:
+        raise UserError(f"{path}: expected shape {shape}, got {rows.shape}; delete it")
+    return rows
+
+
+def _is_whole(growing: Path, shape: tuple[int, int]) -> bool:
+    try:
+        return np.load(growing, mmap_mode="r", allow_pickle=False).shape == shape
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def _reserve(path: Path, dtype: str, shape: tuple[int, int]) -> None:
@@ -94,7 +114,8 @@ def _reserve(path: Path, dtype: str, shape: tuple[int, int]) -> None:
             with open(path, "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror}") from None
 
 

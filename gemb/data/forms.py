@@ -89,7 +89,10 @@ class Pairs:
     def _negatives(self, records: Sequence[dict], draw: Draw) -> list[list[str]]:
         if not self.negatives:
             return [[] for _ in records]
-        found = [texts_of(record, "negatives") for record in records]
+        found = [  # no other answer of the query is a negative
+            [text for text in texts_of(record, "negatives") if text not in own]
+            for record, own in ((record, texts_of(record, "document")) for record in records)
+        ]
         keys = draw(1, max(map(len, found), default=0) or 1)
         chosen = [
             np.argsort(k[: len(f)])[: self.negatives] for k, f in zip(keys, found, strict=True)
@@ -111,6 +114,10 @@ class Graded:
     negatives: int = field(default=0, init=False)
     in_batch: bool = field(default=True, init=False)
     columns = ("query", "document", "score")
+
+    def __post_init__(self):
+        if not self.low < self.high:
+            raise UserError(f"low, high: expected low < high, got {self.low} and {self.high}")
 
     def admit(self, record: dict) -> bool:
         text_of(record, "query"), text_of(record, "document")

@@ -132,7 +132,8 @@ def score_kl(
         document_mask=document_mask,
         weights=weights,
     )
-    aim = teacher / (temperature if teacher_temperature is None else teacher_temperature)
+    divisor = temperature if teacher_temperature is None else teacher_temperature
+    aim = teacher / jax.lax.stop_gradient(divisor)
     target = jax.nn.log_softmax(jnp.where(keep, aim, -jnp.inf), axis=1)
     got = jax.nn.log_softmax(jnp.where(keep, student / temperature, -jnp.inf), axis=1)
     gap = jnp.where(keep, target, 0) - jnp.where(keep, got, 0)

@@ -1,5 +1,9 @@
 """What every verb checks of its command line before anything heavy is imported."""
 
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
 from absl import flags
 
 from gemb.checks import UserError
@@ -32,3 +36,40 @@ def check_lists() -> None:
         flag = flags.FLAGS[name]
         if flag.present > 1 and isinstance(flag.parser, flags.ListParser):
             raise UserError(f"--{name} is given {flag.present} times; give it once, with commas")
+
+
+def check_folder(flag: str) -> None:
+    """Refuses a folder to write into that is a file, or lies in one.
+
+    Raises:
+        UserError: naming the flag and the file.
+    """
+    folder = Path(flags.FLAGS[flag].value)
+    for place in (folder, *folder.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise UserError(f"--{flag}: {place} is a file, not a folder")
+            return
+
+
+def check_apart(flag: str, files: Sequence[str], *inputs: str) -> None:
+    """Refuses a folder to write into where a file to be written is one of those to be read.
+
+    Args:
+        flag: of the folder.
+        files: names of what is written there.
+        *inputs: files, patterns or folders; '' for none.
+
+    Raises:
+        UserError: naming the flag and the file.
+    """
+    check_folder(flag)
+    written = {(Path(flags.FLAGS[flag].value) / name).resolve() for name in files}
+    for given in filter(None, inputs):
+        inside = Path(given).rglob("*") if Path(given).is_dir() else ()
+        for path in [Path(given), *map(Path, glob.glob(given)), *inside]:
+            if path.resolve() in written:
+                raise UserError(
+                    f"--{flag}: {path} is what is read, and would be overwritten; choose another "
+                    "folder"
+                )

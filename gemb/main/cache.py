@@ -2,8 +2,7 @@
 
     gemb cache --gin_file=runs/data.gin --output_cache_dir=data/cache
     gemb cache --gin_file=... --output_cache_dir=... --tasks=retrieval \\
-        --pipeline_options=--runner=DirectRunner,--direct_num_workers=4,\\
-    --direct_running_mode=multi_processing
+        --pipeline_options=--direct_num_workers=4,--direct_running_mode=multi_processing
 
 Each task of the experiment's mixture becomes a folder OUTPUT_CACHE_DIR/NAME_TASK of TFRecords: its
 good records, with the form's columns. Training reads them with

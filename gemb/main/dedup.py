@@ -36,9 +36,10 @@ flags.DEFINE_float(
 
 
 def main(argv: list[str]) -> None:
-    from gemb.main.arguments import check_arguments
+    from gemb.main.arguments import check_apart, check_arguments
 
     check_arguments(argv, "input", "columns", "model", "output")
+    check_apart("output", ["kept.jsonl", "clusters.jsonl"], FLAGS.input)
     from gemb.curation import deduplicate, inputs, report
     from gemb.inference.embedder import Embedder
 

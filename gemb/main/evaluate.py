@@ -80,9 +80,10 @@ flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
-    from gemb.main.arguments import check_arguments
+    from gemb.main.arguments import check_arguments, check_folder
 
     check_arguments(argv)
+    check_folder("output")
     if FLAGS.checkpoints:
         _evaluate_checkpoints()
         return

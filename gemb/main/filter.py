@@ -29,9 +29,10 @@ flags.DEFINE_float(
 
 
 def main(argv: list[str]) -> None:
-    from gemb.main.arguments import check_arguments
+    from gemb.main.arguments import check_apart, check_arguments
 
     check_arguments(argv, "pairs", "model", "output")
+    check_apart("output", ["pairs.jsonl", "rejected.jsonl"], FLAGS.pairs, FLAGS.corpus)
     from gemb.curation import filter_pairs, prepare, report
     from gemb.inference.embedder import Embedder
 

@@ -29,10 +29,11 @@ _HITS = 10  # whose agreement with exact search is asked for
 
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
-    from gemb.main.arguments import check_arguments
+    from gemb.main.arguments import check_arguments, check_folder
     from gemb.search.build import KINDS
 
     check_arguments(argv, "corpus", "output")
+    check_folder("output")
     if FLAGS.kind not in KINDS:
         raise UserError(f"--kind: unknown {FLAGS.kind!r}; known are {', '.join(KINDS)}")
     if FLAGS.kind != "bm25" and len(FLAGS.model) != 1:

@@ -62,9 +62,10 @@ flags.DEFINE_float(
 
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
-    from gemb.main.arguments import check_arguments
+    from gemb.main.arguments import check_apart, check_arguments
 
     check_arguments(argv, "pairs", "model", "output")
+    check_apart("output", ["pairs.jsonl"], FLAGS.pairs, FLAGS.corpus)
     if FLAGS.rescore_model and FLAGS.cross_encoder:
         raise UserError("--rescore_model and --cross_encoder both give the scores: choose one")
     from gemb.curation import Choice, Margin, mine, prepare, report

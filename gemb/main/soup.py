@@ -41,6 +41,8 @@ def main(argv: list[str]) -> None:
         weights = [float(weight) for weight in FLAGS.weights]
     except ValueError as error:
         raise UserError(f"--weights: {error}") from None
+    if weights and FLAGS.slerp is not None:
+        raise UserError("--weights and --slerp: give one of them")
     models = [read(folder) for folder in folders]
     if FLAGS.slerp is None:
         made = soup.soup(models, weights)

@@ -27,10 +27,11 @@ flags.DEFINE_float(
 
 
 def main(argv: list[str]) -> None:
-    from gemb.main.arguments import check_arguments
+    from gemb.main.arguments import check_apart, check_arguments
 
     check_arguments(argv, "input", "columns", "output")
     parts = _parts(FLAGS.parts)
+    check_apart("output", [f"{name}.jsonl" for name in parts], FLAGS.input)
     from gemb.curation import inputs, report, split_records
 
     limit = FLAGS.max_bad_fraction

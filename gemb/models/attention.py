@@ -145,7 +145,8 @@ def _dot_product(query, key, value, seen: View, implementation: str) -> jax.Arra
     shape = (query.shape[0], 1, query.shape[2], query.shape[2])
     if seen.bias.shape[1] > 1:
         shape = (shape[0], query.shape[1], *shape[2:])
-    bias = jnp.broadcast_to(seen.bias, shape).astype(query.dtype)
+    lowest = jnp.finfo(query.dtype).min / 2  # -inf in every column would give NaN
+    bias = jnp.broadcast_to(jnp.maximum(seen.bias, lowest), shape).astype(query.dtype)
     mixed = jax.nn.dot_product_attention(
         *swapped, bias=bias, scale=1.0, implementation=implementation
     )

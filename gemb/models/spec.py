@@ -247,13 +247,15 @@ class PairSpec:
     """What is trained together: the model of each side, and their temperature.
 
     Attributes:
-        query, document: models of one dim; the same one twice is shared, with one set of weights.
+        query, document: models of one dim.
         temperature: start of a temperature learned with them, given to the loss; 0 for none.
+        shared: whether both sides are one model, with one set of weights.
     """
 
     query: ModelSpec
     document: ModelSpec
     temperature: float = 0.0
+    shared: bool = False
 
     def __post_init__(self):
         check(
@@ -262,16 +264,12 @@ class PairSpec:
             "of them a projection",
         )
         check(self.temperature >= 0, f"temperature: expected 0 or more, got {self.temperature}")
+        check(not self.shared or self.query == self.document, "shared: the towers' specs differ")
 
     @property
     def dim(self) -> int:
         """Size of the full embedding."""
         return self.document.dim
-
-    @property
-    def shared(self) -> bool:
-        """Whether both sides are one model."""
-        return self.query == self.document
 
 
 def with_widths(spec: ModelSpec | PairSpec, widths: tuple[int, ...]) -> ModelSpec | PairSpec:

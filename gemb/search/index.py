@@ -71,7 +71,8 @@ def read_manifest(folder: str | Path) -> dict:
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise ValueError(f"no {FORMAT}")
         version = manifest["version"]
-    except (OSError, ValueError, KeyError) as error:
+        _check_manifest(manifest)
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         why = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({why}); make it with `gemb index`") from None
     if version != VERSION:
@@ -80,6 +81,16 @@ def read_manifest(folder: str | Path) -> dict:
             "make it again with `gemb index`"
         )
     return manifest
+
+
+def _check_manifest(manifest: dict) -> None:
+    """What every version has, by kind, but a hybrid's parts."""
+    expected = {"model": str, "kind": str, "documents": int, "settings": dict, "about": dict}
+    for name, kind in expected.items():
+        if not isinstance(manifest.get(name), kind):
+            raise ValueError(f"{name}: expected {kind.__name__}, got {manifest.get(name)!r:.40}")
+    if not isinstance(manifest.get("dim"), int | None):
+        raise ValueError(f"dim: expected int, got {manifest['dim']!r:.40}")
 
 
 def load_index(folder: str | Path, *, model: str) -> Searcher:
@@ -128,9 +139,7 @@ def load_part(folder: Path, part: dict) -> Searcher:
         raise UserError(f"{folder}: an index of unknown kind {kind!r}; known are {[*KINDS]}")
     try:
         made = KINDS[kind].load(folder, part["settings"])
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder}: cannot be read ({error}); make it again") from None
     if (made.documents, made.dim) != (part["documents"], part["dim"]):
         raise UserError(

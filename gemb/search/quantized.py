@@ -96,9 +96,14 @@ class QuantizedSearcher:
         scale = np.load(folder / "scale.npy", allow_pickle=False)
         made._start(settings["precision"], settings["rescore"], codes, scale)
         made.dim, made._vectors = settings["dim"], None
+        columns = -(-made.dim // 8) if made.precision == "binary" else made.dim
+        checks.check_shape("codes.npy", codes, (None, columns))
+        checks.check_shape("scale.npy", scale, (made.dim,))
+        checks.check(bool(np.isfinite(scale).all()), "scale.npy: holds NaN or infinity")
         if made.rescore:
             path = folder / "vectors.npy"
             made._vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+            checks.check_shape("vectors.npy", made._vectors, (made.documents, made.dim))
         return made
 
 

@@ -128,6 +128,8 @@ class ScannSearcher:
             raise checks.UserError(f"{path}: holds scann_docids.pkl; nothing pickled is read here")
         made = cls.__new__(cls)
         made._start(**settings)
+        rows = np.load(path / "dataset.npy", mmap_mode="r", allow_pickle=False)
+        checks.check_shape("scann/dataset.npy", rows, (made.documents, made.dim))  # else it crashes
         with _quiet_stderr(), contextlib.redirect_stdout(None):
             made._index = _pybind().load_searcher(str(path), assets_backcompat_shim=False)
         return made

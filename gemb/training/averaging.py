@@ -12,11 +12,11 @@ from gemb.training.state import TrainState
 class EmaState(NamedTuple):
     """Attributes:
     inner: the state of the wrapped optimizer.
-    ema: the averaged parameters, as the parameters.
+    averaged_weights: the averaged parameters, as the parameters.
     """
 
     inner: optax.OptState
-    ema: optax.Params
+    averaged_weights: optax.Params
 
 
 def with_ema(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformation:
@@ -39,11 +39,13 @@ def with_ema(optimizer: optax.GradientTransformation, decay: float) -> optax.Gra
     def update(gradients, state, params):
         updates, inner = optimizer.update(gradients, state.inner, params)
         new = optax.apply_updates(params, updates)
-        return updates, EmaState(inner, optax.incremental_update(new, state.ema, 1 - decay))
+        return updates, EmaState(
+            inner, optax.incremental_update(new, state.averaged_weights, 1 - decay)
+        )
 
     return optax.GradientTransformation(init, update)
 
 
 def averaged(state: TrainState) -> dict:
     """The averaged parameters where there are such, else the parameters."""
-    return optax.tree_utils.tree_get(state.optimizer, "ema", default=state.params)
+    return optax.tree_utils.tree_get(state.optimizer, "averaged_weights", default=state.params)

@@ -27,6 +27,7 @@ def checkpoint_models(
     widths: Sequence[int] = (),
     ema_decay: float = 0.0,
     skip_bad_steps: int = 0,
+    quantize: Callable | None = None,
     **unused,
 ) -> Iterator[tuple]:
     """Reads the models of a run's checkpoints, one at a time.
@@ -34,8 +35,8 @@ def checkpoint_models(
     Args:
         workdir: the run; no process may be training in it.
         chosen: steps; default all that are kept.
-        model, optimizer, steps, widths, ema_decay, skip_bad_steps: what the run was trained with,
-            as `gemb.training.loop.train` takes them.
+        model, optimizer, steps, widths, ema_decay, skip_bad_steps, quantize: what the run was
+            trained with, as `gemb.training.loop.train` takes them.
 
     Yields:
         (step, model), oldest first; of a run that averages weights, the average.
@@ -57,7 +58,11 @@ def checkpoint_models(
     with sole_run(workdir), Checkpoints(workdir / FOLDER) as saved:
         for step in _wanted(workdir, saved.steps, chosen):
             state, _ = saved.restore(abstract, step)
-            yield step, model.trained(spec, jax.device_get(averaged(state)))
+            params = averaged(state)
+            yield (
+                step,
+                model.trained(spec, jax.device_get(quantize(params) if quantize else params)),
+            )
 
 
 def _wanted(workdir: Path, kept: Sequence[int], chosen: Sequence[int]) -> list[int]:

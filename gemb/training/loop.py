@@ -11,8 +11,9 @@ import jax
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from gemb.checks import check_widths
+from gemb.checks import UserError, check, check_widths
 from gemb.models.execution import Execution
+from gemb.models.functional import functional
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.pretrained.pair import Pair, learned_temperature
 from gemb.models.spec import ModelSpec, PairSpec, with_widths
@@ -105,6 +106,13 @@ def train(
             from the last checkpoint.
     """
     widths = check_widths("widths", widths or model.widths, model.spec.dim)
+    for name, value in {
+        "checkpoint_steps": checkpoint_steps,
+        "keep_checkpoints": keep_checkpoints,
+        "query_microbatches": query_microbatches,
+        "document_microbatches": document_microbatches,
+    }.items():
+        check(value >= 1, f"{name}: expected 1 or more, got {value}")
     spec = with_widths(model.spec, widths)
     devices = mesh()
     transform = transformation(
@@ -112,6 +120,8 @@ def train(
     )
     places = state_shardings(spec, transform, devices)
     abstract = abstract_state(spec, transform, places)
+    if quantize and any(path.endswith("/lora_a") for path in functional(spec).shapes):
+        raise UserError("quantize: LoRA is merged after training, which leaves the trained grid")
     batches = data(model.tokenizer_json, seed, data_shard(devices), model.prompts)
     _warn_of_prompts(spec, getattr(batches, "prompts", {}))
     frozen = teacher.join(spec, loss, batches, devices, workdir) if teacher else None
@@ -142,7 +152,8 @@ def train(
         bad = BadSteps(workdir, skip_bad_steps)
         step = functools.partial(by_shape(step), frozen=frozen)
         run = _Run(
-            step, batches, spec, devices, steps, checkpoint_steps, judged, checkpoints, bad
+            step, batches, spec, devices, steps, checkpoint_steps, judged, checkpoints, bad,
+            quantize or (lambda params: params),
         )  # fmt: skip
         with _records(workdir, int(state.step)) as records, profiled(workdir, profile_steps) as at:
             state = run.go(state, records, at)
@@ -178,6 +189,7 @@ class _Run:
     evaluators: Evaluators
     checkpoints: Checkpoints
     bad: BadSteps
+    as_returned: Callable
 
     def go(self, state: TrainState, records: Records | None, at_step: Callable) -> TrainState:
         """Steps until done; metrics are read one late, so that the device never waits for them."""
@@ -196,10 +208,10 @@ class _Run:
                     meter.write(pending[0], meter.read(*pending))
                 pending = (done, batch, metrics)
                 stop, last = agreement.vote(stopped()), done == self.steps
-                judge = self.evaluators.due(done, last)
-                if stop or last or judge or done % self.checkpoint_steps == 0:
+                due, judge = self.evaluators.due(done, last), self.evaluators.judge
+                if stop or last or due or done % self.checkpoint_steps == 0:
                     row, pending = meter.read(*pending), None
-                    scores = self.evaluators.judge(averaged(state)) if judge else {}
+                    scores = judge(self.as_returned(averaged(state))) if due else {}
                     meter.write(done, row | scores)
                     best_by = scores.get(self.evaluators.best_by)
                     self.checkpoints.save(state, self.batches.get_state(), best_by)

@@ -187,7 +187,9 @@ def _by_path(core, clip_norm: float, frozen: str, rate_scales) -> optax.Gradient
     def label(params) -> dict:
         if not isinstance(params, dict):  # optax asks with a stand-in where a state has parameters
             return {}
-        return {path: "frozen" if re.search(frozen, path) else "train" for path in params}
+        labels = {path: "frozen" if re.search(frozen, path) else "train" for path in params}
+        check("frozen" in labels.values(), f"frozen: {frozen!r} matches no parameter")
+        return labels
 
     return optax.partition({"train": train, "frozen": optax.set_to_zero()}, label)
 

@@ -74,6 +74,8 @@ def claim_workdir(workdir: Path, config: str) -> None:
                 f"{workdir} holds another experiment: its config says {old!r}, this one {new!r}; "
                 "choose another --workdir, or delete that one"
             )
+    elif workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file; choose another --workdir")
     elif workdir.exists() and any(os.scandir(workdir)):
         raise UserError(
             f"{workdir} is not empty and holds no {CONFIG_FILE}: not a gemb run; "

@@ -119,6 +119,7 @@ def bindings(before: Settings, after: Settings) -> list[str]:
     old, new = _flat(before), _flat(after)
     changes = [f"{_GIN[name]} = {new[name]!r}" for name in _GIN if new[name] != old[name]]
     if after.execution != before.execution:
+        changes.insert(0, "from gemb.models import execution")
         changes.append("loop.train.execution = @execution.Execution()")
     return changes
 

@@ -22,9 +22,11 @@ def soup(models: Sequence[Pretrained], weights: Sequence[float] = ()) -> Pretrai
     """
     _check_alike(models)
     shares = np.asarray(weights or [1.0] * len(models), np.float64)
-    if shares.shape != (len(models),) or (shares < 0).any() or not shares.sum() > 0:
+    right = shares.shape == (len(models),) and (shares >= 0).all()
+    if not right or not 0 < shares.sum() < np.inf:
         raise UserError(
-            f"weights: expected {len(models)} numbers of 0 or more, not all 0; got {list(weights)}"
+            f"weights: expected {len(models)} numbers of 0 or more, not all 0, with a finite "
+            f"sum; got {list(weights)}"
         )
     shares /= shares.sum()
     params = {

@@ -18,15 +18,17 @@ def watch(query: jax.Array, document: jax.Array, batch: Batch) -> dict[str, jax.
         batch: which they are of.
 
     Returns:
-        Scalars: "accuracy", the share of queries whose positive scores highest among all
-        candidates; "alignment", "uniformity" and "spread", see gemb.losses.regularizers.
+        Scalars: "accuracy", the share of queries whose positive, or a copy of it, scores highest
+        among all candidates; "alignment", "uniformity" and "spread", see gemb.losses.regularizers.
     """
     every = -(-query.shape[0] // ROWS)
     query, document = jax.lax.stop_gradient((query[::every], document))
     positive, real = batch.positive[::every], batch.query_mask[::every]
     scores = jnp.where(batch.document_mask, query @ document.T, -jnp.inf)
     total = jnp.maximum(real.sum(), 1)
-    found = {"accuracy": (real & (jnp.argmax(scores, axis=1) == positive)).sum() / total}
+    texts = jnp.asarray(batch.document_id)
+    best = texts[jnp.argmax(scores, axis=1)]
+    found = {"accuracy": (real & (best == texts[positive])).sum() / total}
     pairs = {"query_mask": real, "document_mask": batch.document_mask[positive]}
     arguments = (query, document[positive], jnp.arange(len(query)))
     for name, figure in _FIGURES.items():

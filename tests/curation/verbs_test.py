@@ -60,6 +60,26 @@ def test_mine(path, tmp_path, more, capsys):
     assert f"report: {tmp_path}/report.html" in capsys.readouterr().out
 
 
+def test_no_verb_overwrites_what_it_reads(path, tmp_path):
+    before = path.read_bytes()
+    given = ["--max_bad_fraction=0.1", "--model=first", f"--output={tmp_path}"]
+    for verb, name, more in [
+        (dedup, "kept.jsonl", ["--columns=text"]),
+        (split, "train.jsonl", ["--columns=text", "--parts=train:0.8,test:0.2"]),
+    ]:
+        (tmp_path / name).write_bytes(before)
+        for source in (tmp_path / name, tmp_path / "*.jsonl"):
+            with pytest.raises(UserError, match=f"--output: .*{name} is what is read"):
+                call(verb, f"--input={source}", *given, *more)
+        assert (tmp_path / name).read_bytes() == before
+    for verb in (filter, mine):
+        (tmp_path / "pairs.jsonl").write_bytes(before)
+        with pytest.raises(UserError, match="is what is read"):
+            call(verb, f"--pairs={tmp_path}/pairs.jsonl", *given)
+    with pytest.raises(UserError, match=r"--output: .*rows\.jsonl is a file, not a folder"):
+        call(dedup, f"--input={path}", "--columns=text", "--model=first", f"--output={path}/x")
+
+
 def test_filter(path, tmp_path):
     call(
         filter, f"--pairs={path}", "--model=first", f"--output={tmp_path}", "--query_column=ask",

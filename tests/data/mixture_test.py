@@ -338,3 +338,15 @@ def test_other_mistakes_are_named(path, tmp_path):
     short.write_text('{"text": "One sentence."}\n')
     with pytest.raises(UserError, match="no record gives a pair"):
         make(path, (), tasks={"n": Task(files(short), forms.NextSentence())}, rates={"n": 1})
+
+
+def test_another_answer_of_the_query_is_no_negative():
+    form = forms.Pairs(negatives=3)
+    record = {"query": "q", "document": ["a", "b"], "negatives": ["b", "c", "a", "d"]}
+    made = form.make([record], lambda stream, columns: np.full((1, columns), 0.3))
+    assert made.negatives == [["c", "d"]]
+
+
+def test_grades_need_a_range():
+    with pytest.raises(UserError, match="low < high"):
+        forms.Graded(low=2, high=2)

@@ -17,6 +17,7 @@ from gemb.models.execution import Execution
 from gemb.models.functional import functional
 from gemb.models.pretrained.adapt import load
 from gemb.models.pretrained.families import FAMILIES
+from gemb.structs import Tokens
 
 pytestmark = pytest.mark.peers
 
@@ -238,8 +239,6 @@ def test_bidirectional_tokens_see_the_next_causal_ones_do_not(checkpoint, name, 
 
 
 def _as_tokens(ids):
-    from gemb.structs import Tokens
-
     return Tokens(jnp.asarray(ids), jnp.ones(ids.shape, bool))
 
 
@@ -386,6 +385,7 @@ def test_wishes_that_a_model_cannot_fulfil_are_one_line(checkpoint):
     cases = [
         ({"attention": "causal"}, "bert models are bidirectional only"),
         ({"attention": "both"}, r"expected one of \['causal', 'bidirectional'\], got 'both'"),
+        ({"layers": []}, "layers: expected at least one"),
         ({"layers": [0, 7]}, "layers: 7 is not one of 0 to 2"),
         ({"pooling": "median"}, "pooling: expected one of"),
         ({"max_length": 65}, "max_length: 65 exceeds the model's 64 positions"),
@@ -394,3 +394,55 @@ def test_wishes_that_a_model_cannot_fulfil_are_one_line(checkpoint):
     for wish, message in cases:
         with pytest.raises(UserError, match=message):
             load(str(folder), **wish)
+
+
+def test_a_token_that_sees_nothing_is_no_nan_in_half_precision(checkpoint):
+    folder, _ = checkpoint("modernbert")  # has windows, out of which padding falls
+    loaded = load(str(folder))
+    ids = np.zeros((1, 32), np.int32)
+    ids[0, :3] = 5
+    tokens = Tokens(jnp.asarray(ids), jnp.asarray(ids > 0))
+    apply = functional(loaded.spec).apply
+    expected = apply(loaded.params, tokens)
+    half = apply(loaded.params, tokens, Execution(dtype="float16", attention="xla"))
+    np.testing.assert_allclose(half, expected, atol=2e-2)
+
+
+def test_a_new_pooler_takes_nothing_of_the_old(checkpoint, tmp_path):
+    folder, _ = checkpoint("bert")
+    learned = load(str(folder), pooling="attention")
+    export.save(learned, tmp_path / "learned")
+    for pooling in ("mean", "latent_attention"):
+        again = load(str(tmp_path / "learned"), pooling=pooling)
+        assert set(again.params) == set(functional(again.spec).shapes)
+    assert not [
+        path for path in load(str(tmp_path / "learned"), pooling="mean").params if "pooler" in path
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", "[1]", r"config\.json: expected an object, got list"),
+        ("config.json", "null", "expected an object, got NoneType"),
+        ("config.json", '{"model_type": ["bert"]}', "is not supported"),
+        ("gemb.json", "3", r"gemb\.json: expected an object"),
+        ("gemb.json", '{"widths": "84"}', "widths: expected a list of numbers, got '84'"),
+        ("gemb.json", '{"heads": [1]}', "cannot be read"),
+        ("modules.json", "{}", r"modules\.json: expected a list"),
+        ("modules.json", "[]", "names no module"),
+        ("modules.json", '[{"type": 1, "path": ""}]', "each module with a type and a path"),
+        (
+            "config_sentence_transformers.json",
+            '{"prompts": "x"}',
+            "expected texts by name",
+        ),
+        ("sentence_bert_config.json", '{"max_seq_length": "x"}', "cannot be read"),
+    ],
+)
+def test_json_of_another_kind_is_one_line(checkpoint, tmp_path, name, content, message):
+    folder, _ = checkpoint("bert")
+    export.save(load(str(folder)), tmp_path / "model")
+    (tmp_path / "model" / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        load(str(tmp_path / "model"))

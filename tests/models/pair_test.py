@@ -100,3 +100,14 @@ def test_towers_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(UserError, match="temperature: expected 0 or more"):
         pair(tower(1, 0), temperature=-1.0)
     assert jnp.isfinite(pair(wide, temperature=0.5).temperature)
+
+
+def test_two_towers_of_one_architecture_keep_their_own_weights():
+    made = pair(tower(1, 0), tower(1, 1))
+    assert not made.spec.shared
+    face = functional(made.spec)
+    tokens = batch().query
+    apart = face.query(made.params, tokens) - face.apply(made.params, tokens)
+    assert float(jnp.abs(apart).max()) > 1e-2
+    expected = functional(made.query.spec).apply(made.query.params, tokens)
+    np.testing.assert_allclose(face.query(made.params, tokens), expected, atol=1e-6)

@@ -86,3 +86,36 @@ def test_an_index_is_replaced_and_nothing_else(folder, tmp_path):
     (tmp_path / "mine").mkdir()
     with pytest.raises(UserError, match="exists and is no index"):
         search.save_index(tmp_path / "mine", search.ExactSearcher(np.eye(3)), model="bbbb")
+
+
+@pytest.mark.parametrize("values", [{"about": None}, {"documents": "6"}, {"settings": []}])
+def test_a_manifest_of_other_types_is_told(folder, values):
+    _edit(folder, **values)
+    with pytest.raises(UserError, match=rf"cannot be read \({next(iter(values))}: expected"):
+        search.read_manifest(folder)
+
+
+@pytest.mark.parametrize("precision", ["int8", "binary", "bfloat16"])
+@pytest.mark.parametrize("name", ["codes.npy", "scale.npy", "vectors.npy"])
+def test_files_of_another_size_are_told(tmp_path, precision, name):
+    vectors = np.eye(6, 4, dtype=np.float32) + 0.1
+    index = search.QuantizedSearcher(vectors, precision=precision, rescore=2)
+    search.save_index(tmp_path / "index", index, model="aaaa")
+    rows = np.load(tmp_path / "index" / name)
+    np.save(tmp_path / "index" / name, rows[:-1])
+    with pytest.raises(UserError, match=r"expected shape.*make it again|holds 5 documents"):
+        search.load_index(tmp_path / "index", model="aaaa")
+    (tmp_path / "index" / name).write_bytes(b"")
+    with pytest.raises(UserError, match="make it again"):
+        search.load_index(tmp_path / "index", model="aaaa")
+
+
+def test_a_scann_index_whose_rows_are_cut_is_told(tmp_path):
+    pytest.importorskip("scann")
+    index = search.ScannSearcher(np.eye(40, 8, dtype=np.float32) + 0.1)
+    search.save_index(tmp_path / "index", index, model="aaaa")
+    path = next((tmp_path / "index").rglob("dataset.npy"))
+    for rows in (np.load(path)[:3], np.zeros((), np.float32)):
+        np.save(path, rows)
+        with pytest.raises(UserError, match=r"dataset\.npy: expected shape"):
+            search.load_index(tmp_path / "index", model="aaaa")

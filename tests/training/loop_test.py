@@ -5,6 +5,7 @@ import json
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -16,9 +17,12 @@ from gemb.inference.embedder import Embedder
 from gemb.metrics import geometry
 from gemb.models.functional import initial_params
 from gemb.parallel.mesh import make_mesh
+from gemb.training import optimizers
 from gemb.training.averaging import averaged, with_ema
+from gemb.training.optimizers import transformation
 from gemb.training.profile import parse_steps
 from gemb.training.records import read_metrics
+from gemb.training.schedules import warmup_linear
 from gemb.training.state import TrainState
 from gemb.training.watching import watch
 
@@ -49,6 +53,26 @@ def test_the_average_is_what_is_judged_and_returned(tmp_path):
     assert abs(norm - plain) > 1e-4 * plain
     for path, value in trained.params.items():
         np.testing.assert_array_equal(value, seen[0][path])
+
+
+def test_the_momentum_of_an_optimizer_is_no_average():
+    params = {"w/kernel": jnp.full((4, 4), 7.0)}
+    schedule = partial(warmup_linear, peak_rate=1e-3)
+    optimizer = partial(optimizers.adafactor, schedule=schedule, momentum=0.9)
+    for decay in (0.0, 0.9):
+        made = transformation(lambda steps: optimizer(steps), steps=5, ema_decay=decay)
+        _, moments = made.update(params, made.init(params), params)
+        state = TrainState(jnp.ones((), jnp.int32), params, moments)
+        np.testing.assert_allclose(averaged(state)["w/kernel"], 7.0, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["checkpoint_steps", "keep_checkpoints", "query_microbatches", "document_microbatches"],
+)
+def test_numbers_below_one_are_told(tmp_path, name):
+    with pytest.raises(UserError, match=f"{name}: expected 1 or more, got 0"):
+        run(tmp_path, **{name: 0})
 
 
 def test_a_bad_step_leaves_the_average_alone():

@@ -58,3 +58,9 @@ def test_what_does_not_fit_is_told(models):
         slerp(models)
     with pytest.raises(UserError, match=r"in \[0, 1\], got 1.5"):
         slerp(models[:2], 1.5)
+
+
+@pytest.mark.parametrize("weights", [(1.0, float("inf")), (1e308, 1e308), (float("nan"), 1.0)])
+def test_weights_without_a_sum_are_refused(models, weights):
+    with pytest.raises(UserError, match="with a finite sum"):
+        soup(models[:2], weights)

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from gemb import losses
+from gemb.checks import UserError
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params
 from gemb.models.spec import ModelSpec, StackSpec, TextSpec
@@ -124,6 +125,12 @@ def test_frozen_parameters_stay_and_hold_no_moments(params):
     assert np.any(changed["text/norm/scale"] != params["text/norm/scale"])
     shapes = [leaf.shape for leaf in jax.tree.leaves(state)]
     assert params["text/token/table"].shape not in shapes
+
+
+def test_a_pattern_that_freezes_nothing_is_told(params):
+    schedule = partial(schedules.warmup_linear, peak_rate=0.1)
+    with pytest.raises(UserError, match=r"frozen: '\^txet/' matches no parameter"):
+        optimizers.adamw(10, schedule=schedule, frozen="^txet/").init(params)
 
 
 MAKERS = [optimizers.adamw, optimizers.lion, optimizers.muon, optimizers.adafactor]

@@ -16,6 +16,7 @@ from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.functional import initial_params
+from gemb.models.pretrained.pair import pair
 from gemb.models.pretrained.scratch import from_scratch
 from gemb.models.spec import DenseSpec
 from gemb.parallel.mesh import make_mesh
@@ -311,6 +312,8 @@ def test_teachers_that_do_not_fit_are_one_line(data, tmp_path):
         join(teachers.live([model(2, width=8)]))
     with pytest.raises(UserError, match="query_length: 99 exceeds the 32 positions"):
         teachers.live([TEACHER], query_length=99)
+    with pytest.raises(UserError, match="the loss reads nothing of it"):
+        join(teachers.live([TEACHER]), losses.info_nce)
     with pytest.raises(UserError, match="expected a list of one or more"):
         teachers.live([])
     with pytest.raises(UserError, match="nothing to teach"):
@@ -415,3 +418,10 @@ def test_scores_stand_at_their_own_documents(tmp_path, monkeypatch):
             own = document.split()[1:] == [number]
             assert found[i, j] == (0.5 * length(query, document) if own else 0)
     assert (found != 0).sum() == 9 + 9
+
+
+def test_each_tower_of_a_teacher_has_its_own_rows():
+    one = TeacherModel(model(2))
+    two = TeacherModel(pair(model(2), model(3)))
+    assert (one.keys("query", ["x"]) == one.keys("document", ["x"])).all()
+    assert (two.keys("query", ["x"]) != two.keys("document", ["x"])).all()

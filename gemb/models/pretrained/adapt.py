@@ -66,6 +66,10 @@ def load(
     try:
         if attention is not None:
             loaded = _with_attention(loaded, attention)
+        if layers is not None and not layers:
+            raise ValueError("layers: expected at least one")
+        if pooling not in (None, "mean") and loaded.config["model_type"] == "static":
+            raise ValueError(f"pooling: a static model is a mean, not {pooling!r}")
         if layers is not None:
             loaded = take_layers(loaded, tuple(layers))
         spec = loaded.spec
@@ -90,7 +94,9 @@ def load(
     except ValueError as error:
         raise UserError(str(error)) from None
     if loaded.params is not None:
-        replaced = "dense/" if projection else None
+        replaced = ["dense/"] if projection else []
+        if pooling not in (None, loaded.spec.pooling):
+            replaced.append("pooler/")
         loaded = dataclasses.replace(loaded, params=_complete(loaded.params, spec, replaced, seed))
     return dataclasses.replace(loaded, spec=spec)
 
@@ -144,10 +150,9 @@ def _projection(spec: ModelSpec, sizes: Sequence[int], activation: str) -> tuple
     )
 
 
-def _complete(params: dict, spec: ModelSpec, replaced: str | None, seed: int) -> dict:
+def _complete(params: dict, spec: ModelSpec, replaced: Sequence[str], seed: int) -> dict:
     """The parameters with random ones where the spec has more than the folder."""
-    if replaced is not None:
-        params = {path: value for path, value in params.items() if not path.startswith(replaced)}
+    params = {path: value for path, value in params.items() if not path.startswith(tuple(replaced))}
     missing = [path for path in functional(spec).shapes if path not in params]
     if not missing:
         return params

@@ -104,7 +104,7 @@ def _config(modules: Modules) -> dict:
         return {"model_type": "static", "vocab_size": vocab, "hidden_size": width}
     config = read_json(modules.encoder / "config.json")
     kind = config.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
             f"{modules.encoder}/config.json: model_type {kind!r} is not supported; known: "
             f"{', '.join(FAMILIES)}"
@@ -125,13 +125,20 @@ def _model_spec(folder: Path, config: dict, modules: Modules, manifest: dict) ->
             heads=_heads(manifest),
             normalize=modules.normalize,
             max_length=modules.max_length or manifest.get("max_length") or limit,
-            widths=tuple(manifest.get("widths", ())),
+            widths=_widths(manifest),
             query_prompt=modules.prompts.get("query") or "",
             document_prompt=modules.prompts.get("document") or "",
             pool_prompt=modules.pool_prompt,
         )
-    except ValueError as error:
-        raise UserError(f"{folder}: {error}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}: a configuration that cannot be read ({error})") from None
+
+
+def _widths(manifest: dict) -> tuple[int, ...]:
+    widths = manifest.get("widths", ())
+    if not isinstance(widths, list | tuple) or not all(isinstance(w, int) for w in widths):
+        raise ValueError(f"gemb.json: widths: expected a list of numbers, got {widths!r}")
+    return tuple(widths)
 
 
 def _heads(manifest: dict) -> tuple:

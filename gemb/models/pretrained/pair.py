@@ -38,7 +38,7 @@ class Pair:
     def spec(self) -> PairSpec:
         """Of both."""
         try:
-            return PairSpec(self.query.spec, self.document.spec, self.temperature)
+            return PairSpec(self.query.spec, self.document.spec, self.temperature, self.shared)
         except ValueError as error:
             raise UserError(str(error)) from None
 

@@ -54,14 +54,27 @@ def read_modules(folder: Path) -> Modules:
         pooling, pool_prompt = _pooling(folder / "1_Pooling")
         modules = Modules(folder, pooling=pooling, pool_prompt=pool_prompt)
     else:
-        modules = _follow(folder, read_json(folder / "modules.json"))
+        modules = _follow(folder, read_json(folder / "modules.json", kind=list))
     lengths = read_json(modules.encoder / "sentence_bert_config.json", default={})
     settings = read_json(folder / "config_sentence_transformers.json", default={})
     return dataclasses.replace(
         modules,
         max_length=lengths.get("max_seq_length"),
-        prompts=settings.get("prompts") or {},
+        prompts=_prompts(folder, settings),
     )
+
+
+def _prompts(folder: Path, settings: dict) -> dict[str, str]:
+    prompts = settings.get("prompts") or {}
+    texts = isinstance(prompts, dict) and all(
+        isinstance(prompt, str | None) for prompt in prompts.values()
+    )
+    if not texts:
+        raise UserError(
+            f"{folder}/config_sentence_transformers.json: prompts: expected texts by name, got "
+            f"{prompts!r}"
+        )
+    return prompts
 
 
 def _follow(folder: Path, steps: list[dict]) -> Modules:
@@ -70,8 +83,10 @@ def _follow(folder: Path, steps: list[dict]) -> Modules:
     for step in steps:
         try:
             kind, place = step["type"].rsplit(".", 1)[-1], folder / step["path"]
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder}/modules.json: a module without {error}") from None
+        except (KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"{folder}/modules.json: expected each module with a type and a path, got {step!r}"
+            ) from None
         if kind in ("Transformer", "StaticEmbedding"):
             found |= {"encoder": place, "static": kind == "StaticEmbedding"}
         elif kind == "Pooling":
@@ -86,6 +101,8 @@ def _follow(folder: Path, steps: list[dict]) -> Modules:
                 f"{folder}/modules.json: module {kind!r} is not supported; known: Transformer, "
                 "StaticEmbedding, Pooling, Dense, Normalize"
             )
+    if not steps:
+        raise UserError(f"{folder}/modules.json: names no module")
     return Modules(**found, dense=tuple(dense), dense_folders=tuple(places))
 
 
@@ -118,17 +135,21 @@ def _dense(folder: Path) -> DenseSpec:
     return DenseSpec(*sizes, DENSE_ACTIVATIONS[name], config.get("bias", True))
 
 
-def read_json(file: Path, default=None):
+def read_json(file: Path, default=None, kind: type = dict):
     """Reads a JSON file; `default` where there is none.
 
     Raises:
-        UserError: if it cannot be read, or is not JSON.
+        UserError: if it cannot be read, is not JSON, or not of the kind.
     """
     if default is not None and not file.exists():
         return default
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read ({error}); is this a model folder?") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{file}: not JSON ({error})") from None
+    if not isinstance(content, kind):
+        expected = {dict: "an object", list: "a list"}[kind]
+        raise UserError(f"{file}: expected {expected}, got {type(content).__name__}")
+    return content

@@ -101,12 +101,13 @@ class TeacherModel:
         return ids
 
     def keys(self, side: str, texts: Sequence[str]) -> np.ndarray:
-        """[texts] uint64, equal where the teacher's input is: limit, prompt and text.
+        """[texts] uint64, equal where the teacher's input is: limit, prompt and text, and tower.
 
         Two of a million texts share a key with a probability of 3e-8.
         """
         prompt = self._specs[side].prompt(side)
-        start = f"{self.lengths[side]} {len(prompt)} {prompt}".encode()
+        tower = "" if isinstance(self._pretrained, Pretrained) or self._pretrained.shared else side
+        start = f"{tower}{self.lengths[side]} {len(prompt)} {prompt}".encode()
         return text_keys(texts, start)
 
     def encode(self, side: str, texts: Sequence[str], progress: str = "") -> np.ndarray:

@@ -1,5 +1,6 @@
 """What every teacher does before a run: checks that it fits the student, and joins the data."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -178,4 +179,8 @@ def check_loss(loss: Callable, dim: int, teacher_dim: int) -> None:
         jax.eval_shape(value, rows, rows, fields)
     except ValueError as error:
         if str(error).startswith("teacher_"):
-            raise UserError(f"teacher: {error}") from None  # else the step says it
+            raise UserError(f"teacher: {error}") from None
+        return  # the step says it
+    with contextlib.suppress(ValueError):
+        jax.eval_shape(value, rows, rows, {})
+        raise UserError("teacher: the loss reads nothing of it; bind another loss, or no teacher")
