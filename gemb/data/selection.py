@@ -4,6 +4,7 @@ The pass streams. Its outcome, the numbers of the records that give pairs, is ke
 big sources, so that a resumed run starts at once.
 """
 
+import sys
 from array import array
 from collections.abc import Mapping
 
@@ -15,6 +16,7 @@ from gemb.data.sources import records
 from gemb.data.sources.records import Records
 
 _KEEP_ROWS = 200_000
+_LOOKED_AT = 64  # records, to see whether hard negatives are there
 
 
 class Selection:
@@ -64,6 +66,15 @@ class Selection:
         if not len(self._rows):
             kind = type(form).__name__
             raise UserError(f"{name}: no record gives a pair ({self.counts}, {kind})")
+        if "negatives" in form.columns:
+            first = [self[row]["negatives"] for row in range(min(len(self), _LOOKED_AT))]
+            if not any(first):
+                print(
+                    f"warning: {name}: the first {len(first)} records have no "
+                    f"{self._columns['negatives']!r}; the form asks for {form.negatives} a query, "
+                    "and fills them up with masked rows",
+                    file=sys.stderr,
+                )
 
     def __len__(self) -> int:
         return len(self._rows)

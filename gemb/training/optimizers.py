@@ -94,7 +94,7 @@ def muon(
     matrices = optax.contrib.MuonDimensionNumbers()
 
     def dimensions(params):
-        layers = {path: "/layers/" in path and path.endswith("/kernel") for path in params}
+        layers = {path: "stack/layers/" in path and path.endswith("/kernel") for path in params}
         return {path: matrices if is_layer else None for path, is_layer in layers.items()}
 
     core = optax.contrib.muon(

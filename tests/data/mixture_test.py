@@ -340,6 +340,15 @@ def test_other_mistakes_are_named(path, tmp_path):
         make(path, (), tasks={"n": Task(files(short), forms.NextSentence())}, rates={"n": 1})
 
 
+def test_hard_negatives_that_no_record_has_are_told(path, capsys):
+    make(path, ["hard"])
+    assert "warning" not in capsys.readouterr().err
+    tasks = {"hard": Task(files(path), forms.Pairs(negatives=2), {"negatives": "typo"})}
+    make(path, (), tasks=tasks, rates={"hard": 1})
+    said = capsys.readouterr().err
+    assert "warning: hard: the first 64 records have no 'typo'; the form asks for 2 a query" in said
+
+
 def test_another_answer_of_the_query_is_no_negative():
     form = forms.Pairs(negatives=3)
     record = {"query": "q", "document": ["a", "b"], "negatives": ["b", "c", "a", "d"]}

@@ -1,5 +1,6 @@
 """Two towers and learned temperatures: what is trained together, saved, and read by others."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -93,6 +94,10 @@ def test_saved_towers_are_a_router_of_sentence_transformers(towers, tmp_path):
 
 def test_towers_that_do_not_fit_are_told(tmp_path):
     wide = from_scratch(byte_tokenizer_json(), layers=1, width=32)
+    unseen = tower(1, 0)
+    unseen = unseen.trained(dataclasses.replace(unseen.spec, pool_prompt=False), unseen.params)
+    with pytest.raises(UserError, match="its pooler sees its prompts and the query's does not"):
+        pair(unseen, tower(1, 1))
     with pytest.raises(UserError, match="its dim 32 is not the query's, 16"):
         pair(from_scratch(byte_tokenizer_json(), layers=1, width=16), wide)
     with pytest.raises(UserError, match="one tower has weights"):

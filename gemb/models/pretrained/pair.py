@@ -114,6 +114,11 @@ def pair(query: Pretrained, document: Pretrained | None = None, temperature: flo
         raise UserError(
             "document: its tokenizer is not the query's; two towers are trained on one tokenizer"
         )
+    if query.spec.pool_prompt != document.spec.pool_prompt:
+        raise UserError(
+            "document: its pooler sees its prompts and the query's does not, or the reverse; two "
+            "towers are trained alike"
+        )
     if (query.params is None) != (document.params is None):
         raise UserError("document: one tower has weights and the other none; load both alike")
     made = Pair(query, document, temperature)
