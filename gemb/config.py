@@ -108,12 +108,19 @@ def _check_bindings(text: str) -> None:
             raise UserError(
                 f"{selector} has no parameter {parameter!r}.{suggest(parameter, names)}"
             )
-        hint = typing.get_type_hints(function).get(parameter, typing.Any)
+        hint = _hints(function).get(parameter, Any)
         known, literal = _literal(value, dict(_MACRO.findall(text)))
         if known and not _fits(literal, hint):
             expected = getattr(hint, "__name__", None) if isinstance(hint, type) else None
             expected = expected or re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(hint))
             raise UserError(f"{selector}.{parameter}: expected {expected}, got {literal!r}")
+
+
+def _hints(function: Callable) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):  # another library's, written for type checkers alone
+        return {}
 
 
 def _literal(text: str, macros: dict[str, str]) -> tuple[bool, Any]:
