@@ -22,14 +22,17 @@ flags.DEFINE_list("columns", ["text"], "Columns to compare, joined.", allow_over
 flags.DEFINE_string("model", "", "Model folder or name.", allow_override=True)
 flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
 flags.DEFINE_string("keep", "first", "Of a cluster: first or longest.", allow_override=True)
-flags.DEFINE_float("similarity", 0.3, "Least cosine.", allow_override=True)
-flags.DEFINE_float("surface", 0.85, "Least share of words in common.", allow_override=True)
-flags.DEFINE_string(
-    "short", "auto", "Texts of 3 to 6 words, one other: auto, merge or keep.", allow_override=True
+flags.DEFINE_float("similarity", 0.3, "Least cosine.", -1, 1, allow_override=True)
+flags.DEFINE_float("surface", 0.85, "Least share of words in common.", 0, 1, allow_override=True)
+flags.DEFINE_enum(
+    "short", "auto", ["auto", "merge", "keep"], "Texts of 3 to 6 words, one other.",
+    allow_override=True,
+)  # fmt: skip
+flags.DEFINE_integer("neighbours", 10, "Neighbours to look at.", 1, allow_override=True)
+flags.DEFINE_enum(
+    "search", "auto", ["exact", "scann", "auto"], "How to search.", allow_override=True
 )
-flags.DEFINE_integer("neighbours", 10, "Neighbours to look at.", allow_override=True)
-flags.DEFINE_string("search", "auto", "auto, exact or scann.", allow_override=True)
-flags.DEFINE_string("dtype", "float32", "Of vectors: float32 or float16.", allow_override=True)
+flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", allow_override=True)
 flags.DEFINE_float(
     "max_bad_fraction", 0.0, "Share of broken records to leave out.", allow_override=True
 )

@@ -19,9 +19,11 @@ flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
 flags.DEFINE_string("split", "train", "Of a BEIR folder: qrels/SPLIT.tsv.", allow_override=True)
 flags.DEFINE_string("query_column", "query", "Column of the query.", allow_override=True)
 flags.DEFINE_string("document_column", "document", "Column of the document.", allow_override=True)
-flags.DEFINE_integer("k", 2, "Last rank that is consistent.", allow_override=True)
-flags.DEFINE_string("search", "exact", "exact, scann or auto.", allow_override=True)
-flags.DEFINE_string("dtype", "float32", "Of vectors: float32 or float16.", allow_override=True)
+flags.DEFINE_integer("k", 2, "Last rank that is consistent.", 1, allow_override=True)
+flags.DEFINE_enum(
+    "search", "exact", ["exact", "scann", "auto"], "How to search.", allow_override=True
+)
+flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", allow_override=True)
 flags.DEFINE_integer("chunk", 4096, "Pairs at a time.", lower_bound=1, allow_override=True)
 flags.DEFINE_float(
     "max_bad_fraction", 0.0, "Share of broken records to leave out.", allow_override=True

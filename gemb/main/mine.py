@@ -46,12 +46,16 @@ flags.DEFINE_bool(
     "margin", True, "--nomargin: the nearest, above the positive too.", allow_override=True
 )
 flags.DEFINE_float("highest_score", None, "No negative scores more.", allow_override=True)
-flags.DEFINE_string("choose", "top", "top or sampled.", allow_override=True)
+flags.DEFINE_enum(
+    "choose", "top", ["top", "sampled"], "Which of those that may be.", allow_override=True
+)
 flags.DEFINE_integer("seed", 0, "Of the sampling.", allow_override=True)
-flags.DEFINE_string("search", "exact", "exact, scann or auto.", allow_override=True)
+flags.DEFINE_enum(
+    "search", "exact", ["exact", "scann", "auto"], "How to search.", allow_override=True
+)
 flags.DEFINE_string("rescore_model", "", "Second model, for the scores.", allow_override=True)
 flags.DEFINE_string("cross_encoder", "", "Cross-encoder, for the scores.", allow_override=True)
-flags.DEFINE_string("dtype", "float32", "Of vectors: float32 or float16.", allow_override=True)
+flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", allow_override=True)
 flags.DEFINE_integer(
     "chunk", 0, "Pairs at a time; 0: 4096, 16 with a cross-encoder.", 0, allow_override=True
 )
