@@ -81,7 +81,11 @@ def write_rows(path: Path, rows: Iterable[dict]) -> None:
     """Writes JSON lines, whole or not at all."""
     with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+            line = json.dumps(row, ensure_ascii=False, default=str) + "\n"
+            try:
+                file.write(line)
+            except UnicodeEncodeError:  # half of a surrogate pair, which JSON can only escape
+                file.write(json.dumps(row, default=str) + "\n")
 
 
 def _part(notes: Path, name: str) -> Path:

@@ -100,6 +100,19 @@ def test_dedup(path, tmp_path):
     assert len(lines(tmp_path / "clusters.jsonl")) == 1
 
 
+def test_a_lone_surrogate_goes_through_as_it_came(tmp_path):
+    rows = [{"text": f"text {i}", "note": "\ud800"} for i in range(6)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source, parts = f"--input={tmp_path}/rows.jsonl", "--parts=train:0.5,test:0.5"
+    call(split, source, "--columns=text", f"--output={tmp_path}/out", parts)
+    found = [
+        json.loads(line)
+        for name in ("train", "test")
+        for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()
+    ]
+    assert sorted(found, key=lambda row: row["text"]) == rows
+
+
 def test_split(path, tmp_path):
     common = (f"--input={path}", f"--output={tmp_path}", "--columns=text", "--max_bad_fraction=0.1")
     call(split, *common, "--parts=a:0.5,b:0.5")

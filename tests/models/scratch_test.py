@@ -4,6 +4,7 @@ import pytest
 
 from gemb.checks import UserError
 from gemb.data.tokenizers import byte_tokenizer_json
+from gemb.models.pretrained.adapt import take_layers
 from gemb.models.pretrained.scratch import from_config
 
 CONFIG = {
@@ -25,6 +26,19 @@ def test_the_config_makes_the_shape(tmp_path):
         assert (model.spec.dim, model.widths, model.params) == (24, (24, 8), None)
         assert not any(layer.bias for layer in model.spec.dense)
         assert model.family.text_spec(model.config) == model.spec.text
+
+
+@pytest.mark.parametrize("layers", [(0, 2, 4), (0, 3, 6), (0, 1, 3, 5)])
+def test_layers_of_a_pattern_that_the_config_only_implies_can_be_told_again(layers):
+    config = {
+        "model_type": "modernbert", "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 7, "num_attention_heads": 4, "max_position_embeddings": 128,
+    }  # fmt: skip
+    whole = from_config(config=config, tokenizer_json=byte_tokenizer_json(), max_length=64)
+    student = take_layers(whole, layers)
+    windows = whole.spec.text.stack.windows
+    assert student.spec.text.stack.windows == tuple(windows[layer] for layer in layers)
+    assert student.family.text_spec(student.config) == student.spec.text
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,12 @@ def take_layers(model: Pretrained, layers: tuple[int, ...]) -> Pretrained:
     stack = model.spec.text.stack.take(layers)
     text = dataclasses.replace(model.spec.text, stack=stack)
     config = model.config | {model.family.layer_count: len(layers)}
-    if config.get("layer_types"):
-        config["layer_types"] = [config["layer_types"][layer] for layer in layers]
+    windows = model.spec.text.stack.windows
+    kinds = config.get("layer_types")
+    if not kinds and len(set(windows)) > 1:  # else their pattern is a rule of the whole stack
+        kinds = ["sliding_attention" if window else "full_attention" for window in windows]
+    if kinds:
+        config["layer_types"] = [kinds[layer] for layer in layers]
     params = model.params
     if params is not None:
         pattern = re.compile(r"text/stack/layers/(\d+)/(.*)")
