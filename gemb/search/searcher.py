@@ -72,7 +72,7 @@ def check_vectors(name: str, vectors: np.ndarray, dim: int | None = None) -> np.
         >>> check_vectors("queries", np.zeros((2, 3)), dim=4)
         Traceback (most recent call last):
         ...
-        ValueError: queries: expected vectors of dim 4, got dim 3
+        gemb.checks.ArgumentError: queries: expected vectors of dim 4, got dim 3
     """
     checks.check_rank(name, vectors, 2)
     checks.check_floating(name, vectors)
