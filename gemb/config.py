@@ -93,8 +93,8 @@ def arguments(function: Callable) -> dict:
 
 def _check_bindings(text: str) -> None:
     """Refuses what gin lets pass: unused macros, and misspelt names swallowed by **fields."""
-    defined = re.findall(r"^([A-Za-z_]\w*) = ", text, re.MULTILINE)
-    for macro in defined:
+    macros = dict(_MACRO.findall(text))
+    for macro in macros:
         if not re.search(rf"%{macro}\b", text):
             used = set(re.findall(r"%([A-Za-z_]\w*)", text))
             raise UserError(f"macro {macro} is defined but nothing uses it.{suggest(macro, used)}")
@@ -102,14 +102,14 @@ def _check_bindings(text: str) -> None:
         function = gin.get_configurable(selector)
         if isinstance(function, type):  # gin's subclass of it, whose own signature says nothing
             function = function.__init__
-        known = inspect.signature(function).parameters.values()
-        names = [p.name for p in known if p.kind is not p.VAR_KEYWORD]
+        parameters = inspect.signature(function).parameters.values()
+        names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
         if parameter not in names:
             raise UserError(
                 f"{selector} has no parameter {parameter!r}.{suggest(parameter, names)}"
             )
         hint = _hints(function).get(parameter, Any)
-        known, literal = _literal(value, dict(_MACRO.findall(text)))
+        known, literal = _literal(value, macros)
         if known and not _fits(literal, hint):
             expected = getattr(hint, "__name__", None) if isinstance(hint, type) else None
             expected = expected or re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(hint))
@@ -145,19 +145,21 @@ def _fits(value: Any, hint: Any) -> bool:
         wanted = int if kind is int else int | float
         return isinstance(value, wanted) and not isinstance(value, bool)
     if kind in (tuple, list, Sequence):
-        fixed = kind is tuple and parts and Ellipsis not in parts
-        each = parts if fixed else parts[:1] * len(value) if isinstance(value, tuple | list) else ()
-        return (
-            isinstance(value, tuple | list)
-            and (not fixed or len(parts) == len(value))
-            and all(map(_fits, value, each))
-        )
+        if not isinstance(value, tuple | list):
+            return False
+        if kind is tuple and parts and Ellipsis not in parts:  # so many, each of its own type
+            return len(parts) == len(value) and all(map(_fits, value, parts))
+        return all(_fits(each, part) for each in value for part in parts[:1])
     if kind in (dict, Mapping):
         return isinstance(value, dict) and all(
-            _fits(key, parts[0]) and _fits(each, parts[1]) for key, each in value.items() if parts
+            _fits(each, part)
+            for pair in value.items()
+            for each, part in zip(pair, parts, strict=False)
         )
-    if kind in (Callable, typing.Literal):
-        return kind is typing.Literal and value in parts
+    if kind is Callable:
+        return False
+    if kind is typing.Literal:
+        return value in parts
     if kind is Path:
         return isinstance(value, str)
     return isinstance(value, kind) if isinstance(kind, type) else True

@@ -63,13 +63,11 @@ def encoded(
         raise UserError(f"dtype: expected one of {DTYPES}, got {dtype!r}")
     key = digest(encoder.fingerprint, kind, content, dtype, str(unit), str(encoder.dim))
     path = Path(folder) / f"{kind}-{key}.npy"
-    if path.exists():
-        return _mapped(path, (len(texts), encoder.dim))
-    growing, state = path.with_suffix(".growing"), path.with_suffix(".json")
     shape = (len(texts), encoder.dim)
-    done = _done(growing, state)
-    if done and not _is_whole(growing, shape):
-        done = 0
+    if path.exists():
+        return _mapped(path, shape)
+    growing, state = path.with_suffix(".growing"), path.with_suffix(".json")
+    done = _done(growing, state, shape)
     if not done:
         _reserve(growing, dtype, shape)
     rows = np.lib.format.open_memmap(growing, mode="r+")
@@ -98,13 +96,6 @@ def _mapped(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return rows
 
 
-def _is_whole(growing: Path, shape: tuple[int, int]) -> bool:
-    try:
-        return np.load(growing, mmap_mode="r", allow_pickle=False).shape == shape
-    except (OSError, ValueError, EOFError):
-        return False
-
-
 def _reserve(path: Path, dtype: str, shape: tuple[int, int]) -> None:
     """Makes the file and takes its room on the disk: a mapped file that finds none kills us."""
     try:
@@ -119,11 +110,12 @@ def _reserve(path: Path, dtype: str, shape: tuple[int, int]) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _done(growing: Path, state: Path) -> int:
-    """Rows that an earlier process finished."""
+def _done(growing: Path, state: Path, shape: tuple[int, int]) -> int:
+    """Rows that an earlier process finished; 0 where its file is not whole."""
     try:
-        return int(json.loads(state.read_text(encoding="utf-8"))["rows"]) if growing.exists() else 0
-    except (OSError, ValueError, KeyError):
+        _mapped(growing, shape)
+        return int(json.loads(state.read_text(encoding="utf-8"))["rows"])
+    except (OSError, ValueError, KeyError, UserError):
         return 0
 
 

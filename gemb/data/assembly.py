@@ -67,6 +67,7 @@ class TaskRows:
         pool_prompts: bool = True,
     ):
         self.task, self._selection, self._seed = task, selection, seed
+        self.pool_prompts = pool_prompts
         self.negatives = task.form.negatives
         self.in_batch = task.form.in_batch if task.in_batch is None else task.in_batch
         self._tokenizers = [

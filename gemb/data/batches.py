@@ -52,17 +52,16 @@ class PairBatches:
         buckets: Sequence[int],
         prefetch: int,
         description: dict,
-        pool_prompts: bool,
     ):
         self.description, self.names = description, [part.name for part in parts]
         self.parts, self._schedule, self._shard = parts, schedule, shard
         self.homogeneous, self._buckets, self._prefetch = homogeneous, sorted(buckets), prefetch
-        self._pool_prompts = pool_prompts
         self._ahead: deque = deque()
         self._executor: ThreadPoolExecutor | None = None
         self._annotate: Annotate | None = None
         self._state = self._position()
         tasks = [part.rows for part in parts]
+        self._pool_prompts = all(rows.pool_prompts for rows in tasks)
         self._fields = {
             "temperature": any(part.task.temperature is not None for part in parts),
             "in_batch": not all(rows.in_batch for rows in tasks),

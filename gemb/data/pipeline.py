@@ -73,9 +73,7 @@ def mixture(
     shares = resolve_rates(rates, {p.name: len(p.selection) for p in parts}, rate_temperature)
     schedule = Schedule(shares, [part.batch_size for part in parts], homogeneous, seed)
     description = _describe(parts, shares, homogeneous, folder)
-    return PairBatches(
-        parts, schedule, shard, homogeneous, buckets, prefetch, description, prompts.pooled
-    )
+    return PairBatches(parts, schedule, shard, homogeneous, buckets, prefetch, description)
 
 
 def pairs(

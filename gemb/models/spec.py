@@ -128,6 +128,7 @@ class StackSpec:
 
     def take(self, layers: tuple[int, ...]) -> "StackSpec":
         """The spec of a stack of some of these layers, in the order given."""
+        check(bool(layers), "layers: expected at least one")
         for layer in layers:
             check(0 <= layer < self.layers, f"layers: {layer} is not one of 0 to {self.layers - 1}")
         check(self.first_norm or 0 not in layers[1:], "layers: the first layer can only come first")

@@ -59,10 +59,8 @@ def checkpoint_models(
         for step in _wanted(workdir, saved.steps, chosen):
             state, _ = saved.restore(abstract, step)
             params = averaged(state)
-            yield (
-                step,
-                model.trained(spec, jax.device_get(quantize(params) if quantize else params)),
-            )
+            params = jax.device_get(quantize(params) if quantize else params)
+            yield step, model.trained(spec, params)
 
 
 def _wanted(workdir: Path, kept: Sequence[int], chosen: Sequence[int]) -> list[int]:

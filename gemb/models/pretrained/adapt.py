@@ -66,8 +66,6 @@ def load(
     try:
         if attention is not None:
             loaded = _with_attention(loaded, attention)
-        if layers is not None and not layers:
-            raise ValueError("layers: expected at least one")
         if pooling not in (None, "mean") and loaded.config["model_type"] == "static":
             raise ValueError(f"pooling: a static model is a mean, not {pooling!r}")
         if layers is not None:
