@@ -79,7 +79,7 @@ def _save_one(model: Pretrained, temporary: Path, training: dict, dtype: str) ->
     _check_config(model)
     spec, identity = model.spec, model_fingerprint(model)
     tensors = tensors_from_params(model.params, model.kept, model.family, spec, np.dtype(dtype))
-    for name, content in _files(model, identity, training).items():
+    for name, content in _files(model, identity, training, dtype).items():
         path = temporary / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -122,7 +122,7 @@ def _check_config(model: Pretrained) -> None:
         )
 
 
-def _files(model: Pretrained, identity: str, training: dict) -> dict[str, object]:
+def _files(model: Pretrained, identity: str, training: dict, dtype: str) -> dict[str, object]:
     """Name -> content of every JSON file."""
     spec = model.spec
     prompts = {"query": spec.query_prompt, "document": spec.document_prompt}
@@ -144,7 +144,9 @@ def _files(model: Pretrained, identity: str, training: dict) -> dict[str, object
         },
     }
     if spec.text.stack.layers:
-        files["config.json"] = model.config
+        # By this transformers rounds weights and arithmetic, whatever the file holds.
+        config = {name: value for name, value in model.config.items() if name != "dtype"}
+        files["config.json"] = config | {"torch_dtype": dtype}
         files["1_Pooling/config.json"] = _pooling(spec)
         files["sentence_bert_config.json"] = {
             "max_seq_length": spec.max_length,
@@ -198,8 +200,13 @@ def _tokenizer_config(tokenizer_json: str, max_length: int) -> dict:
     from tokenizers import Tokenizer as RustTokenizer
 
     padding = Tokenizer(tokenizer_json, max_length).padding
+    known = RustTokenizer.from_str(tokenizer_json)
+    special = [
+        token.content for token in known.get_added_tokens_decoder().values() if token.special
+    ]
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
-        "pad_token": RustTokenizer.from_str(tokenizer_json).id_to_token(padding),
+        "pad_token": known.id_to_token(padding),
+        "additional_special_tokens": special,  # by these a prompt's end is told
     }

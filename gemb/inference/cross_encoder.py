@@ -12,6 +12,8 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.models.pretrained.fetch import REQUIRED_FILES, model_folder
 
+_BLOCK = 2**24  # bytes read at a time
+
 
 class CrossEncoder:
     """A transformers sequence-classification model of one output, read from safetensors.
@@ -56,9 +58,13 @@ class CrossEncoder:
 def cross_encoder_fingerprint(folder: Path, max_length: int) -> str:
     """Of weights, tokenizer, config and length limit; reads files, loads nothing."""
     digest = hashlib.sha256(str(max_length).encode())
-    for name in REQUIRED_FILES:
-        path = folder / name
-        digest.update(path.read_bytes() if path.is_file() else b"")
+    others = {*folder.glob("*.safetensors"), *folder.glob("*.model")}  # shards, SentencePiece
+    named = [folder / name for name in REQUIRED_FILES]
+    for path in [*named, *sorted(others - set(named))]:
+        if path.is_file():
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    digest.update(block)
     return digest.hexdigest()[:32]
 
 

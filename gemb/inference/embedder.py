@@ -14,7 +14,6 @@ from gemb.models.functional import functional
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.pretrained.pair import SIDES, Pair, load_any
 from gemb.store.fingerprint import fingerprint
-from gemb.store.vectors import truncate
 
 KINDS = SIDES
 
@@ -142,7 +141,10 @@ class Embedder:
             progress=progress,
         )
         if dim < self.dim:
-            vectors = truncate(vectors, dim) if spec.normalize else vectors[:, :dim]
+            vectors = vectors[:, :dim]
+            if spec.normalize:  # a text of which a static model knows nothing stays zero
+                lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+                vectors = vectors / np.maximum(lengths, 1e-12)
         return vectors[0] if isinstance(texts, str) else vectors
 
 

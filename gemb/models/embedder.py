@@ -94,9 +94,10 @@ class EmbeddingModel(nnx.Module):
         mask = tokens.mask if tokens.pooled is None else tokens.pooled
         name = self.spec.pooling
         pooler = self.pooler if name in LEARNED_POOLERS else POOLERS[name]
+        masks = (mask, tokens.mask) if name == "weightedmean" else (mask,)
         if mask.ndim == 2:
-            return pooler(hidden, mask)
-        return jax.vmap(lambda m: pooler(hidden, m), in_axes=1, out_axes=1)(mask)
+            return pooler(hidden, *masks)
+        return jax.vmap(lambda *m: pooler(hidden, *m), in_axes=1, out_axes=1)(*masks)
 
     def _finish(self, x: jax.Array) -> jax.Array:
         return unit_length(x) if self.spec.normalize else x

@@ -24,8 +24,12 @@ def mean_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
     return _weighted(tokens, mask.astype(jnp.float32))
 
 
-def weighted_mean_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
+def weighted_mean_pool(
+    tokens: jax.Array, mask: jax.Array, real: jax.Array | None = None
+) -> jax.Array:
     """The mean over real tokens, the first weighing 1, the next 2, and so on.
+
+    Where `mask` leaves a prompt out, `real` [batch, length] has it in: its tokens count on.
 
     Reference: Muennighoff, "SGPT", 2022, arXiv 2202.08904.
 
@@ -34,7 +38,8 @@ def weighted_mean_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
         >>> weighted_mean_pool(jnp.array([[[1.], [4.], [9.]]]), jnp.array([[True, True, False]]))
         Array([[3.]], dtype=float32)
     """
-    return _weighted(tokens, jnp.where(mask, jnp.cumsum(mask, axis=1), 0).astype(jnp.float32))
+    place = jnp.cumsum(mask if real is None else real, axis=1)
+    return _weighted(tokens, jnp.where(mask, place, 0).astype(jnp.float32))
 
 
 def first_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """Model soups: one model of the weights of several that started alike."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -88,4 +89,11 @@ def _check_alike(models: Sequence[Pretrained]) -> None:
             if shapes[0] != shapes[1]:
                 raise UserError(
                     f"model {number} does not fit the first: {path} is {shapes[1]}, not {shapes[0]}"
+                )
+        for field in dataclasses.fields(model.spec):
+            first, own = (getattr(m.spec, field.name) for m in (models[0], model))
+            if field.name != "widths" and own != first:
+                raise UserError(
+                    f"model {number} is computed otherwise than the first: {field.name} is "
+                    f"{own!r:.60}, not {first!r:.60}"
                 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from gemb.checks import UserError
 from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers as export
 from gemb.models.pretrained.adapt import load
+from gemb.models.pretrained.families import FAMILIES
+from gemb.models.pretrained.folder import Pretrained
+from gemb.models.spec import ModelSpec
 
 pytestmark = pytest.mark.peers
 MINILM = cache_dir() / "models" / "all-MiniLM-L6-v2"
@@ -150,3 +154,97 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"embeddings\.LayerNorm\.bias holds NaN"):
         load(str(tmp_path))
+
+
+LONG = ["Ein Text, with CAPITALS and more words than twenty tokens hold: " * 3, "Short."]
+
+
+def saved_with(tmp_path, **changes):
+    """A saved model, and the same texts' vectors by sentence-transformers."""
+    peer = pytest.importorskip("sentence_transformers")
+    tiny_checkpoint(tmp_path)
+    model = load(str(tmp_path))
+    spec = dataclasses.replace(model.spec, **changes)
+    export.save(dataclasses.replace(model, spec=spec), tmp_path / "saved")
+    return tmp_path / "saved", lambda place: peer.SentenceTransformer(str(place), device="cpu")
+
+
+def test_a_length_that_sentence_transformers_saved_is_kept(tmp_path):
+    folder, reference = saved_with(tmp_path)
+    theirs = reference(folder)
+    theirs.max_seq_length = 20
+    theirs.save(str(tmp_path / "theirs"))
+    ours = Embedder.load(tmp_path / "theirs")
+    assert ours.spec.max_length == 20
+    expected = reference(tmp_path / "theirs").encode(LONG)
+    np.testing.assert_allclose(ours.encode(LONG), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_the_lower_case_of_a_folder_is_made(tmp_path, kind):
+    folder, reference = saved_with(tmp_path)
+    (folder / "sentence_bert_config.json").unlink()
+    settings = {"max_seq_length": 24, "do_lower_case": True}
+    (folder / f"sentence_{kind}_config.json").write_text(json.dumps(settings))
+    ours = Embedder.load(folder)
+    np.testing.assert_allclose(ours.encode(LONG), reference(folder).encode(LONG), atol=1e-5)
+    np.testing.assert_array_equal(ours.encode(LONG), ours.encode([t.lower() for t in LONG]))
+    export.save(ours.pretrained, tmp_path / "again")
+    theirs = reference(tmp_path / "again").encode(LONG)
+    np.testing.assert_allclose(ours.encode(LONG), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "weightedmean"])
+def test_a_prompt_that_is_not_pooled_is_left_out_as_there(tmp_path, pooling):
+    prompts = {"query_prompt": "ask this: ", "pool_prompt": False}
+    folder, reference = saved_with(tmp_path, pooling=pooling, **prompts)
+    found = Embedder.load(folder).encode(LONG, kind="query")
+    np.testing.assert_allclose(found, reference(folder).encode_query(LONG), atol=1e-5)
+
+
+def test_the_config_tells_the_precision_of_what_is_saved(tmp_path):
+    tiny_checkpoint(tmp_path)
+    model = load(str(tmp_path))
+    half = dataclasses.replace(model, config=model.config | {"dtype": "bfloat16"})
+    for dtype in ("float32", "bfloat16"):
+        export.save(half, tmp_path / dtype, dtype=dtype)
+        config = json.loads((tmp_path / dtype / "config.json").read_text())
+        assert (config["torch_dtype"], "dtype" in config) == (dtype, False)
+
+
+def test_what_is_missing_or_in_another_order_is_told(tmp_path):
+    tiny_checkpoint(tmp_path)
+    folder = tmp_path / "saved"
+
+    def fresh(**options):
+        export.save(load(str(tmp_path), **options), folder)
+        return folder
+
+    (fresh() / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(UserError, match=r"1_Pooling/config\.json: cannot be read"):
+        load(str(folder))
+    steps = json.loads((fresh(projection=(8,)) / "modules.json").read_text())
+    steps[2:] = steps[:1:-1]
+    (folder / "modules.json").write_text(json.dumps(steps))
+    with pytest.raises(UserError, match="Dense after Normalize is not supported"):
+        load(str(folder))
+    dense = fresh(projection=(8,)) / "2_Dense" / "config.json"
+    for more in ({"use_residual": True}, {"module_input_name": "token_embeddings"}):
+        dense.write_text(json.dumps(json.loads(dense.read_text()) | more))
+        with pytest.raises(UserError, match="use_residual and a module_input_name"):
+            load(str(folder))
+    shutil.rmtree(fresh(pooling="attention") / "gemb")
+    with pytest.raises(UserError, match="saved/gemb"):
+        load(str(folder))
+
+
+def test_a_narrow_vector_of_nothing_is_zero_as_the_whole_one(tmp_path):
+    config = {"model_type": "static", "vocab_size": 512, "hidden_size": 8}
+    spec = ModelSpec(FAMILIES["static"].text_spec(config), max_length=16, widths=(8, 4))
+    params = {"text/token/table": np.random.default_rng(0).normal(size=(512, 8)).astype("float32")}
+    made = Pretrained(spec, params, config, {}, byte_tokenizer_json(), None, {})
+    export.save(made, tmp_path / "static")
+    embedder = Embedder.load(tmp_path / "static")
+    for dim in (8, 4):
+        lengths = np.linalg.norm(embedder.encode(["", "a"], dim=dim), axis=1)
+        np.testing.assert_allclose(lengths, [0, 1], atol=1e-6)

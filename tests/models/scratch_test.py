@@ -28,13 +28,32 @@ def test_the_config_makes_the_shape(tmp_path):
         assert model.family.text_spec(model.config) == model.spec.text
 
 
+MODERNBERT = {
+    "model_type": "modernbert", "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64,
+    "num_hidden_layers": 7, "num_attention_heads": 4, "max_position_embeddings": 128,
+}  # fmt: skip
+
+
+def test_what_a_config_leaves_out_is_as_in_transformers():
+    tokenizer = {"tokenizer_json": byte_tokenizer_json(), "max_length": 64}
+    window = {"use_sliding_window": True, "sliding_window": 16}
+    made = from_config(config=CONFIG | window, **tokenizer)  # max_window_layers is 28
+    assert set(made.spec.text.stack.windows) == {0}
+    made = from_config(config=CONFIG | {"model_type": "mistral"}, **tokenizer)
+    assert set(made.spec.text.stack.windows) == {4096 + 1 - made.spec.text.stack.causal}
+    without = CONFIG | {"model_type": "mistral", "sliding_window": None}
+    assert set(from_config(config=without, **tokenizer).spec.text.stack.windows) == {0}
+
+
+def test_layers_that_no_config_can_tell_are_refused_before_training():
+    whole = from_config(config=MODERNBERT, tokenizer_json=byte_tokenizer_json(), max_length=64)
+    with pytest.raises(ValueError, match=r"a modernbert config.json cannot tell \[1, 3, 5\]"):
+        take_layers(whole, (1, 3, 5))
+
+
 @pytest.mark.parametrize("layers", [(0, 2, 4), (0, 3, 6), (0, 1, 3, 5)])
 def test_layers_of_a_pattern_that_the_config_only_implies_can_be_told_again(layers):
-    config = {
-        "model_type": "modernbert", "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64,
-        "num_hidden_layers": 7, "num_attention_heads": 4, "max_position_embeddings": 128,
-    }  # fmt: skip
-    whole = from_config(config=config, tokenizer_json=byte_tokenizer_json(), max_length=64)
+    whole = from_config(config=MODERNBERT, tokenizer_json=byte_tokenizer_json(), max_length=64)
     student = take_layers(whole, layers)
     windows = whole.spec.text.stack.windows
     assert student.spec.text.stack.windows == tuple(windows[layer] for layer in layers)
@@ -48,6 +67,10 @@ def test_layers_of_a_pattern_that_the_config_only_implies_can_be_told_again(laye
         ({"config": CONFIG | {"vocab_size": 8}}, "vocab_size is 8, the tokenizer has"),
         ({"config": {"model_type": "qwen3"}}, "hidden_size"),
         ({"config": CONFIG, "tokenizer_json": ""}, "give tokenizer"),
+        (
+            {"config": CONFIG | {"layer_types": ["full_attention", "chunked"]}},
+            "layer_types: 'chunked' is not one of",
+        ),
     ],
 )
 def test_mistakes_are_told(options, message):

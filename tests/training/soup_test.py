@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -50,6 +52,8 @@ def test_what_does_not_fit_is_told(models):
         UserError, match=r"model 2 does not fit the first: .* is \(16,\), not \(8,\)"
     ):
         soup([models[0], model(0, width=16)])
+    with pytest.raises(UserError, match="computed otherwise than the first: pooling is 'cls'"):
+        soup([models[0], replace(models[1], spec=replace(models[1].spec, pooling="cls"))])
     with pytest.raises(UserError, match="expected 3 numbers of 0 or more"):
         soup(models, [1, 2])
     with pytest.raises(UserError, match="two or more models, got 1"):

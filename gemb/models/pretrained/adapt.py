@@ -125,6 +125,11 @@ def take_layers(model: Pretrained, layers: tuple[int, ...]) -> Pretrained:
                 params[path] = value
         for new, old in enumerate(layers):
             params |= {f"text/stack/layers/{new}/{k}": v for k, v in by_layer[old].items()}
+    if model.family.text_spec(config) != text:
+        raise ValueError(
+            f"layers: a {config['model_type']} config.json cannot tell {list(layers)}, so the "
+            "model could not be saved: its first layer is of another kind, take it too"
+        )
     spec = dataclasses.replace(model.spec, text=text)
     return dataclasses.replace(model, spec=spec, params=params, config=config)
 

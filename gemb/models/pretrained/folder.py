@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from gemb.checks import UserError
+from gemb.models.functional import functional
+from gemb.models.poolers import LEARNED_POOLERS
 from gemb.models.pretrained.families import FAMILIES
 from gemb.models.pretrained.families.family import Family
 from gemb.models.pretrained.fetch import model_folder
@@ -83,6 +85,8 @@ def read(model: str, *, weights: bool = True) -> Pretrained:
     tokenizer_json = read_tokenizer(modules.encoder)
     if modules.static:
         tokenizer_json = _without_special_tokens(tokenizer_json)
+    if modules.lower_case:
+        tokenizer_json = _lower_case(tokenizer_json)
     _check_tokenizer(folder, tokenizer_json, spec)
     if not weights:
         return Pretrained(spec, None, config, {}, tokenizer_json, folder, manifest)
@@ -91,7 +95,7 @@ def read(model: str, *, weights: bool = True) -> Pretrained:
     params, kept = params_from_tensors(tensors, family, spec, modules.encoder)
     for number, place in enumerate(modules.dense_folders):
         params |= _dense_params(TensorFiles(place), number, spec, place)
-    params |= _own_params(folder)
+    params |= _own_params(folder, spec)
     return Pretrained(spec, params, config, kept, tokenizer_json, folder, manifest)
 
 
@@ -124,7 +128,7 @@ def _model_spec(folder: Path, config: dict, modules: Modules, manifest: dict) ->
             dense=modules.dense,
             heads=_heads(manifest),
             normalize=modules.normalize,
-            max_length=modules.max_length or manifest.get("max_length") or limit,
+            max_length=_length(modules, manifest, limit),
             widths=_widths(manifest),
             query_prompt=modules.prompts.get("query") or "",
             document_prompt=modules.prompts.get("document") or "",
@@ -132,6 +136,13 @@ def _model_spec(folder: Path, config: dict, modules: Modules, manifest: dict) ->
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}: a configuration that cannot be read ({error})") from None
+
+
+def _length(modules: Modules, manifest: dict, limit: int) -> int:
+    """Tokens that a text is cut to. What is said outright counts; a tokenizer's word up to the
+    positions that there are."""
+    said = modules.max_length or manifest.get("max_length")
+    return said or int(min(modules.tokenizer_length or limit, limit))
 
 
 def _widths(manifest: dict) -> tuple[int, ...]:
@@ -165,12 +176,19 @@ def _dense_params(tensors: TensorFiles, number: int, spec: ModelSpec, place: Pat
     return params
 
 
-def _own_params(folder: Path) -> dict:
+def _own_params(folder: Path, spec: ModelSpec) -> dict:
     """What no other library has a place for: learned poolers and heads, as gemb saved them."""
-    if not (folder / "gemb").exists():
+    if spec.pooling not in LEARNED_POOLERS and not spec.heads:
         return {}
-    tensors = TensorFiles(folder / "gemb")
-    return {path: np.asarray(tensors[path], np.float32) for path in tensors}
+    place, params = folder / "gemb", {}
+    tensors = TensorFiles(place)
+    for path, leaf in functional(spec).shapes.items():
+        if path.startswith(("pooler/", "heads/")):
+            found = tensors.shape(path) if path in tensors else "none"
+            if found != leaf.shape:
+                raise UserError(f"{place}: tensor {path}: expected shape {leaf.shape}, got {found}")
+            params[path] = np.asarray(tensors[path], np.float32)
+    return params
 
 
 def _check_tokenizer(folder: Path, tokenizer_json: str, spec: ModelSpec) -> None:
@@ -182,6 +200,14 @@ def _check_tokenizer(folder: Path, tokenizer_json: str, spec: ModelSpec) -> None
             f"{folder}/tokenizer.json knows {size} tokens, but the weights have only "
             f"{spec.text.vocab} rows: the tokenizer belongs to another model"
         )
+
+
+def _lower_case(tokenizer_json: str) -> str:
+    """A tokenizer that makes texts lower case first, as sentence-transformers then does."""
+    content = json.loads(tokenizer_json)
+    steps = [{"type": "Lowercase"}, *filter(None, [content.get("normalizer")])]
+    content["normalizer"] = {"type": "Sequence", "normalizers": steps}
+    return json.dumps(content, ensure_ascii=False)
 
 
 def _without_special_tokens(tokenizer_json: str) -> str:

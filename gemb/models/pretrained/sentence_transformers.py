@@ -8,6 +8,11 @@ from gemb.checks import UserError
 from gemb.models.spec import DenseSpec
 
 # The last part of a Dense module's activation_function -> gemb's name, and back.
+_SETTINGS_OF = (
+    *("bert", "roberta", "distilbert", "camembert", "albert"),
+    *("xlm-roberta", "xlnet"),
+)
+_ORDER = ("Transformer", "StaticEmbedding", "Pooling", "Dense", "Normalize")  # as gemb computes
 DENSE_ACTIVATIONS = {
     "Identity": "identity",
     "Tanh": "tanh",
@@ -30,6 +35,8 @@ class Modules:
         dense_folders: where the weights of each lie.
         normalize: whether vectors are scaled to unit length.
         max_length: tokens that a text is cut to; None where nothing is said.
+        tokenizer_length: what the tokenizer says of that, often a number beyond all; likewise.
+        lower_case: whether texts are made lower case before anything else.
         prompts: {"query": ..., "document": ...} and others.
     """
 
@@ -41,6 +48,8 @@ class Modules:
     dense_folders: tuple[Path, ...] = ()
     normalize: bool = True
     max_length: int | None = None
+    tokenizer_length: float | None = None
+    lower_case: bool = False
     prompts: dict = dataclasses.field(default_factory=dict)
 
 
@@ -51,17 +60,30 @@ def read_modules(folder: Path) -> Modules:
         UserError: for a broken file, or a module that gemb does not compute.
     """
     if not (folder / "modules.json").exists():
-        pooling, pool_prompt = _pooling(folder / "1_Pooling")
+        place = folder / "1_Pooling"
+        pooling, pool_prompt = _pooling(read_json(place / "config.json", default={}), place)
         modules = Modules(folder, pooling=pooling, pool_prompt=pool_prompt)
     else:
         modules = _follow(folder, read_json(folder / "modules.json", kind=list))
-    lengths = read_json(modules.encoder / "sentence_bert_config.json", default={})
+    texts = _text_settings(modules.encoder)
+    tokenizer = read_json(modules.encoder / "tokenizer_config.json", default={})
     settings = read_json(folder / "config_sentence_transformers.json", default={})
     return dataclasses.replace(
         modules,
-        max_length=lengths.get("max_seq_length"),
+        max_length=texts.get("max_seq_length"),
+        tokenizer_length=None if modules.static else tokenizer.get("model_max_length"),
+        lower_case=texts.get("do_lower_case") is True,
         prompts=_prompts(folder, settings),
     )
+
+
+def _text_settings(encoder: Path) -> dict:
+    """The first of the files that it may stand in, by the kind of model that once wrote it."""
+    for kind in _SETTINGS_OF:
+        file = encoder / f"sentence_{kind}_config.json"
+        if file.exists():
+            return read_json(file)
+    return {}
 
 
 def _prompts(folder: Path, settings: dict) -> dict[str, str]:
@@ -79,7 +101,7 @@ def _prompts(folder: Path, settings: dict) -> dict[str, str]:
 
 def _follow(folder: Path, steps: list[dict]) -> Modules:
     found = {"encoder": folder, "normalize": False}
-    dense, places = [], []
+    dense, places, last = [], [], ""
     for step in steps:
         try:
             kind, place = step["type"].rsplit(".", 1)[-1], folder / step["path"]
@@ -87,14 +109,22 @@ def _follow(folder: Path, steps: list[dict]) -> Modules:
             raise UserError(
                 f"{folder}/modules.json: expected each module with a type and a path, got {step!r}"
             ) from None
+        if kind in _ORDER and last in _ORDER and _ORDER.index(kind) < _ORDER.index(last):
+            raise UserError(
+                f"{folder}/modules.json: {kind} after {last} is not supported; expected the order "
+                "Transformer, Pooling, Dense, Normalize"
+            )
+        last = kind
         if kind in ("Transformer", "StaticEmbedding"):
             found |= {"encoder": place, "static": kind == "StaticEmbedding"}
         elif kind == "Pooling":
-            found["pooling"], found["pool_prompt"] = _pooling(place)
+            config = read_json(place / "config.json")
+            found["pooling"], found["pool_prompt"] = _pooling(config, place)
         elif kind == "Dense":
             dense.append(_dense(place))
             places.append(place)
         elif kind == "Normalize":
+            _check_input(place)
             found["normalize"] = True
         else:
             raise UserError(
@@ -106,8 +136,18 @@ def _follow(folder: Path, steps: list[dict]) -> Modules:
     return Modules(**found, dense=tuple(dense), dense_folders=tuple(places))
 
 
-def _pooling(folder: Path) -> tuple[str | None, bool]:
+def _check_input(folder: Path) -> None:
+    """A module reads the pooled vector, and gives what it makes of that alone."""
     config = read_json(folder / "config.json", default={})
+    reads = config.get("module_input_name", "sentence_embedding")
+    if reads != "sentence_embedding" or config.get("use_residual"):
+        raise UserError(
+            f"{folder}/config.json: use_residual and a module_input_name of {reads!r} are not "
+            "supported"
+        )
+
+
+def _pooling(config: dict, folder: Path) -> tuple[str | None, bool]:
     modes = [
         name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
         for name, on in config.items()
@@ -121,6 +161,7 @@ def _pooling(folder: Path) -> tuple[str | None, bool]:
 
 
 def _dense(folder: Path) -> DenseSpec:
+    _check_input(folder)
     config = read_json(folder / "config.json")
     name = str(config.get("activation_function", "Tanh")).rsplit(".")[-1]
     if name not in DENSE_ACTIVATIONS:

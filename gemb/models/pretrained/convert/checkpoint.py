@@ -50,11 +50,8 @@ def write(checkpoint: Checkpoint, folder: Path, dtype: str, source: Path) -> Wri
     """
     from safetensors.numpy import save_file
 
-    tensors = {
-        name: _cast(name, value, dtype, source)
-        for name, value in sorted(checkpoint.tensors, key=lambda pair: pair[0])
-    }
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    tensors = {name: _cast(name, value, dtype, source) for name, value in checkpoint.tensors}
+    save_file(dict(sorted(tensors.items())), folder / WEIGHTS, metadata={"format": "pt"})
     config = {**checkpoint.config, "torch_dtype": dtype}
     files = {**checkpoint.files, "config.json": json.dumps(config, indent=2) + "\n"}
     for name, text in files.items():

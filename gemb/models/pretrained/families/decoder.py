@@ -3,11 +3,11 @@
 Whether they attend causally or both ways stands in config.json, in the words of transformers.
 """
 
-from gemb.checks import UserError
 from gemb.models.pretrained.families.family import (
     Family,
     Tensor,
     activation,
+    layer_types,
     need,
     rotary,
     stack_tensors,
@@ -96,17 +96,14 @@ def _activation(config: dict, gemma: bool) -> str:
 
 def _layer_types(config: dict, layers: int) -> list[str]:
     """One of "full_attention" and "sliding_attention" a layer."""
-    kind, window = config["model_type"], config.get("sliding_window")
-    if config.get("layer_types"):
-        if len(config["layer_types"]) != layers:
-            raise UserError(
-                f"config.json: {len(config['layer_types'])} layer_types for {layers} layers"
-            )
-        return config["layer_types"]
+    kind, window = config["model_type"], config.get("sliding_window", 4096)
+    if given := layer_types(config, layers):
+        return given
 
     def slides(i: int) -> bool:
         if kind.startswith("qwen"):
-            return config.get("use_sliding_window", False) and i >= config["max_window_layers"]
+            first = config.get("max_window_layers", 28)
+            return config.get("use_sliding_window", False) and i >= first
         if kind == "gemma2":
             return i % 2 == 0
         if kind == "gemma3_text":

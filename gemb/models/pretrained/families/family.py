@@ -7,6 +7,8 @@ from typing import NamedTuple
 from gemb.checks import UserError
 from gemb.models.spec import Rotary, TextSpec
 
+LAYER_TYPES = ("full_attention", "sliding_attention")
+
 
 class Tensor(NamedTuple):
     """Where a parameter stands in the published file.
@@ -76,6 +78,21 @@ def need(config: dict, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError(f"config.json: {key} must be a whole number above 0, got {value!r}")
     return value
+
+
+def layer_types(config: dict, layers: int) -> list[str]:
+    """The kind of each layer's attention, as config.json lists them; [] where it does not.
+
+    Raises:
+        UserError: for another number of them, or an unknown kind.
+    """
+    kinds = config.get("layer_types") or []
+    if kinds and len(kinds) != layers:
+        raise UserError(f"config.json: {len(kinds)} layer_types for {layers} layers")
+    for kind in kinds:
+        if kind not in LAYER_TYPES:
+            raise UserError(f"config.json: layer_types: {kind!r} is not one of {LAYER_TYPES}")
+    return kinds
 
 
 def activation(config: dict, key: str = "hidden_act", default: str = "gelu") -> str:

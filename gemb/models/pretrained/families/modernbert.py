@@ -5,6 +5,7 @@ from gemb.models.pretrained.families.family import (
     Tensor,
     activation,
     layer_tensors,
+    layer_types,
     need,
     rotary,
 )
@@ -21,7 +22,7 @@ def text_spec(config: dict) -> TextSpec:
     """Reads the shape from config.json."""
     layers = need(config, "num_hidden_layers")
     every = config.get("global_attn_every_n_layers", 3)
-    kinds = config.get("layer_types") or [
+    kinds = layer_types(config, layers) or [
         "sliding_attention" if i % every else "full_attention" for i in range(layers)
     ]
     turns = {
