@@ -83,20 +83,27 @@ def write_manifest(members: list[dict], arguments: argparse.Namespace) -> None:
     """Writes sweep.json whole or not at all; a sweep that has run is not forgotten.
 
     Raises:
-        UserError: if a member that has run is not in the new sweep.
+        UserError: if a member that has run is not in the new sweep, or had other bindings.
     """
     path = Path(arguments.workdir) / MANIFEST
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        names = {member["name"] for member in members}
+        now = {member["name"]: _arguments_of(member) for member in members}
         for old in json.loads(path.read_text(encoding="utf-8"))["members"]:
-            if old["name"] not in names and Path(old["workdir"]).exists():
+            if Path(old["workdir"]).exists() and now.get(old["name"]) != _arguments_of(old):
+                how = "with other bindings" if old["name"] in now else "and is not in this one"
                 raise UserError(
-                    f"{arguments.workdir} holds another sweep: {old['name']} has run and is not "
-                    "in this one; choose another --workdir"
+                    f"{arguments.workdir} holds another sweep: {old['name']} has run {how}; "
+                    "choose another --workdir"
                 )
     about = {"sweep": arguments.sweep, "gin_files": arguments.gin_file}
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(about | {"members": members}, indent=2) + "\n")
+
+
+def _arguments_of(member: dict) -> list[str]:
+    """What the run itself is told, whichever script starts it."""
+    words = shlex.split(member["command"])
+    return words[words.index("train") :]
 
 
 def _refuse_to_repeat(members: list[dict], resume: bool) -> None:

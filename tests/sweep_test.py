@@ -266,6 +266,11 @@ def test_a_sweep_that_has_run_is_not_forgotten(sweep):
     other = sweep(file_of([{"LEARNING_RATE": 0.0625}]), sweep.python)
     assert other.returncode == 2
     assert "LEARNING_RATE=0.125 has run and is not in this one" in other.error
+    again = (file_of([{"LEARNING_RATE": 0.125}]), sweep.python, "--submit=local", "--resume")
+    assert sweep(*again).returncode == 0
+    longer = sweep(*again, "--gin_param=STEPS = 3")
+    assert longer.returncode == 2
+    assert "LEARNING_RATE=0.125 has run with other bindings" in longer.error
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from gemb import checks
 from gemb.losses import candidates as masks
 from gemb.losses import inputs, softmax
 
@@ -53,7 +54,7 @@ def blockwise(p: softmax.Problem, softmaxes, options: softmax.Options, block: in
         ValueError: if `block` is not positive.
     """
     if block < 1:
-        raise ValueError(f"block: expected at least 1 row, got {block}")
+        raise checks.ArgumentError(f"block: expected at least 1 row, got {block}")
     rest = p._replace(query=None, document=None, temperature=None)
     rest = jax.tree.map(jax.lax.stop_gradient, rest)
     static = (softmaxes, options, min(block, p.query.shape[0]))

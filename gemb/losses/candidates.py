@@ -14,6 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gemb import checks
+
 QUERY_TO_DOCUMENT = "query_to_document"
 QUERY_TO_QUERY = "query_to_query"
 DOCUMENT_TO_QUERY = "document_to_query"
@@ -77,7 +79,7 @@ def owners(positive: jax.Array, candidates: int) -> jax.Array:
     """
     batch = positive.shape[0]
     if candidates % batch:
-        raise ValueError(
+        raise checks.ArgumentError(
             f"document: expected batch * (1 + negatives) rows, a multiple of {batch}, so that each "
             f"hard negative has its query; got {candidates}"
         )
@@ -95,7 +97,7 @@ def negatives_of(positive: jax.Array, candidates: int) -> jax.Array:
     """
     batch = positive.shape[0]
     if candidates == batch:
-        raise ValueError(
+        raise checks.ArgumentError(
             f"document: expected hard negatives, batch * (1 + negatives) rows; got {candidates} "
             f"rows for {batch} queries"
         )

@@ -63,8 +63,10 @@ def nested_classification(
     widths = (query.shape[1],) if widths is None else tuple(widths)
     own = {}
     if kernels is not None:
-        if len(kernels) != len(widths):
-            raise ValueError(f"kernels: expected one for each of {widths}, got {len(kernels)}")
+        checks.check(
+            len(kernels) == len(widths),
+            f"kernels: expected one for each of {widths}, got {len(kernels)}",
+        )
         for width, kernel in zip(widths, kernels, strict=True):
             checks.check_shape(f"kernels of width {width}", kernel, (document.shape[0], width))
             own[width] = kernel.astype(query.dtype)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from gemb.checks import suggest
+from gemb.checks import ArgumentError, suggest
 
 
 def call(loss: Callable, query, document, positive, fields: Mapping):
@@ -79,11 +79,11 @@ def weighted_sum(
         ['contrast', 'spread']
     """
     if not terms:
-        raise ValueError("terms: expected at least one named loss, got none")
+        raise ArgumentError("terms: expected at least one named loss, got none")
     term_weights = dict(term_weights or {})
     for name in term_weights:
         if name not in terms:
-            raise ValueError(
+            raise ArgumentError(
                 f"term_weights: {name!r} is no term; terms are {sorted(terms)}."
                 f"{suggest(name, terms)}"
             )
@@ -124,7 +124,7 @@ def evaluate(
     value, terms = returned if isinstance(returned, tuple) else (returned, {})
     if jnp.shape(value) != jnp.shape(positive):
         name = getattr(loss, "__name__", repr(loss))
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected the loss of each query, shape {jnp.shape(positive)}, "
             f"got {jnp.shape(value)}"
         )

@@ -137,9 +137,9 @@ def matching_teachers(query, document, teacher_query, teacher_document):
     )
     for name, teacher, student in pairs:
         if teacher is None:
-            raise ValueError(f"{name}: expected the teacher's vectors, got None")
+            raise checks.ArgumentError(f"{name}: expected the teacher's vectors, got None")
         if teacher.shape != student.shape:
-            raise ValueError(
+            raise checks.ArgumentError(
                 f"{name}: expected the student's shape {student.shape}, got {teacher.shape}; "
                 "put a projection head on the student"
             )
@@ -155,4 +155,4 @@ def _distance(distance: str, rows, teacher) -> jax.Array:
         return square / rows.shape[1]
     if distance == "l2":
         return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
-    raise ValueError(f"distance: expected 'cosine', 'l2' or 'mse', got {distance!r}")
+    raise checks.ArgumentError(f"distance: expected 'cosine', 'l2' or 'mse', got {distance!r}")

@@ -6,6 +6,7 @@ Here belong losses of (query_i, its positive, scores_i). Whatever has negatives 
 import jax
 import jax.numpy as jnp
 
+from gemb import checks
 from gemb.losses import inputs
 
 
@@ -100,7 +101,9 @@ def cosine_regression(
 
 def _pairs(query, document, positive, scores, query_mask, document_mask):
     if scores is None:
-        raise ValueError("scores: expected a grade for each pair, got None; give [batch] floats")
+        raise checks.ArgumentError(
+            "scores: expected a grade for each pair, got None; give [batch] floats"
+        )
     fields = {"scores": scores, "query_mask": query_mask, "document_mask": document_mask}
     query, document = inputs.prepare(query, document, positive, **fields)
     cosine = jnp.sum(query * document[positive], axis=1)

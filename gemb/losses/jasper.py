@@ -273,9 +273,9 @@ def relative_similarity(
     if form == "blocked":
         return finish(hinge_blocked(scores, aims, pair, margin, block))
     if form != "sampled":
-        raise ValueError(f"form: expected 'sorted', 'blocked' or 'sampled', got {form!r}")
+        raise checks.ArgumentError(f"form: expected 'sorted', 'blocked' or 'sampled', got {form!r}")
     if key is None:
-        raise ValueError("key: expected a JAX random key to sample with, got None")
+        raise checks.ArgumentError("key: expected a JAX random key to sample with, got None")
     return finish(hinge_sampled(scores, aims, pair, margin, samples, key))
 
 

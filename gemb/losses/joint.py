@@ -7,6 +7,7 @@ gemb.losses.softmax.
 
 import jax
 
+from gemb import checks
 from gemb.losses import candidates as masks
 from gemb.losses import softmax
 from gemb.losses.blockwise import softmax_loss
@@ -153,7 +154,7 @@ def gist(
         arXiv 2402.16829.
     """
     if guide_query is None or guide_document is None:
-        raise ValueError(
+        raise checks.ArgumentError(
             "guide_query, guide_document: expected the guide's vectors, got None; let the training "
             "step compute them, or use info_nce"
         )
@@ -176,7 +177,7 @@ def _checked(directions) -> tuple[str, ...]:
     directions = tuple(directions)
     unknown = [name for name in directions if name not in masks.DIRECTIONS]
     if unknown or directions[:1] != (masks.QUERY_TO_DOCUMENT,):
-        raise ValueError(
+        raise checks.ArgumentError(
             f"directions: expected query_to_document and then any of {masks.DIRECTIONS[1:]}, "
             f"got {directions}"
         )

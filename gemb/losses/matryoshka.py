@@ -110,7 +110,7 @@ def matryoshka_2d(
         alignment term (weigh `embedding_distance` in for one).
     """
     if query_layers is None or document_layers is None:
-        raise ValueError(
+        raise checks.ArgumentError(
             "query_layers, document_layers: expected the embeddings of earlier layers, got None; "
             "let the model expose them, or use matryoshka"
         )
@@ -138,7 +138,7 @@ def weighted_widths(widths, width_weights, dim: int) -> list[tuple[int, float]]:
     widths = tuple(widths)
     ordered = checks.check_widths("widths", widths, dim)
     if width_weights is not None and len(width_weights) != len(widths):
-        raise ValueError(
+        raise checks.ArgumentError(
             f"width_weights: expected one for each of {len(widths)} widths, "
             f"got {len(width_weights)}"
         )

@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from gemb import checks
 from gemb.losses import candidates as masks
 from gemb.losses import inputs, softmax
 
@@ -204,7 +205,7 @@ def triplet(
     fields = {"query_mask": query_mask, "document_mask": document_mask, "weights": weights}
     query, document = inputs.prepare(query, document, positive, **fields)
     if distance not in ("cosine", "euclidean"):
-        raise ValueError(f"distance: expected 'cosine' or 'euclidean', got {distance!r}")
+        raise checks.ArgumentError(f"distance: expected 'cosine' or 'euclidean', got {distance!r}")
     where = masks.negatives_of(positive, document.shape[0])
     keep = jnp.ones(where.shape, bool) if document_mask is None else document_mask[where]
 

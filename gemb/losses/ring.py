@@ -54,11 +54,11 @@ def ring(
     """
     axes, mesh = tuple(axis_names), jax.sharding.get_abstract_mesh()
     if exchange not in ("ring", "gather"):
-        raise ValueError(f"exchange: expected 'ring' or 'gather', got {exchange!r}")
+        raise checks.ArgumentError(f"exchange: expected 'ring' or 'gather', got {exchange!r}")
     checks.check(block >= 1, f"block: expected at least 1 candidate, got {block}")
     missing = [axis for axis in axes if axis not in mesh.axis_names]
     if missing or not axes:
-        raise ValueError(
+        raise checks.ArgumentError(
             f"axis_names: expected axes of the mesh in context, {mesh.axis_names}, got {axes}; "
             "set one with jax.set_mesh"
         )
@@ -67,7 +67,7 @@ def ring(
         size *= mesh.shape[axis]
     for name, rows in (("query", p.query), ("document", p.document)):
         if rows.shape[0] % size:
-            raise ValueError(
+            raise checks.ArgumentError(
                 f"{name}: expected rows that divide among {size} devices, got {rows.shape[0]}"
             )
     plan = Plan(softmaxes, options, block, axes, exchange, mesh, size)

@@ -210,7 +210,7 @@ def _scores(query, document, positive, own_only, **fields):
     vectors = fields["teacher_query"], fields["teacher_document"]
     teacher = fields["teacher_scores"]
     if (teacher is None) == any(v is None for v in vectors):
-        raise ValueError(
+        raise checks.ArgumentError(
             "teacher_scores: expected either teacher_scores or both teacher_query and "
             "teacher_document"
         )

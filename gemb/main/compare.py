@@ -1,7 +1,7 @@
 """gemb compare RUN...: curves of several runs side by side, and a table of what differs.
 
     gemb compare runs/seed0 runs/seed1
-    gemb compare runs/sweep/*/ --output=runs/comparison --smoothing=50
+    gemb compare runs/sweep/*=*/ --output=runs/comparison --smoothing=50
 
 RUN is the workdir of a run, finished or not. OUTPUT receives report.html, a file that opens without
 network (loss by name, gradient norm, accuracy, pairs a second and whatever else metrics.jsonl

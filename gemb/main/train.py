@@ -112,22 +112,24 @@ def _train(workdir, config, loop) -> None:
     from gemb.parallel import hosts
     from gemb.training.interruption import sole_run
     from gemb.training.profile import parse_steps
-    from gemb.training.records import CONFIG_FILE, claim_workdir
+    from gemb.training.records import CONFIG_FILE, check_workdir, claim_workdir
 
     train, resolved = config.configured(loop.train), config.resolved()
     profile_steps, model = parse_steps(FLAGS.profile_steps), workdir / "model"
     if FLAGS.force and hosts.on_first((workdir / CONFIG_FILE).exists):
         with sole_run(workdir):
             hosts.on_first(lambda: shutil.rmtree(workdir))
-    hosts.on_first(lambda: claim_workdir(workdir, resolved))
+    hosts.on_first(lambda: check_workdir(workdir, resolved))
     if hosts.on_first(model.exists):
         print(f"{model} is there: the run is finished; --force begins anew")
         return
     use_compilation_cache()
     start = time.perf_counter()
     with sole_run(workdir):
+        hosts.on_first(lambda: claim_workdir(workdir, resolved))
         trained, summary = train(workdir, profile_steps=profile_steps)
-        summary["seconds"] = round(time.perf_counter() - start, 1)
+        if "resumed_from" not in summary:  # else they would be those of its last part
+            summary["seconds"] = round(time.perf_counter() - start, 1)
         if trained:
             sentence_transformers.save(trained, model, training=summary)
             print(f"trained {summary['steps']} steps: {model}")

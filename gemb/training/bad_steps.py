@@ -19,10 +19,11 @@ class BadSteps:
     Args:
         workdir: the run's folder; batches go to its bad_batches/.
         allowed: bad steps in a row that are passed over.
+        row: bad steps in a row so far, of a run that goes on.
     """
 
-    def __init__(self, workdir: Path, allowed: int):
-        self._folder, self._allowed, self._row = Path(workdir) / FOLDER, allowed, 0
+    def __init__(self, workdir: Path, allowed: int, row: int = 0):
+        self._folder, self._allowed, self._row = Path(workdir) / FOLDER, allowed, row
 
     def look_at(self, step: int, batch: Batch, metrics: dict[str, float]) -> None:
         """Counts a step, and saves its batch if it is bad.

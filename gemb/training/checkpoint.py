@@ -140,10 +140,20 @@ class Checkpoints:
         if step is None:
             tree = self._newest_readable(abstract)
         else:
-            tree = self._read(step, abstract)
+            tree = self._read_told(step, abstract)
         leaves = [tree["state"][path] for path in _paths(abstract)]
         state = jax.tree.unflatten(jax.tree.structure(abstract), leaves)
         return state, {name: int(value) for name, value in tree["data"].items()}
+
+    def _read_told(self, step: int, abstract: TrainState) -> dict:
+        try:
+            return self._read(step, abstract)
+        except UserError:
+            raise
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            raise UserError(
+                f"{self.folder}/{step}: the checkpoint cannot be read ({_first_line(error)})"
+            ) from error
 
     def _newest_readable(self, abstract: TrainState) -> dict:
         steps = self.steps

@@ -26,7 +26,7 @@ def compare(workdirs: Sequence[str | Path], *, smoothing: int = 0) -> dict:
     Args:
         workdirs: of `gemb train`.
         smoothing: steps of the running mean that curves, last and best figures are taken from; 0
-            for a twentieth of the longest run's rows.
+            for a twentieth of the longest run.
 
     Returns:
         {"smoothing", "runs": {name: {"workdir", "steps", "of", "finished", "seconds", "result",
@@ -44,14 +44,14 @@ def compare(workdirs: Sequence[str | Path], *, smoothing: int = 0) -> dict:
     if smoothing < 0:
         raise UserError(f"--smoothing: expected 0 or more steps, got {smoothing}")
     runs = {name: read_run(place) for name, place in names_of(workdirs).items()}
-    window = smoothing or max(max(len(run.rows) for run in runs.values()) // 20, 1)
+    window = smoothing or max(max(run.rows[-1]["step"] for run in runs.values()) // 20, 1)
     series = {name: _series(run.rows) for name, run in runs.items()}
     metrics = _ordered({metric for one in series.values() for metric in one})
     if not metrics:
         raise UserError(f"no run has a number to compare in its {METRICS_FILE}")
     smooth = {
         name: {
-            metric: (steps, _running_mean(values, window))
+            metric: (steps, _running_mean(steps, values, window))
             for metric, (steps, values) in one.items()
         }
         for name, one in series.items()
@@ -117,11 +117,11 @@ def _series(rows: list[dict]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {metric: tuple(np.array(found).T) for metric, found in points.items()}
 
 
-def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean of each value and of what came before it, `window` of them where there are."""
+def _running_mean(steps: np.ndarray, values: np.ndarray, window: int) -> np.ndarray:
+    """The mean of each value and of those of the `window` steps that end with its own."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     last = np.arange(1, len(values) + 1)
-    first = np.maximum(last - window, 0)
+    first = np.searchsorted(steps, steps - window, side="right")
     return (total[last] - total[first]) / (last - first)
 
 

@@ -11,6 +11,7 @@ import jax
 
 from gemb.checks import UserError
 from gemb.parallel import hosts
+from gemb.training.records import LOCK_FILE
 
 RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
 
@@ -88,7 +89,7 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
     import fcntl
 
     workdir.mkdir(parents=True, exist_ok=True)
-    file = held.enter_context((workdir / ".lock").open("a+", encoding="utf-8"))
+    file = held.enter_context((workdir / LOCK_FILE).open("a+", encoding="utf-8"))
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

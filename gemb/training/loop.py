@@ -26,7 +26,7 @@ from gemb.training.checkpoint import Checkpoints
 from gemb.training.evaluators import Evaluators
 from gemb.training.interruption import Stopped, lost_process, stop_on_sigterm
 from gemb.training.meter import Meter
-from gemb.training.optimizers import transformation
+from gemb.training.optimizers import bad_steps_in_a_row, transformation
 from gemb.training.profile import profiled
 from gemb.training.records import Records
 from gemb.training.state import TrainState, abstract_state, initial_state, state_shardings
@@ -149,13 +149,14 @@ def train(
             batches.set_state(position)
             if hosts.is_first():
                 print(f"resuming from step {int(state.step)} of {steps}")
-        bad = BadSteps(workdir, skip_bad_steps)
+        bad = BadSteps(workdir, skip_bad_steps, bad_steps_in_a_row(state.optimizer))
         step = functools.partial(by_shape(step), frozen=frozen)
         run = _Run(
             step, batches, spec, devices, steps, checkpoint_steps, judged, checkpoints, bad,
             quantize or (lambda params: params),
         )  # fmt: skip
-        with _records(workdir, int(state.step)) as records, profiled(workdir, profile_steps) as at:
+        begun = int(state.step)
+        with _records(workdir, begun) as records, profiled(workdir, profile_steps) as at:
             state = run.go(state, records, at)
         checkpoints.wait()
         if keep_best:
@@ -168,6 +169,7 @@ def train(
         "steps": steps,
         "seed": seed,
         "started_from": str(model.folder) if model.folder else None,
+        **({"resumed_from": begun} if begun else {}),
         **learned_temperature(params if trained else {}),
         **({"best_step": int(state.step), "best_by": keep_best} if keep_best else {}),
         "data": batches.description,
@@ -201,7 +203,7 @@ class _Run:
         with progress as bar, stop_on_sigterm() as stopped:
             meter = Meter(bar, records, self.bad, self.spec, self.devices)
             for done in range(start + 1, self.steps + 1):
-                at_step(done)
+                at_step(done, state)
                 batch = meter.wait_for(self.batches)
                 state, metrics = self.step(state, place_batch(batch, self.devices))
                 if pending:

@@ -171,6 +171,11 @@ def transformation(
     return optax.apply_if_finite(made, skip_bad_steps) if skip_bad_steps else made
 
 
+def bad_steps_in_a_row(state: optax.OptState) -> int:
+    """How many of the last steps `transformation` passed over; 0 where it skips none."""
+    return int(optax.tree.get(state, "notfinite_count", default=0))
+
+
 def _decayed(params: dict) -> dict:
     return {path: not re.search(NO_DECAY, path) for path in params}
 
@@ -201,12 +206,19 @@ def _scaled(scales: dict[str, float]) -> optax.GradientTransformation:
     def scale_of(path: str) -> float:
         return next((s for pattern, s in scales.items() if re.search(pattern, path)), 1.0)
 
-    def update(updates, params=None):
+    def init(params):
+        for pattern in scales if isinstance(params, dict) else ():  # else optax's stand-in
+            known = any(re.search(pattern, path) for path in params)
+            check(known, f"rate_scales: {pattern!r} matches no parameter")
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
         del params
         # frozen parameters are not arrays here, and stay what they are
-        return {
+        scaled = {
             path: update if isinstance(update, optax.MaskedNode) else update * scale_of(path)
             for path, update in updates.items()
         }
+        return scaled, state
 
-    return optax.stateless(update)
+    return optax.GradientTransformation(init, update)

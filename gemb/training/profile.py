@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -28,8 +29,11 @@ def parse_steps(text: str) -> tuple[int, int] | None:
 
 
 @contextlib.contextmanager
-def profiled(workdir: Path, steps: tuple[int, int] | None) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call before each step; the trace goes to the run's tensorboard/.
+def profiled(workdir: Path, steps: tuple[int, int] | None) -> Iterator[Callable[[int, Any], None]]:
+    """Gives a function to call before each step, with the step and the arrays that it starts from.
+
+    The trace goes to the run's tensorboard/. It begins and ends with an idle device, so that it
+    holds those steps, whole; of a run that goes on, the rest of them.
 
     Args:
         workdir: the run's folder.
@@ -37,12 +41,14 @@ def profiled(workdir: Path, steps: tuple[int, int] | None) -> Iterator[Callable[
     """
     tracing = False
 
-    def at_step(step: int) -> None:
+    def at_step(step: int, state: Any) -> None:
         nonlocal tracing
-        if steps and not tracing and step == steps[0]:
+        if steps and not tracing and steps[0] <= step <= steps[1]:
+            jax.block_until_ready(state)
             jax.profiler.start_trace(str(workdir / "tensorboard"))
             tracing = True
         elif tracing and step == steps[1] + 1:
+            jax.block_until_ready(state)
             jax.profiler.stop_trace()
             tracing = False
 

@@ -9,6 +9,7 @@ from gemb.checks import UserError
 
 CONFIG_FILE = "config.gin"
 METRICS_FILE = "metrics.jsonl"
+LOCK_FILE = ".lock"
 
 
 class Records:
@@ -57,8 +58,8 @@ def read_metrics(workdir: Path) -> list[dict]:
     return rows
 
 
-def claim_workdir(workdir: Path, config: str) -> None:
-    """Writes the resolved config into the workdir, or checks that it is the one already there.
+def check_workdir(workdir: Path, config: str) -> None:
+    """Looks whether a run of this resolved config may use the workdir; changes nothing.
 
     Raises:
         UserError: when the workdir holds another experiment, naming the first line that differs.
@@ -76,12 +77,17 @@ def claim_workdir(workdir: Path, config: str) -> None:
             )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; choose another --workdir")
-    elif workdir.exists() and any(os.scandir(workdir)):
+    elif workdir.exists() and set(os.listdir(workdir)) - {LOCK_FILE}:
         raise UserError(
             f"{workdir} is not empty and holds no {CONFIG_FILE}: not a gemb run; "
             "choose another --workdir"
         )
-    with atomic_file(path) as temporary:
+
+
+def claim_workdir(workdir: Path, config: str) -> None:
+    """Writes the resolved config into the workdir, if `check_workdir` lets it."""
+    check_workdir(workdir, config)
+    with atomic_file(workdir / CONFIG_FILE) as temporary:
         temporary.write_text(config, encoding="utf-8")
 
 

@@ -19,7 +19,7 @@ class Run(NamedTuple):
         rows: of metrics.jsonl, by step.
         config: binding -> value, as config.gin has them.
         finished: whether it was trained to its end.
-        seconds: of training, of a finished run; else None.
+        seconds: of training, of a run that was finished in one go; else None.
         result: (name, value) of its main evaluation, or None.
     """
 

@@ -99,7 +99,7 @@ def advise(work: Workload, settings: Settings, chip: Chip) -> Settings:
     tried, changes, smallest = settings, [], settings
     for change in _changes(work, settings):
         after = dataclasses.replace(tried, **change(tried))
-        if not check_divides(work, after):
+        if after.devices != settings.devices or not check_divides(work, after):
             continue
         tried = after
         changes.append(change)
@@ -177,6 +177,7 @@ def _fewest(work, settings: Settings, chip: Chip, changes: list) -> Settings:
     for change in changes:
         fewer = [one for one in needed if one is not change]
         after = made(fewer)
-        if check_divides(work, after) and fits(work, after, chip):
+        whole = after.devices == settings.devices
+        if whole and check_divides(work, after) and fits(work, after, chip):
             needed = fewer
     return made(needed)

@@ -66,6 +66,7 @@ def batch_loss(
     batch: Batch,
     *,
     key: jax.Array | None = None,
+    loss_key: jax.Array | None = None,
     query_microbatches: int = 1,
     document_microbatches: int = 1,
     execution: Execution = Execution(),
@@ -78,6 +79,7 @@ def batch_loss(
         params: {path: array}.
         batch: the pairs.
         key: PRNG key of dropout; None for none.
+        loss_key: PRNG key of losses that draw, which get it as `key`.
         query_microbatches, document_microbatches: gradient-cached parts of each side.
         execution: how to compute the model.
 
@@ -96,7 +98,7 @@ def batch_loss(
 
     query = encode(model.query, batch.query, query_microbatches, 0)
     document = encode(model.apply, batch.document, document_microbatches, 1)
-    fields = _loss_fields(batch)
+    fields = _loss_fields(batch) | {"key": loss_key}
     if model.temperature is not None:
         fields["temperature"] = model.temperature(params)
     values, terms = losses.evaluate(loss, query, document, batch.positive, fields)
@@ -140,7 +142,7 @@ def make_step(
         optimizer: the optimizer.
         out_shardings: TrainState of shardings, from state_shardings.
         execution: how to compute the model.
-        seed: of dropout, drawn anew at each step, the same after a resume.
+        seed: of dropout and of losses that draw, anew at each step, the same after a resume.
         teacher: see gemb.training.teachers; its frozen parameters are the step's third argument.
         quantize: params -> params as the forward pass sees them.
         **options: of `batch_loss`: microbatches.
@@ -153,11 +155,13 @@ def make_step(
     def step(state: TrainState, batch: Batch, frozen=None):
         if teacher is not None:
             batch = batch._replace(fields=teacher.compute(frozen, batch))
-        key = jax.random.fold_in(jax.random.key(seed), state.step) if execution.dropout else None
+        drawn = jax.random.fold_in(jax.random.key(seed), state.step)
+        keys = {"key": drawn if execution.dropout else None}
+        keys["loss_key"] = jax.random.fold_in(drawn, 2)  # the sides' are 0 and 1
 
         def objective(params):
             params = quantize(params) if quantize else params
-            return batch_loss(spec, loss, params, batch, key=key, execution=execution, **options)
+            return batch_loss(spec, loss, params, batch, **keys, execution=execution, **options)
 
         (_, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)

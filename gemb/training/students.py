@@ -137,6 +137,8 @@ def static(
     spec = loaded.spec
     bare = json.dumps(json.loads(loaded.tokenizer_json) | {"post_processor": None})
     texts = [text for column in _texts(records, columns, sample).values() for text in column]
+    if not texts:
+        raise UserError("records: there is no text to count tokens in")
     counted = Tokenizer(bare, spec.max_length).encode(texts)
     vectors = _kept("token_vectors", loaded, (), lambda: _token_vectors(loaded))
     table = vectors * _weights(counted, spec.text.vocab, smoothing)
@@ -233,6 +235,10 @@ def _texts(records: Any, columns: Sequence[str], sample: int) -> dict[str, list[
     rows = np.unique(np.linspace(0, len(records) - 1, min(sample, len(records))).astype(int))
     found = (records[int(row)] for row in rows)
     filled = [record for record in found if record]  # None is a blank line
+    for name in columns:
+        if not all(name in record for record in filled):
+            there = ", ".join(map(str, next(record for record in filled if name not in record)))
+            raise UserError(f"columns: {name!r} is missing from a record, which has {there}")
     return {
         name: [text for record in filled for text in texts_of(record, name)] for name in columns
     }

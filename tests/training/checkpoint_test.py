@@ -85,3 +85,14 @@ def test_a_truncated_checkpoint_is_one_line(tmp_path):
     cannot = pytest.raises(UserError, match=r"no checkpoint can be read .of steps \[0\]")
     with Checkpoints(tmp_path) as saved, cannot:
         saved.restore(abstract_on(make_mesh(8, 1, 1)))
+
+
+def test_a_truncated_checkpoint_that_was_asked_for_is_one_line(tmp_path):
+    with Checkpoints(tmp_path) as saved:
+        saved.save(state_on(make_mesh(8, 1, 1)), {"batches": 0})
+    for path in (tmp_path / "0").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with Checkpoints(tmp_path) as saved, pytest.raises(UserError, match="0: the checkpoint cannot"):
+        saved.restore(abstract_on(make_mesh(8, 1, 1)), 0)
+    assert (tmp_path / "0").is_dir()

@@ -64,6 +64,17 @@ def test_last_and_best_are_of_the_running_mean(two):
     assert list(tree["curves"]["accuracy"]) == ["a"]
 
 
+def test_what_is_logged_now_and_then_is_averaged_over_steps_too(tmp_path):
+    rows = [{"step": step, "loss": 1.0} for step in range(1, 201)]
+    for step in range(10, 201, 10):
+        rows[step - 1]["sts/spearman"] = step / 200
+    tree = compare([make_run(tmp_path / "a", rows)], smoothing=20)
+    run = tree["runs"]["a"]
+    assert run["last"]["sts/spearman"] == pytest.approx((190 + 200) / 2 / 200)
+    assert run["best"]["sts/spearman"] == {"value": run["last"]["sts/spearman"], "step": 200}
+    assert compare([tmp_path / "a"])["runs"]["a"]["last"]["sts/spearman"] == 1.0  # of 10 steps
+
+
 def test_numbers_that_are_not_finite_are_left_out(tmp_path):
     run = make_run(tmp_path / "a", rows_of([1.0, float("nan"), 3.0]))
     curve = compare([run], smoothing=1)["curves"]["loss"]["a"]

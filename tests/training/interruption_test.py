@@ -80,6 +80,13 @@ def test_bad_steps_are_passed_over_as_often_as_allowed(tmp_path, capsys):
         run(tmp_path / "b", {3: "nan", 4: "nan"}, skip_bad_steps=1)
 
 
+def test_bad_steps_in_a_row_are_counted_over_a_resume(tmp_path):
+    run(tmp_path, {3: "nan"}, steps=3, skip_bad_steps=1)
+    with pytest.raises(UserError, match="step 4: loss is nan"):
+        run(tmp_path, {4: "nan"}, skip_bad_steps=1)
+    assert not (tmp_path / "checkpoints" / "4").exists()
+
+
 def test_a_workdir_is_held_by_one_process(tmp_path):
     code = (
         "import sys, pathlib\n"

@@ -129,7 +129,16 @@ def test_every_so_many_steps_one_checkpoint_is_kept(tmp_path):
 
 def test_a_trace_is_left_for_tensorboard(tmp_path):
     run(tmp_path, profile_steps=(3, 4))
-    assert list((tmp_path / "tensorboard" / "plugins" / "profile").rglob("*.xplane.pb"))
+    traces = tmp_path / "tensorboard" / "plugins" / "profile"
+    assert list(traces.rglob("*.xplane.pb"))
+    run(tmp_path / "half", steps=3)
+    run(tmp_path / "half", profile_steps=(3, 4))  # goes on within those steps
+    assert list((tmp_path / "half" / "tensorboard" / "plugins").rglob("*.xplane.pb"))
+
+
+def test_a_resumed_run_says_so(tmp_path):
+    assert "resumed_from" not in run(tmp_path, steps=3)[1]
+    assert run(tmp_path)[1]["resumed_from"] == 3
 
 
 @pytest.mark.parametrize(("text", "steps"), [("", None), ("10:15", (10, 15)), ("3", (3, 3))])

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from gemb.checks import UserError
-from gemb.training.records import Records, claim_workdir, read_metrics
+from gemb.training.interruption import sole_run
+from gemb.training.records import Records, check_workdir, claim_workdir, read_metrics
 
 
 def test_rows_after_the_resumed_step_are_written_anew(tmp_path):
@@ -41,6 +42,16 @@ def test_a_workdir_belongs_to_one_config(tmp_path):
     with pytest.raises(UserError, match=r"holds another experiment.*'B = 2'.*'B = 3'"):
         claim_workdir(workdir, "A = 1\nB = 3\n")
     assert (workdir / "config.gin").read_text() == "A = 1\nB = 2\n"
+
+
+def test_a_look_changes_nothing_and_a_lock_is_no_content(tmp_path):
+    workdir = tmp_path / "run"
+    check_workdir(workdir, "A = 0\n")
+    assert not workdir.exists()
+    with sole_run(workdir):
+        claim_workdir(workdir, "A = 0\n")
+    check_workdir(workdir, "A = 1\n")
+    assert (workdir / "config.gin").read_text() == "A = 0\n"
 
 
 def test_a_folder_of_something_else_is_not_a_workdir(tmp_path):

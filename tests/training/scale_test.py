@@ -181,6 +181,14 @@ def test_advice_makes_it_fit_with_no_more_than_it_takes():
     assert "still too much" in hopeless
 
 
+@pytest.mark.parametrize("devices", [6, 12, 24])
+def test_advice_uses_all_the_devices_there_are(devices):
+    work, before = workload(rows=1024), Settings(devices, 1, 1)
+    for part in (2, 4, 16, 64):
+        chip = Chip("small", ("small",), 1e12, sum(scale.memory(work, before).values()) / part, 1e9)
+        assert advise(work, before, chip).devices == devices
+
+
 def test_a_step_takes_its_flops_at_the_utilisation():
     work, chip = workload(), CHIPS["v5e"]
     verdict = judge(work, Settings(8, 1, 1), chip, 0.5)

@@ -2,6 +2,7 @@ import dataclasses
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -13,7 +14,8 @@ from gemb.models.functional import functional, initial_params
 from gemb.models.spec import ModelSpec, StackSpec, TextSpec
 from gemb.structs import Batch, Tokens
 from gemb.training import optimizers, schedules
-from gemb.training.step import batch_loss, embed
+from gemb.training.state import TrainState
+from gemb.training.step import batch_loss, embed, make_step
 
 SPEC = ModelSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(1, 16, 2, 32)), max_length=16)
 
@@ -131,6 +133,31 @@ def test_a_pattern_that_freezes_nothing_is_told(params):
     schedule = partial(schedules.warmup_linear, peak_rate=0.1)
     with pytest.raises(UserError, match=r"frozen: '\^txet/' matches no parameter"):
         optimizers.adamw(10, schedule=schedule, frozen="^txet/").init(params)
+
+
+def test_a_rate_that_scales_nothing_is_told(params):
+    schedule = partial(schedules.warmup_linear, peak_rate=0.1)
+    for options in ({}, {"frozen": "^text/token/"}):
+        made = optimizers.adamw(10, schedule=schedule, rate_scales={"^dnese/": 40.0}, **options)
+        with pytest.raises(UserError, match=r"rate_scales: '\^dnese/' matches no parameter"):
+            made.init(params)
+
+
+def test_a_loss_that_draws_does_so_at_each_step(params):
+    def loss(query, document, positive, *, key):
+        return jax.random.uniform(key, positive.shape) + 0 * query[:, 0]
+
+    def two(seed):
+        transform, values = optax.sgd(0.0), []
+        state = TrainState(jnp.int32(0), jax.tree.map(jnp.copy, params), transform.init(params))
+        step = make_step(SPEC, loss, transform, seed=seed)
+        for _ in range(2):
+            state, metrics = step(state, make_batch())
+            values.append(float(metrics["loss"]))
+        return values
+
+    assert two(0) == two(0)
+    assert len({*two(0), *two(1)}) == 4
 
 
 MAKERS = [optimizers.adamw, optimizers.lion, optimizers.muon, optimizers.adafactor]

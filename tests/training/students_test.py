@@ -152,6 +152,8 @@ def test_what_cannot_be_fitted(teacher, records):
 
     with pytest.raises(UserError, match="2 texts do not tell 16 coordinates"):
         fitted(sample=2)
+    with pytest.raises(UserError, match="columns: 'txet' is missing from a record, which has text"):
+        fitted(columns=("txet",))
     with pytest.raises(UserError, match="ridge: expected a number above 0, got 0"):
         fitted(ridge=0)
     with pytest.raises(UserError, match="weights: expected one above zero for each of 1 teachers"):

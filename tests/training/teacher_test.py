@@ -15,6 +15,7 @@ from gemb.data import pipeline
 from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
+from gemb.models.execution import Execution
 from gemb.models.functional import initial_params
 from gemb.models.pretrained.pair import pair
 from gemb.models.pretrained.scratch import from_scratch
@@ -294,6 +295,10 @@ def test_a_shard_that_is_not_whole_is_told(tmp_path):
     (tmp_path / "000000.rows").write_bytes(b"short")
     with pytest.raises(UserError, match=r"000000\.rows: expected 24 bytes, got 5"):
         RowCache(tmp_path, "x", 4)
+    for text in ("[]", "{}"):
+        (tmp_path / "teacher.json").write_text(text)
+        with pytest.raises(UserError, match=r"teacher\.json: cannot be read"):
+            RowCache(tmp_path, "x", 4)
     with pytest.raises(UserError, match="NaN"):
         RowCache(tmp_path / "other", "x", 1).add(np.zeros(1, np.uint64), np.array([[np.nan]]))
 
@@ -314,6 +319,11 @@ def test_teachers_that_do_not_fit_are_one_line(data, tmp_path):
         teachers.live([TEACHER], query_length=99)
     with pytest.raises(UserError, match="the loss reads nothing of it"):
         join(teachers.live([TEACHER]), losses.info_nce)
+    scored = teachers.scored("any", folder=str(tmp_path))
+    with pytest.raises(UserError, match="the loss reads nothing of it"):
+        join(scored, losses.info_nce)
+    with pytest.raises(UserError, match="teacher_query: expected the teacher's vectors"):
+        losses.embedding_distance(*np.zeros((2, 4, 8), np.float32), np.arange(4))
     with pytest.raises(UserError, match="expected a list of one or more"):
         teachers.live([])
     with pytest.raises(UserError, match="nothing to teach"):
@@ -360,6 +370,7 @@ def test_vectors_of_files_are_found_by_their_texts(files, data):
     ("change", "message"),
     [
         (lambda rows: rows[:-1], "1151 vectors for the 1152 texts"),
+        (lambda rows: rows[:, :0], r"expected floats .*\(1152, 0\)"),
         (lambda rows: rows[:, 0], r"expected floats \[texts, dim\], got float32 \(1152,\)"),
         (
             lambda rows: np.where(np.arange(len(rows))[:, None] == 7, np.nan, rows),
@@ -425,3 +436,11 @@ def test_each_tower_of_a_teacher_has_its_own_rows():
     two = TeacherModel(pair(model(2), model(3)))
     assert (one.keys("query", ["x"]) == one.keys("document", ["x"])).all()
     assert (two.keys("query", ["x"]) != two.keys("document", ["x"])).all()
+
+
+def test_vectors_of_another_precision_are_others():
+    plain = teachers.cached([TEACHER])
+    coarse = teachers.cached([TEACHER], execution=Execution(dtype="bfloat16"))
+    assert plain.identity != coarse.identity
+    keys = [one.models[0].keys("query", ["x"]) for one in (plain, coarse)]
+    assert (keys[0] != keys[1]).all()

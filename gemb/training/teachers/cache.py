@@ -95,12 +95,13 @@ class RowCache:
             return
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            fingerprint = found["fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: cannot be read ({error}); delete the folder") from None
         if found != self._about:
             raise UserError(
                 f"{self.folder}: holds what another teacher taught (fingerprint "
-                f"{found.get('fingerprint')}, expected {self._about['fingerprint']}): its weights, "
+                f"{fingerprint}, expected {self._about['fingerprint']}): its weights, "
                 "its tokenizer or its settings have changed; delete the folder, or name another"
             )
 

@@ -1,7 +1,7 @@
 """A cross-encoder's scores of each query with its positive and its own hard negatives."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from gemb.checks import UserError
 from gemb.inference.cross_encoder import CrossEncoder, cross_encoder_fingerprint
 from gemb.losses.candidates import negatives_of
 from gemb.models.pretrained.fetch import model_folder
+from gemb.models.spec import ModelSpec, PairSpec
 from gemb.structs import Batch
 from gemb.training.teachers.cache import RowCache
 from gemb.training.teachers.cached_models import teach_command
 from gemb.training.teachers.lesson import Lesson
 from gemb.training.teachers.model import text_keys
-from gemb.training.teachers.teacher import Teacher
+from gemb.training.teachers.teacher import ROWS, Teacher, check_loss
 
 _OWN = "teacher_own_scores"
 
@@ -71,6 +72,11 @@ class ScoreTeacher(Teacher):
     def identity(self) -> str:
         """The fingerprint and the scale."""
         return f"{self.fingerprint} {self._scale}"
+
+    def check(self, spec: ModelSpec | PairSpec, loss: Callable) -> None:
+        """Whether the loss reads scores."""
+        scores = jax.ShapeDtypeStruct((ROWS, ROWS), jnp.float32)
+        check_loss(loss, spec.dim, {"teacher_scores": scores})
 
     def open(self, workdir: Path | None) -> None:
         """Opens the cache, which may not be empty."""

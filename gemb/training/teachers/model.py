@@ -33,6 +33,7 @@ class TeacherModel:
         lengths: {"query", "document"}: tokens that texts are cut to.
         face: the model's functions, see `gemb.models.functional.functional`.
         params: {path: array}.
+        rounding: of its arithmetic, '' for none.
         seen, cut: texts so far, and those that were longer than the model reads.
         told: whether the user has been told of those.
 
@@ -54,6 +55,7 @@ class TeacherModel:
             loaded = dataclasses.replace(loaded, params=params)
         self.name = str(model) if isinstance(model, str | Path) else str(loaded.folder or "scratch")
         self._pretrained, self._execution = loaded, execution
+        self.rounding = "" if execution.dtype == "float32" else f" {execution.dtype}"
         self.face, self.params = functional(loaded.spec), loaded.params
         self.lengths, self._specs, self._tokenizers, self._longer = {}, {}, {}, {}
         for side, length in zip(SIDES, (query_length, document_length), strict=True):
@@ -101,13 +103,13 @@ class TeacherModel:
         return ids
 
     def keys(self, side: str, texts: Sequence[str]) -> np.ndarray:
-        """[texts] uint64, equal where the teacher's input is: limit, prompt and text, and tower.
+        """[texts] uint64, equal where the teacher's input, tower and precision are.
 
         Two of a million texts share a key with a probability of 3e-8.
         """
         prompt = self._specs[side].prompt(side)
         tower = "" if isinstance(self._pretrained, Pretrained) or self._pretrained.shared else side
-        start = f"{tower}{self.lengths[side]} {len(prompt)} {prompt}".encode()
+        start = f"{tower}{self.lengths[side]}{self.rounding} {len(prompt)} {prompt}".encode()
         return text_keys(texts, start)
 
     def encode(self, side: str, texts: Sequence[str], progress: str = "") -> np.ndarray:

@@ -1,7 +1,7 @@
 """What every teacher does before a run: checks that it fits the student, and joins the data."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from gemb.checks import UserError
 from gemb.models.spec import ModelSpec, PairSpec
 from gemb.structs import Batch
 
+ROWS = 4  # of the shapes that a loss is tried on
 _CUT_AFTER = 64  # texts before the share of cut ones says something
 
 
@@ -100,7 +101,8 @@ class Teacher:
                 f"teacher: the student's vectors {words[0]} of unit length and the teacher's "
                 f"{words[1]}; bind adapt.load.normalize to make them alike"
             )
-        check_loss(loss, spec.dim, self.dim)
+        taught = jax.ShapeDtypeStruct((ROWS, self.dim), jnp.float32)
+        check_loss(loss, spec.dim, {"teacher_query": taught, "teacher_document": taught})
 
     def report_cuts(self) -> None:
         """Warns, once a model, that its tokenizer cuts texts, and how many."""
@@ -138,7 +140,10 @@ class EmbeddingTeacher(Teacher):
     @property
     def identity(self) -> str:
         """Fingerprints, lengths, rounding and weights."""
-        parts = [f"{m.fingerprint} {sorted(m.lengths.items())}{self.rounding}" for m in self.models]
+        parts = [
+            f"{m.fingerprint} {sorted(m.lengths.items())}{m.rounding}{self.rounding}"
+            for m in self.models
+        ]
         return "+".join(parts) + (f" {self._weights}" if self._weights else "")
 
     def concatenated(self, parts: Sequence):
@@ -161,18 +166,21 @@ def check_weights(weights: Sequence[float], dims: Sequence[int]) -> None:
         raise UserError(f"teacher: {error}") from None
 
 
-def check_loss(loss: Callable, dim: int, teacher_dim: int) -> None:
-    """Calls the loss on shapes alone, to see whether it takes a teacher of this width.
+def check_loss(loss: Callable, dim: int, fields: Mapping[str, jax.ShapeDtypeStruct]) -> None:
+    """Calls the loss on shapes alone, to see whether it takes what a teacher gives.
+
+    Args:
+        loss: the run's loss.
+        dim: of the student's vectors.
+        fields: what the loss gets of the teacher, for `ROWS` queries and as many documents.
 
     Raises:
-        UserError: with what the loss says of the teacher.
+        UserError: with what the loss says of the teacher, or if it reads nothing of it.
     """
-    rows = jax.ShapeDtypeStruct((4, dim), jnp.float32)
-    taught = jax.ShapeDtypeStruct((4, teacher_dim), jnp.float32)
-    fields = {"teacher_query": taught, "teacher_document": taught}
+    rows = jax.ShapeDtypeStruct((ROWS, dim), jnp.float32)
 
     def value(query, document, fields):
-        return losses.evaluate(loss, query, document, jnp.arange(4), fields)[0]
+        return losses.evaluate(loss, query, document, jnp.arange(ROWS), fields)[0]
 
     try:
         jax.eval_shape(value, rows, rows, fields)

@@ -40,7 +40,7 @@ class FileTeacher(Teacher):
             raise UserError(f"vectors: {texts} or {rows} cannot be read ({error})") from None
         lines = lines[:-1] if not lines[-1] else lines
         found = self._rows
-        if found.ndim != 2 or found.dtype.kind != "f":
+        if found.ndim != 2 or found.dtype.kind != "f" or not found.size:
             raise UserError(
                 f"{rows}: expected floats [texts, dim], got {found.dtype} {found.shape}"
             )
