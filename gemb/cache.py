@@ -6,6 +6,7 @@ Only paths and atomic writing belong here; what is written is the caller's busin
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -46,8 +47,7 @@ def atomic_folder(final: str | Path) -> Iterator[Path]:
     Raises:
         UserError: when the disk is full or the place cannot be written.
     """
-    final = Path(final)
-    temporary = final.with_name(f".{final.name}.partial-{os.getpid()}")
+    final, temporary = _beside(final)
     with _users_errors(final):
         _remove_stale(final)
         temporary.mkdir(parents=True)
@@ -71,8 +71,7 @@ def atomic_file(final: str | Path) -> Iterator[Path]:
     Raises:
         UserError: when the disk is full or the place cannot be written.
     """
-    final = Path(final)
-    temporary = final.with_name(f".{final.name}.partial-{os.getpid()}")
+    final, temporary = _beside(final)
     with _users_errors(final):
         _remove_stale(final)
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -85,11 +84,17 @@ def atomic_file(final: str | Path) -> Iterator[Path]:
 
 def replace_folder(temporary: Path, final: Path) -> None:
     """Puts `temporary` in the place of `final`, whose old content is removed afterwards."""
-    old = final.with_name(f".{final.name}.partial-{os.getpid()}-old")
+    old = temporary.with_name(f"{temporary.name}-old")
     if final.exists():
         os.replace(final, old)
     os.replace(temporary, final)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(final: str | Path) -> tuple[Path, Path]:
+    """The place, and a name beside it that no other process has: in containers all are number 1."""
+    final = Path(os.path.abspath(final))
+    return final, final.with_name(f".{final.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 @contextlib.contextmanager

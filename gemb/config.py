@@ -162,6 +162,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in parts
     if kind is Path:
         return isinstance(value, str)
+    if getattr(kind, "_is_protocol", False):
+        return False
     return isinstance(value, kind) if isinstance(kind, type) else True
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.checks import UserError
-from gemb.curation.tables import PairTable, corpus_text, field
+from gemb.curation.tables import PairTable, field
 from gemb.data.forms import Pairs
-from gemb.data.preprocess.texts import text_of
+from gemb.data.preprocess.texts import text_of, titled_text
 from gemb.data.selection import Selection
 from gemb.data.sources import reading
 from gemb.data.sources.records import Records
@@ -31,17 +30,13 @@ class Kept:
 
     Attributes:
         counts: "records" there are, and "bad" ones among them.
-        fingerprint: of the content, and of what is left out.
+        fingerprint: of the content.
 
     Raises:
         UserError: naming file and line, where more is wrong than allowed, or nothing is left.
     """
 
     def __init__(self, source: Records, admit, max_bad_fraction: float, name: str):
-        if not 0 <= max_bad_fraction < 1:
-            raise UserError(
-                f"max_bad_fraction: expected 0 or more and below 1, got {max_bad_fraction}"
-            )
         self._rows = Selection(_Whole(source), _Form(admit), None, max_bad_fraction, name)
         self.counts = {what: int(self._rows.counts[what]) for what in ("records", "bad")}
         self.fingerprint = self._rows.fingerprint
@@ -93,7 +88,7 @@ def read_corpus(path: str | Path, *, max_bad_fraction: float = 0.0) -> Kept:
     """
 
     def admit(record: dict) -> None:
-        if not corpus_text(record).strip():
+        if not titled_text(record).strip():
             raise ValueError('the field "text" is empty')
 
     return Kept(_corpus_source(path), admit, max_bad_fraction, str(path))

@@ -135,7 +135,7 @@ class _Miner:
     def _row(self, pair: int, rows, scores, columns, positive: float) -> dict:
         record, columns = self.pairs.records[int(pair)], columns[columns >= 0]
         chosen = [int(row) for row in rows[columns]]
-        made = record | {
+        made = {name: value for name, value in record.items() if name != "negative_ids"} | {
             "query": record[self.pairs.query],
             "document": record[self.pairs.document],
             "negatives": [self.documents[row] for row in chosen],

@@ -27,7 +27,7 @@ class Retrieval:
         model: the fingerprint of the vectors' model.
 
     Attributes:
-        fingerprint: of the model and the documents.
+        fingerprint: of the model, the documents and the precision of their vectors.
 
     Raises:
         UserError: unusable vectors.
@@ -45,7 +45,7 @@ class Retrieval:
         work: Path,
         model: str,
     ):
-        self.fingerprint = digest(model, documents.fingerprint)
+        self.fingerprint = digest(model, documents.fingerprint, str(document_vectors.dtype))
         self._pairs, self._documents, self._vectors = pairs, documents, query_vectors
         self._known = _KnownAnswers(pairs, documents)
         self._depth = min(ranks + self._known.most, len(documents))

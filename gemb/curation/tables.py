@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from gemb.checks import UserError
 from gemb.curation.texts import text_key
-from gemb.data.preprocess.texts import string_of, texts_of
+from gemb.data.preprocess.texts import texts_of, titled_text
 from gemb.data.sources.records import Records, digest
 
 _LONG = 20_000  # records of which reading shows a bar
@@ -117,7 +117,7 @@ class Documents:
         """The text of a document."""
         inside = row - (len(self.keys) - len(self._added))
         if inside < 0:
-            return corpus_text(self._corpus[row])
+            return titled_text(self._corpus[row])
         place = int(self._added[inside])
         pair = int(self._pairs.pairs_of(np.array([place]))[0])
         return self._pairs.documents(pair)[place - int(self._pairs.starts[pair])]
@@ -148,8 +148,9 @@ class Documents:
         """(query, key of a document) for every document_id."""
         rows, found = self._rows_by_id, []
         for pair in range(len(self._pairs)):
-            names = self._pairs.records[pair].get("document_id") or []
-            for name in [names] if isinstance(names, str | int) else names:
+            names = self._pairs.records[pair].get("document_id")
+            names = [] if names is None else names
+            for name in names if isinstance(names, list | tuple) else [names]:
                 if str(name) not in rows:
                     where = self._pairs.records.where(pair)
                     raise UserError(f"{where}: no document has the _id {str(name)!r}")
@@ -161,7 +162,7 @@ class Documents:
         size, seen, keys = len(self._corpus) if self._corpus else 0, {}, array("Q")
         for row in tqdm(range(size), "read documents", disable=size < _LONG):
             record = self._corpus[row]
-            keys.append(text_key(corpus_text(record)))
+            keys.append(text_key(titled_text(record)))
             if "_id" not in record:
                 continue
             name = str(record["_id"])
@@ -173,13 +174,6 @@ class Documents:
         self._rows_by_id = seen
         self._ids = list(seen) if len(seen) == size else []
         return keys
-
-
-def corpus_text(record: Mapping[str, Any]) -> str:
-    """The text of a document, behind its title as in `gemb.data.sources.beir`."""
-    text = string_of({"text": field(record, "text")}, "text")
-    title = record.get("title")
-    return f"{title}\n{text}" if title and not {"path", "name"} & record.keys() else text
 
 
 def field(record: Mapping[str, Any], name: str) -> Any:

@@ -83,6 +83,8 @@ class TaskRows:
         self._corrupts = hasattr(task.form, "corrupt")
         if self._corrupts:
             self._prepare_corruption(tokenizer_json)
+        else:
+            self._check_prompts()
 
     def make(
         self, numbers: np.ndarray, places: np.ndarray
@@ -118,6 +120,17 @@ class TaskRows:
         with_prompts = [pick(prompts, u) + text for text, u in zip(texts, drawn, strict=True)]
         ids = self._tokenizers[side].encode(with_prompts) if texts else []
         return Rows(ids, texts, [pick(self._prompt_lengths[side], u) for u in drawn])
+
+    def _check_prompts(self) -> None:
+        """Each must leave room for a text, else all texts would be the same."""
+        for name, tokenizer in zip(("query", "document"), self._tokenizers, strict=True):
+            length = getattr(self.task, f"{name}_length")
+            for prompt in getattr(self.task, f"{name}_prompts"):
+                if prompt and len(tokenizer.encode([prompt])[0]) >= length:
+                    raise UserError(
+                        f"{name}_length: {length} tokens leave no room for a text behind the "
+                        f"prompt {prompt!r}"
+                    )
 
     def _prepare_corruption(self, tokenizer_json: str) -> None:
         """What stands around a text's own ids, the sentinels, and room for them."""

@@ -15,6 +15,8 @@ from gemb.data.forms import Pairs
 from gemb.data.randomness import bits, permuted, spread
 from gemb.structs import Prompts
 
+_SUCH_AS = {"records": "@reading.files()", "form": "@forms.Pairs()"}
+
 
 @dataclass(frozen=True)
 class Task:
@@ -55,6 +57,13 @@ class Task:
     max_bad_fraction: float = 0.0
 
     def __post_init__(self):
+        for name, needed in (("records", "fingerprint"), ("form", "admit")):
+            value = getattr(self, name)
+            if isinstance(value, type) or not hasattr(value, needed):
+                raise UserError(
+                    f"{name}: got {value!r:.60}; write a reference with its parentheses, such as "
+                    f"{name} = {_SUCH_AS[name]}"
+                )
         for name in ("neighbours", "length_window", "query_length", "document_length"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: expected at least 1, got {getattr(self, name)}")

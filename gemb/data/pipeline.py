@@ -70,6 +70,8 @@ def mixture(
         rows = TaskRows(task, chosen, tokenizer_json, own, prompts.pooled)
         parts.append(Part(name, task, chosen, rows, own, size))
     _check_temperatures(tasks, homogeneous)
+    if prefetch < 0:
+        raise UserError(f"prefetch: expected 0 or more batches, got {prefetch}")
     shares = resolve_rates(rates, {p.name: len(p.selection) for p in parts}, rate_temperature)
     schedule = Schedule(shares, [part.batch_size for part in parts], homogeneous, seed)
     description = _describe(parts, shares, homogeneous, folder)
@@ -116,7 +118,7 @@ def pairs(
     Raises:
         UserError: for a missing file, a bad rate, or a batch size that the hosts do not divide.
     """
-    home = Path(folder) if folder else code.ensure_harvest()
+    home = Path(folder).expanduser() if folder else code.ensure_harvest()
     tasks = {}
     for name in rates:
         path = home / f"{name}.jsonl"

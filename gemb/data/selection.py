@@ -4,6 +4,7 @@ The pass streams. Its outcome, the numbers of the records that give pairs, is ke
 big sources, so that a resumed run starts at once.
 """
 
+import string
 import sys
 from array import array
 from collections.abc import Mapping
@@ -46,6 +47,10 @@ class Selection:
         max_bad_fraction: float = 0.0,
         name: str = "data",
     ):
+        if not 0 <= max_bad_fraction < 1:
+            raise UserError(
+                f"max_bad_fraction: expected 0 or more and below 1, got {max_bad_fraction}"
+            )
         self._source, self._form = source, form
         self._columns = {column: column for column in form.columns} | dict(columns or {})
         for column in self._columns:
@@ -112,7 +117,7 @@ class Selection:
         renamed = {}
         for name, column in self._columns.items():
             try:
-                renamed[name] = column.format_map(record) if "{" in column else record[column]
+                renamed[name] = _filled(column, record) if "{" in column else record[column]
             except KeyError as error:
                 if name == "negatives":
                     renamed[name] = []
@@ -121,3 +126,11 @@ class Selection:
                     f"the field {error} is missing; there are: {', '.join(map(str, record))}"
                 ) from None
         return renamed
+
+
+def _filled(template: str, record: dict) -> str:
+    for _, name, _, _ in string.Formatter().parse(template):
+        if name in record and not isinstance(record[name], str | int | float):
+            kind = type(record[name]).__name__
+            raise ValueError(f"the field {name!r} must be a text or a number, got {kind}")
+    return template.format_map(record)

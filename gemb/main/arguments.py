@@ -1,6 +1,7 @@
 """What every verb checks of its command line before anything heavy is imported."""
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def check_apart(flag: str, files: Sequence[str], *inputs: str) -> None:
     """
     check_folder(flag)
     written = {(Path(flags.FLAGS[flag].value) / name).resolve() for name in files}
-    for given in filter(None, inputs):
+    for given in map(os.path.expanduser, filter(None, inputs)):
         inside = Path(given).rglob("*") if Path(given).is_dir() else ()
         for path in [Path(given), *map(Path, glob.glob(given)), *inside]:
             if path.resolve() in written:

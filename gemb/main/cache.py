@@ -97,14 +97,10 @@ def _checked_name(argv: list[str]) -> str:
 def _parts(files: list[str], params: list[str]) -> tuple[list, str]:
     """The tasks of the config's mixture with their records, and the tokenizer."""
     from gemb import config
-    from gemb.checks import UserError
     from gemb.training import loop
 
     config.load(files, params)
     bound = config.arguments(loop.train)
-    for name in ("model", "data"):
-        if name not in bound:
-            raise UserError(f"--gin_file: the config binds no loop.train.{name}")
     model = bound["model"]
     batches = bound["data"](model.tokenizer_json, 0, (0, 1), model.prompts)
     return batches.parts, model.tokenizer_json

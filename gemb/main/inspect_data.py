@@ -19,7 +19,7 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_integer("pairs", 3, "Pairs to show of each task.", allow_override=True)
 flags.DEFINE_integer("batches", 50, "Batches to count over.", allow_override=True)
-flags.DEFINE_integer("seed", 0, "Of the data's order.", allow_override=True)
+flags.DEFINE_integer("seed", None, "Of the data's order; default the run's.", allow_override=True)
 
 
 def main(argv: list[str]) -> None:
@@ -39,7 +39,8 @@ def main(argv: list[str]) -> None:
 
     bound = config.arguments(loop.train)
     model = bound["model"]
-    batches = bound["data"](model.tokenizer_json, FLAGS.seed, (0, 1), model.prompts)
+    seed = bound.get("seed", 0) if FLAGS.seed is None else FLAGS.seed
+    batches = bound["data"](model.tokenizer_json, seed, (0, 1), model.prompts)
     print(inspect(batches, model.tokenizer_json, pairs=FLAGS.pairs, count=FLAGS.batches))
 
 

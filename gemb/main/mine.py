@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
         document=FLAGS.document_column,
         max_bad_fraction=FLAGS.max_bad_fraction,
     )
-    embedder = Embedder.load(FLAGS.model)
+    embedder, second = Embedder.load(FLAGS.model), _second()
     about = {"pairs": FLAGS.pairs, "corpus": FLAGS.corpus, "model": FLAGS.model}
     about["scores by"] = FLAGS.rescore_model or FLAGS.cross_encoder or FLAGS.model
     results = mine(
@@ -101,7 +101,7 @@ def main(argv: list[str]) -> None:
         model=embedder.fingerprint,
         choice=choice,
         search=FLAGS.search,
-        rescorer=_rescorer(pairs, documents),
+        rescorer=_rescorer(second, pairs, documents),
         chunk=FLAGS.chunk or (16 if FLAGS.cross_encoder else 4096),
         about=about,
     )
@@ -109,17 +109,23 @@ def main(argv: list[str]) -> None:
     print(f"pairs: {FLAGS.output}/pairs.jsonl\nreport: {FLAGS.output}/{report.REPORT}")
 
 
-def _rescorer(pairs, documents):
-    """What scores the candidates again; None for the scores of the search."""
-    from gemb.curation import prepare, rescoring
+def _second():
+    """The model that scores the candidates again, if there is one."""
     from gemb.inference.cross_encoder import CrossEncoder
     from gemb.inference.embedder import Embedder
 
     if FLAGS.cross_encoder:
-        encoder = CrossEncoder(FLAGS.cross_encoder)
-        return rescoring.CrossScores(encoder, pairs.queries, documents)
+        return CrossEncoder(FLAGS.cross_encoder)
+    return Embedder.load(FLAGS.rescore_model) if FLAGS.rescore_model else None
+
+
+def _rescorer(second, pairs, documents):
+    """What scores the candidates again; None for the scores of the search."""
+    from gemb.curation import prepare, rescoring
+
+    if FLAGS.cross_encoder:
+        return rescoring.CrossScores(second, pairs.queries, documents)
     if FLAGS.rescore_model:
-        second = Embedder.load(FLAGS.rescore_model)
         made = prepare.encode(pairs, documents, second, FLAGS.output, dtype=FLAGS.dtype)
         vectors = (made.query_vectors, made.document_vectors)
         return rescoring.VectorScores(*vectors, second.fingerprint)

@@ -71,6 +71,11 @@ def test_ids_that_clash_or_do_not_exist(tmp_path):
     _, documents = prepare.read(tmp_path / "pairs.jsonl", once)
     with pytest.raises(UserError, match=r"pairs\.jsonl:1: no document has the _id 'd9'"):
         documents.known_answers()
+    numbered = corpus(tmp_path, {"_id": 0, "text": "one"}, {"_id": 1.5, "text": "two"})
+    for name in ("0", "1.5", "[0, 1.5]"):
+        read(tmp_path, GOOD.replace("}", f', "document_id": {name}}}'))
+        _, documents = prepare.read(tmp_path / "pairs.jsonl", numbered)
+        assert len(documents.known_answers()[1]) == 2 + name.count(",")
 
 
 def test_a_beir_folder_and_a_judgement_of_no_document(tmp_path):

@@ -144,6 +144,15 @@ def test_training_reads_what_was_mined(folder, tmp_path):
     assert {len(selection[i]["negatives"]) for i in range(70)} >= {3}
 
 
+def test_ids_of_other_negatives_do_not_stay(folder, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert any("negative_ids" in row for row in run(folder, first, Choice(3))[1])
+    pairs, documents = prepare.read(first / "pairs.jsonl")  # without the corpus, which has ids
+    ready = prepare.encode(pairs, documents, WordEncoder(), second, progress=False)
+    mine(*ready, second, model="again", choice=Choice(3), progress=False)
+    assert not any("negative_ids" in row for row in read(second / "pairs.jsonl"))
+
+
 def test_a_second_model_decides_within_the_window(folder, tmp_path):
     second = WordEncoder(seed=9)
 

@@ -60,7 +60,7 @@ def test_mine(path, tmp_path, more, capsys):
     assert f"report: {tmp_path}/report.html" in capsys.readouterr().out
 
 
-def test_no_verb_overwrites_what_it_reads(path, tmp_path):
+def test_no_verb_overwrites_what_it_reads(path, tmp_path, monkeypatch):
     before = path.read_bytes()
     given = ["--max_bad_fraction=0.1", "--model=first", f"--output={tmp_path}"]
     for verb, name, more in [
@@ -72,6 +72,9 @@ def test_no_verb_overwrites_what_it_reads(path, tmp_path):
             with pytest.raises(UserError, match=f"--output: .*{name} is what is read"):
                 call(verb, f"--input={source}", *given, *more)
         assert (tmp_path / name).read_bytes() == before
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"--output: .*kept\.jsonl is what is read"):
+        call(dedup, "--input=~/kept.jsonl", "--columns=text", *given)
     for verb in (filter, mine):
         (tmp_path / "pairs.jsonl").write_bytes(before)
         with pytest.raises(UserError, match="is what is read"):

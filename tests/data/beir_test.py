@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gemb.checks import UserError
-from gemb.data.sources.beir import read_corpus, read_pairs, read_retrieval
+from gemb.data.sources.beir import read_corpus, read_retrieval
 
 RETRIEVAL = Path(__file__).parents[2].parent / "shared" / "data" / "text" / "retrieval"
 DOCUMENTS = [
@@ -56,11 +56,12 @@ def test_gzipped_tables_read_the_same(folder):
     [
         ("corpus.jsonl", b'{"_id": "a", "text": "x"}\n{"_id": \n', r"corpus\.jsonl:2: broken JSON"),
         ("corpus.jsonl", b'\n["a"]\n', r"corpus\.jsonl:2: expected a JSON object"),
-        ("corpus.jsonl", b'{"_id": "a"}\n', r'corpus\.jsonl:1: the field "text" is missing'),
+        ("corpus.jsonl", b'{"_id": "a"}\n', r"corpus\.jsonl:1: the field 'text' is missing"),
         ("corpus.jsonl", b'{"_id": 1, "text": ""}\n', r'jsonl:1: the field "_id" must be a string'),
         ("corpus.jsonl", b'{"_id":"a","text":""}\n' * 2, r"corpus\.jsonl:2: .*'a' occurs twice"),
         ("corpus.jsonl", b'{"_id":"a","text":"\xff"}\n', r"corpus\.jsonl:1: invalid UTF-8"),
         ("corpus.jsonl", b"[" * 100_000 + b"\n", r"corpus\.jsonl:1: broken JSON"),
+        ("corpus.jsonl", b'{"_id":"a","title":["t"],"text":"x"}\n', r'"title" must be a text'),
         ("corpus.jsonl", b"\n", "the corpus is empty"),
         ("queries.jsonl", b'{"text": "x"}\n', r'queries\.jsonl:1: the field "_id" is missing'),
         ("qrels/test.tsv", b"q0\td9\t1\n", r"test\.tsv:1: no document has the _id 'd9'"),
@@ -92,44 +93,6 @@ def test_truncated_gzip_is_told(tmp_path):
     (tmp_path / "corpus.jsonl.gz").write_bytes(data[:-9])
     with pytest.raises(UserError, match=r"corpus\.jsonl\.gz:\d+: cannot be read"):
         read_corpus(tmp_path)
-
-
-def test_pairs_stream_and_keep_other_keys(tmp_path):
-    rows = [
-        {"query": "q", "document": "d", "line": 1},
-        {"query": "", "document": "", "negatives": ["n"]},
-    ]
-    path = tmp_path / "train.jsonl"
-    path.write_text(_lines(rows) + "not reached until asked\n")
-    stream = read_pairs(path)
-    assert [next(stream), next(stream)] == rows
-    with pytest.raises(UserError, match=r"train\.jsonl:3: broken JSON"):
-        next(stream)
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({"query": "q"}, r'pairs\.jsonl:1: the field "document" is missing'),
-        ({"query": "q", "document": None}, 'the field "document" must be a string'),
-        (
-            {"query": "q", "document": "d", "negatives": "n"},
-            '"negatives" must be a list of strings',
-        ),
-    ],
-)
-def test_broken_pairs_are_told(tmp_path, row, message):
-    (tmp_path / "pairs.jsonl").write_text(_lines([row]))
-    with pytest.raises(UserError, match=message):
-        list(read_pairs(tmp_path / "pairs.jsonl"))
-
-
-def test_empty_and_missing_pair_files_are_told(tmp_path):
-    with pytest.raises(UserError, match=r"cannot be read: .*No such file"):
-        list(read_pairs(tmp_path / "none.jsonl"))
-    (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(UserError, match="holds no pairs"):
-        list(read_pairs(tmp_path / "empty.jsonl"))
 
 
 @pytest.mark.parametrize("name", ["pystdlib", "squad"])

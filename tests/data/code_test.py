@@ -12,7 +12,7 @@ import pytest
 
 from gemb.checks import UserError
 from gemb.data.sources import code, functions, split
-from gemb.data.sources.beir import read_pairs, read_retrieval
+from gemb.data.sources.beir import read_retrieval
 
 
 def _cut(source: str, **kwargs):
@@ -157,7 +157,7 @@ def test_held_out_modules_share_nothing_with_training(repository, tmp_path):
     counts, data = summary["counts"], read_retrieval(tmp_path / "out")
     assert (counts["documents"], counts["test_modules"], counts["test_queries"]) == (75, 2, 30)
     held_out = {f"lib/{name}.py" for name in _module(True, 2)}
-    train = list(read_pairs(tmp_path / "out" / "train_stdlib.jsonl"))
+    train = _rows(tmp_path / "out" / "train_stdlib.jsonl")
     assert len(train) == counts["train_pairs"] == 45
     assert not {row["path"] for row in train} & held_out
     for text, answers in zip(data.query_texts, data.qrels, strict=True):
@@ -180,7 +180,7 @@ def test_copies_of_test_functions_leave_training(repository, tmp_path):
     )
     out = tmp_path / "out"
     counts = code.harvest([repository], out, packages=[packages], progress=False)["counts"]
-    assert [row["name"] for row in read_pairs(out / "train_packages.jsonl")] == ["new"]
+    assert [row["name"] for row in _rows(out / "train_packages.jsonl")] == ["new"]
     assert counts["train_packages_dropped_test_query"] == 1
     assert counts["train_packages_dropped_test_code"] == 1
     assert counts["train_packages_dropped_duplicate"] == 1
@@ -204,6 +204,32 @@ def test_equal_documents_merge_and_shared_queries_have_all_answers(repository, t
     assert counts["merged_test_queries"] == 2
     assert counts["test_queries_with_several_answers"] == 1
     assert counts["train_dropped_test_query"] == 1
+
+
+def test_code_that_answers_a_test_query_leaves_training(repository, tmp_path):
+    (test, _), (first, second) = _module(True, 2), _module(False, 2)
+    shared = "Say what two functions have in common."
+    for module, source in {
+        test: _function("one", "return x * 2", shared),
+        first: _function("two", "return x * 3", shared),  # an answer too
+        second: _function("two", "return x  *  3", "Its code under other words."),
+    }.items():
+        with open(repository / f"{module}.py", "a") as file:
+            file.write(source)
+    counts = code.harvest([repository], tmp_path / "out", progress=False)["counts"]
+    names = {row["name"] for row in _rows(tmp_path / "out" / "train_stdlib.jsonl")}
+    assert "two" not in names
+    assert (counts["train_dropped_test_query"], counts["train_dropped_test_code"]) == (1, 1)
+
+
+def test_names_that_are_no_unicode_are_harvested(repository, tmp_path):
+    try:
+        (repository / os.fsdecode(b"caf\xe9.py")).write_text(_function("odd"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    code.harvest([repository], tmp_path / "out", progress=False)
+    paths = {row["path"] for row in _rows(tmp_path / "out" / "corpus.jsonl")}
+    assert "lib/caf\ufffd.py" in paths
 
 
 def test_too_few_pairs_hold_nothing_out(tmp_path):

@@ -121,14 +121,24 @@ def test_hosts_share_each_batch_out_and_agree_on_its_shape(path, homogeneous, bu
     for _ in range(40):
         whole, parts = next(one), [next(host) for host in two]
         assert parts[0].document.ids.shape == parts[1].document.ids.shape
-        both = [np.concatenate(leaf) for leaf in zip(*map(arrays, parts), strict=True)]
-        together = whole._replace(query=whole.query._replace(ids=both[0], mask=both[1]))
-        assert same(whole, together)
-        # The documents of a host are its positives and then its negatives.
-        positives = np.concatenate([part.document_id[: len(part.positive)] for part in parts])
-        np.testing.assert_array_equal(whole.document_id[whole.positive], positives)
-        rows = [len(part.document_id) for part in parts]
-        assert list(both[4]) == [*range(2), *range(rows[0], rows[0] + 2)]
+        count = len(whole.document_id) // len(whole.positive) - 1
+        for host, part in enumerate(parts):
+            rows = np.arange(2) + 2 * host
+            own = 4 + 2 * count * host + np.arange(2 * count)  # hard negatives, behind positives
+            mine = np.concatenate([rows, own])
+            expected = whole._replace(
+                query=whole.query._replace(ids=whole.query.ids[rows], mask=whole.query.mask[rows]),
+                document=whole.document._replace(
+                    ids=whole.document.ids[mine], mask=whole.document.mask[mine]
+                ),
+                positive=np.arange(2, dtype=np.int32) + host * len(mine),  # hosts end to end
+                query_id=whole.query_id[rows],
+                document_id=whole.document_id[mine],
+                query_mask=whole.query_mask[rows],
+                document_mask=whole.document_mask[mine],
+                fields={name: value[rows] for name, value in (whole.fields or {}).items()},
+            )
+            assert same(expected, part)
 
 
 def test_another_number_of_hosts_goes_on_exactly(path):
@@ -359,3 +369,40 @@ def test_another_answer_of_the_query_is_no_negative():
 def test_grades_need_a_range():
     with pytest.raises(UserError, match="low < high"):
         forms.Graded(low=2, high=2)
+
+
+def test_a_prompt_that_fills_the_whole_length_is_refused(path):
+    for side in ("query", "document"):
+        prompt = {f"{side}_prompts": ("represent this, at some length: ",)}
+        tasks = {"pairs": task(path, "pairs", **prompt)}
+        with pytest.raises(UserError, match=f"{side}_length: .* leave no room"):
+            make(path, (), tasks=tasks, rates={"pairs": 1})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"records": "rows.jsonl"}, r"records: got 'rows.jsonl'; .* @reading.files\(\)"),
+        ({"records": files}, r"records: got <function files"),
+        ({"form": forms.Pairs}, r"form: got <class .*; .* @forms.Pairs\(\)"),
+    ],
+)
+def test_what_is_no_source_or_form_is_told(path, options, message):
+    with pytest.raises(UserError, match=message):
+        Task(**{"records": files(path)} | options)
+
+
+def test_impossible_shares_and_prefetches_are_told(path):
+    with pytest.raises(UserError, match="prefetch: expected 0 or more"):
+        make(path, ["pairs"], prefetch=-1)
+    tasks = {"pairs": task(path, "pairs", max_bad_fraction=5.0)}
+    with pytest.raises(UserError, match="max_bad_fraction: expected 0 or more and below 1"):
+        make(path, (), tasks=tasks, rates={"pairs": 1})
+
+
+def test_a_template_takes_no_null(path, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "q", "title": null, "text": "x"}\n')
+    tasks = {"pairs": Task(files(rows), columns={"document": "{title}\n{text}"})}
+    with pytest.raises(UserError, match=r"rows.jsonl:1: the field 'title' must be .*NoneType"):
+        make(path, (), tasks=tasks, rates={"pairs": 1})

@@ -15,6 +15,17 @@ def text_of(record: dict, name: str) -> str:
     return text
 
 
+def titled_text(record: dict) -> str:
+    """The field "text", behind the field "title" and a newline where that is there and not empty.
+
+    Not of harvested code, whose title only repeats its path and name.
+    """
+    text = string_of(record, "text")
+    if not record.get("title") or {"path", "name"} & record.keys():
+        return text
+    return f"{string_of(record, 'title')}\n{text}"
+
+
 def texts_of(record: dict, name: str) -> list[str]:
     """A field that must be a text or a list of texts."""
     value = record[name]
@@ -30,6 +41,8 @@ def pick(texts: str | Sequence[str], place: float) -> str:
 
 def string_of(record: dict, name: str) -> str:
     """A field that must be a string, empty or not."""
+    if name not in record:
+        raise ValueError(f"the field {name!r} is missing; there are: {', '.join(map(str, record))}")
     text = record[name]
     if not isinstance(text, str):
         raise ValueError(f'the field "{name}" must be a text, got {type(text).__name__}')

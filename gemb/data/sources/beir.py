@@ -1,4 +1,4 @@
-"""Reads retrieval data in BEIR's layout, and training pairs as JSON lines.
+"""Reads retrieval data in BEIR's layout.
 
 A BEIR folder holds `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`; the tables may be
 gzipped (`.jsonl.gz`). Every mistake in a file is told with its line. Making such a folder is the
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gemb.checks import UserError
+from gemb.data.preprocess.texts import titled_text
 from gemb.data.sources.numbered import json_object, numbered_lines
 
 
@@ -86,40 +87,14 @@ def read_corpus(folder: str | Path) -> tuple[list[str], list[str], list[dict]]:
     for where, row in _rows(path):
         document_id = _field(row, "_id", where)
         _check(document_id not in texts, where, f"the _id {document_id!r} occurs twice")
-        text, title = _field(row, "text", where), row.get("title")
-        if title and not ("path" in row or "name" in row):
-            text = f"{title}\n{text}"
-        texts[document_id] = text
+        try:
+            texts[document_id] = titled_text(row)
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from None
         metadata.append({key: value for key, value in row.items() if key not in ("_id", "text")})
     if not texts:
         raise UserError(f"{path}: the corpus is empty; there is nothing to search")
     return list(texts), list(texts.values()), metadata
-
-
-def read_pairs(path: str | Path) -> Iterator[dict]:
-    """Streams training pairs: one JSON object a line.
-
-    Args:
-        path: a `.jsonl` or `.jsonl.gz` file of {"query": str, "document": str} rows, each with
-            "negatives": [str] if it likes.
-
-    Yields:
-        The rows; keys besides these three are kept.
-
-    Raises:
-        UserError: naming file and line, for a broken row; or when the file holds no row.
-    """
-    empty = True
-    for where, row in _rows(Path(path)):
-        _field(row, "query", where)
-        _field(row, "document", where)
-        negatives = row.get("negatives", [])
-        is_list = isinstance(negatives, list) and all(isinstance(text, str) for text in negatives)
-        _check(is_list, where, '"negatives" must be a list of strings')
-        empty = False
-        yield row
-    if empty:
-        raise UserError(f"{path}: holds no pairs")
 
 
 def _read_qrels(

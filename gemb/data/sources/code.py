@@ -34,7 +34,7 @@ from gemb.checks import UserError
 from gemb.data.sources.functions import Unreadable, read_functions
 from gemb.data.sources.split import Record, Split, make_record, split
 
-HARVESTER = 1  # raise it when the same files would give another harvest
+HARVESTER = 2  # raise it when the same files would give another harvest
 MAX_PACKAGE_BYTES = 4_000_000  # of each package, so that none dominates
 SKIPPED_FOLDERS = frozenset(
     [
@@ -179,7 +179,7 @@ def _list_files(name: str, root: Path) -> Iterator[_File]:
         for file in sorted(files):
             if file.endswith(".py"):
                 absolute = os.path.join(folder, file)
-                path = os.path.relpath(absolute, root)
+                path = os.fsencode(os.path.relpath(absolute, root)).decode(errors="replace")
                 module = path.removesuffix(".py").replace(os.sep, ".").removesuffix(".__init__")
                 yield _File(absolute, f"{name}/{path}", module)
 

@@ -14,6 +14,7 @@ from gemb.checks import UserError
 from gemb.data.sources import records
 
 _ROWS = 4096  # rows that one piece of a converted file holds
+_CACHED = "cache-*.arrow"  # what `map` and `filter` leave beside a saved dataset
 
 
 class Columnar:
@@ -29,7 +30,7 @@ class Columnar:
     def __init__(self, path: Path):
         self.path, arrow = Path(path), _pyarrow()
         try:
-            plain = _as_arrow(self.path) if self.path.suffix == ".parquet" else self.path
+            plain = _as_arrow(self.path) if self.path.suffix.lower() == ".parquet" else self.path
             self._pieces = _open(plain)
         except (arrow.ArrowException, OSError) as error:
             raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
@@ -67,10 +68,10 @@ def dataset_folder(folder: Path) -> list[Path]:
     Raises:
         UserError: for a folder that holds none, naming the splits where it holds those.
     """
-    files = sorted(folder.glob("*.arrow"))
+    files = [path for path in sorted(folder.glob("*.arrow")) if not path.match(_CACHED)]
     if not files:
-        splits = sorted(path.parent.name for path in folder.glob("*/*.arrow"))
-        hint = f"; name one of its splits: {sorted(set(splits))}" if splits else ""
+        splits = {path.parent.name for path in folder.glob("*/*.arrow") if not path.match(_CACHED)}
+        hint = f"; name one of its splits: {sorted(splits)}" if splits else ""
         raise UserError(f"{folder}: no .arrow files in it{hint}")
     return files
 
@@ -91,7 +92,7 @@ def _as_arrow(path: Path) -> Path:
     plain = cache_dir() / "data" / "unpacked" / f"{records.identity(path)}-{path.stem}.arrow"
     if not plain.exists():
         file = arrow.parquet.ParquetFile(path)
-        new = arrow.ipc.new_file
+        new = arrow.ipc.new_stream  # the file format refuses dictionaries that change
         with atomic_file(plain) as path, new(str(path), file.schema_arrow) as writer:
             for piece in file.iter_batches(batch_size=_ROWS):
                 writer.write_batch(piece)

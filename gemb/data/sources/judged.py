@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from gemb.checks import UserError
+from gemb.data.preprocess.texts import string_of, titled_text
 from gemb.data.sources import records
 from gemb.data.sources.lines import Lines, json_lines
+from gemb.data.sources.numbered import numbered_lines
 
 
 class Judged:
@@ -26,7 +28,7 @@ class Judged:
     """
 
     def __init__(self, folder: str | Path, split: str = "train", least_score: int = 1):
-        home = Path(folder)
+        home = Path(folder).expanduser()
         corpus, queries = (_table(home, name) for name in ("corpus", "queries"))
         self._sides = {"query": _ids(queries), "document": _ids(corpus)}
         self._texts = {"query": queries, "document": corpus}
@@ -55,8 +57,7 @@ class Judged:
             if place < 0:
                 raise ValueError(f"the {side}'s _id {name!r} occurs twice")
             found = self._texts[side][place]
-            title = "" if {"path", "name"} & found.keys() else found.get("title") or ""
-            made[side] = f"{title}\n{found.get('text')}" if title else found.get("text")
+            made[side] = titled_text(found) if side == "document" else string_of(found, "text")
         return made
 
     def where(self, row: int) -> str:
@@ -85,19 +86,17 @@ def _ids(rows: Lines) -> dict[str, int]:
             name = rows[place].get("_id")
         except ValueError as error:
             raise UserError(f"{rows.where(place)}: {error}") from None
-        if name is not None:
+        if isinstance(name, str):
             places[name] = -1 if name in places else place
     return places
 
 
 def _judgements(path: Path, least: int) -> list[tuple]:
     kept = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            fields = line.rstrip("\r\n").split("\t")
-            if not line.strip() or fields[-1] == "score":
-                continue
-            score = fields[-1]
-            if not score.removeprefix("-").isdecimal() or int(score) >= least:
-                kept.append((number, *fields[:-1], score))
+    for where, line in numbered_lines(path):
+        *ids, score = line.split("\t")
+        if score == "score":
+            continue
+        if not score.removeprefix("-").isdecimal() or int(score) >= least:
+            kept.append((int(where.rpartition(":")[2]), *ids, score))
     return kept

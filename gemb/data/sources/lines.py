@@ -96,7 +96,10 @@ def table(path: Path, separator: str, header: Sequence[str] = ()) -> Lines:
         header: names of the columns, for a file whose first line does not tell them.
     """
     split = _split_tabs if separator == "\t" else _split_commas
-    names = list(header) or split(_first_line(path))
+    try:
+        names = list(header) or split(_first_line(path))
+    except ValueError as error:
+        raise UserError(f"{path}:1: {error}") from None
 
     def parse(text: str) -> dict:
         if not text.strip():
@@ -150,7 +153,7 @@ def _starts(content: mmap.mmap, cut: str) -> Iterator[int]:
         return
     last, blank_before = 0, False
     for end in _line_ends(content, quoted=False) if cut == "paragraph" else ():
-        if end - last <= 4 and not content[last:end].strip():
+        if not content[last:end].strip():
             blank_before = True
         elif blank_before:
             blank_before = False
@@ -162,14 +165,14 @@ def _starts(content: mmap.mmap, cut: str) -> Iterator[int]:
 
 
 def _line_ends(content: mmap.mmap, quoted: bool) -> Iterator[int]:
-    inside = 0
+    inside = False
     for at in range(0, len(content), _CHUNK):
         chunk = np.frombuffer(content[at : at + _CHUNK], np.uint8)
         breaks = chunk == ord("\n")
         if quoted:
-            quotes = (np.cumsum(chunk == ord('"')) + inside) % 2
-            breaks &= quotes == 0
-            inside = int(quotes[-1])
+            quoted_here = np.logical_xor.accumulate(chunk == ord('"')) ^ inside
+            breaks &= ~quoted_here
+            inside = quoted_here[-1]
         yield from (np.flatnonzero(breaks) + at + 1).tolist()
 
 
@@ -178,9 +181,9 @@ def _json_object(text: str) -> dict:
 
 
 def _first_line(path: Path) -> str:
-    with open(unpacked(path), encoding="utf-8-sig", newline="") as file:
+    with open(unpacked(path), "rb") as file:
         try:
-            return file.readline().rstrip("\r\n")
+            return file.readline().decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise UserError(f"{path}:1: invalid UTF-8 at byte {error.start}") from None
 

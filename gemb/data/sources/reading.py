@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gemb.checks import UserError, suggest
 from gemb.data.sources import code, columnar, judged, lines, tfrecord
-from gemb.data.sources.records import EachText, Joined, Records, found
+from gemb.data.sources.records import EachText, Joined, Records, digest, found
 
 _FORMATS = {
     ".jsonl": "jsonl",
@@ -53,7 +53,10 @@ def files(
         folder = Path(name).expanduser()
         chosen += columnar.dataset_folder(folder) if folder.is_dir() else found(name)
     parts = [_reader(path, format, unit, header) for path in chosen]
-    return parts[0] if len(parts) == 1 else Joined(parts)
+    made = parts[0] if len(parts) == 1 else Joined(parts)
+    if format or unit != "line" or header:  # the same bytes, other records
+        made.fingerprint = digest(made.fingerprint, str(format), unit, *header)
+    return made
 
 
 def each(records: Records, column: str) -> Records:

@@ -124,6 +124,7 @@ def split(records: Iterable[Record], packages: Iterable[Record] = ()) -> Split:
     )
     banned_queries = {record.query_key for record in test}
     banned_code = {record.code_key for record in records if record.module in modules}
+    banned_code |= {record.code_key for record in pairs if record.query_key in banned_queries}
     own = [record for record in pairs if record.module not in modules]
     seen: set[tuple[str, str]] = set()
     rows = {}

@@ -81,6 +81,7 @@ def write(folder, name):
                 with arrow.ipc.new_stream(str(shard), table.schema) as writer:
                     writer.write_table(part)
             (path / "state.json").write_text("{}")
+            (path / "cache-0123456789abcdef.arrow").write_bytes(shard.read_bytes())  # of `map`
     return path
 
 
@@ -121,7 +122,7 @@ def test_tables_with_tabs_headers_and_blank_lines(tmp_path):
 
 def test_units_of_plain_text(tmp_path):
     path = tmp_path / "book.txt"
-    path.write_text("One\nline.\n\n \nTwo.\n\nThree", encoding="utf-8")
+    path.write_text("One\nline.\n\n      \nTwo.\n\nThree", encoding="utf-8")
 
     def texts(unit):
         records = reading.files(path, unit=unit)
@@ -129,7 +130,30 @@ def test_units_of_plain_text(tmp_path):
 
     assert texts("line") == ["One", "line.", "Two.", "Three"]
     assert texts("paragraph") == ["One\nline.", "Two.", "Three"]
-    assert texts("file") == ["One\nline.\n\n \nTwo.\n\nThree"]
+    assert texts("file") == ["One\nline.\n\n      \nTwo.\n\nThree"]
+
+
+def test_the_same_bytes_read_otherwise_are_another_source(tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_text("a\tb\n")
+    readings = [
+        *({"format": "text", "unit": unit} for unit in ("line", "paragraph", "file")),
+        *({"header": names} for names in (("query", "document"), ("document", "query"))),
+    ]
+    assert len({reading.files(path, **one).fingerprint for one in readings}) == len(readings)
+
+
+def test_parquet_in_capitals_with_categories_that_change(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "ROWS.PARQUET"
+    names = [[f"{part}{i % 7}" for i in range(5000)] for part in "ab"]
+    tables = [arrow.table({"label": arrow.array(part).dictionary_encode()}) for part in names]
+    with parquet.ParquetWriter(str(path), tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    records = reading.files(path)
+    assert [records[i]["label"] for i in range(10_000)] == names[0] + names[1]
 
 
 def test_columns_are_renamed_and_put_together(tmp_path):
@@ -162,6 +186,9 @@ def test_beir_pairs_and_what_is_wrong_with_them(tmp_path):
     records = reading.beir(str(tmp_path))
     assert len(records) == 4  # the judgement of 0 is left out
     assert records[0] == {"query": "ask", "document": "Title\ntext 1", "score": 2}
+    (tmp_path / "qrels" / "bad.tsv").write_bytes(b"q\td1\t1\nq\t\xff\t1\n")
+    with pytest.raises(UserError, match=r"bad\.tsv:2: invalid UTF-8"):
+        reading.beir(str(tmp_path), "bad")
     wrong = {1: "no document has the _id 'd9'", 2: "'d2' occurs twice", 3: "no query has"}
     for row, message in wrong.items():
         with pytest.raises(ValueError, match=message):
@@ -184,6 +211,7 @@ def test_beir_pairs_and_what_is_wrong_with_them(tmp_path):
         ("rows.tfrecord", b"\x09\0\0\0\0\0\0\0....abc", "record 1 is cut off"),
         ("rows.parquet", b"PAR1 but not really", "cannot be read"),
         ("rows.arrow", b"ARROW1\0\0nothing", "cannot be read"),
+        ("rows.csv", b'"query,document\nx,y\n', "rows.csv:1: broken CSV"),
         ("rows.xyz", b"x", "format None is unknown"),
     ],
 )
@@ -204,6 +232,10 @@ def test_missing_files_and_broken_records(tmp_path, monkeypatch):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"query": "a"}\n{"query": "\xff"}\n' + b'"' + b"x" * 100 + b'"\n')
     monkeypatch.setattr(lines, "MAX_RECORD_BYTES", 64)
+    table = tmp_path / "rows.tsv"
+    table.write_bytes(b"query\tdocument\na\tb\n\xff\tc\n")
+    with pytest.raises(ValueError, match="invalid UTF-8 at byte 0"):
+        reading.files(table)[1]  # not told as one of the header's
     records = reading.files(path)
     with pytest.raises(ValueError, match="invalid UTF-8 at byte 11"):
         records[1]
