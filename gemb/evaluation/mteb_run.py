@@ -38,7 +38,26 @@ def get_tasks(names: Sequence[str]) -> list:
         else:
             hint = suggest(name, [*known, *benchmarks])
             raise UserError(f"--mteb: mteb {mteb.__version__} has no task {name!r}.{hint}")
-    return found
+    return _each_once(found)
+
+
+def _each_once(tasks: Sequence) -> list:
+    """One that two benchmarks share is run once; of other languages or splits it is another."""
+    kept: dict[str, Any] = {}
+    for task in tasks:
+        name = task.metadata.name
+        first = kept.setdefault(name, task)
+        if _parts(first) != _parts(task):
+            raise UserError(
+                f"--mteb: {name} is named twice, over other languages or splits; run them one by "
+                "one, each with its own --output"
+            )
+    return list(kept.values())
+
+
+def _parts(task) -> list[str]:
+    """The subsets and splits that are measured."""
+    return [*sorted(map(str, task.hf_subsets or ())), "/", *sorted(map(str, task.eval_splits))]
 
 
 def read_prompts(path: str) -> dict[str, str]:
@@ -96,6 +115,7 @@ def evaluate_mteb(
     for task in tqdm(tasks, desc=name, unit="task"):
         about = task.metadata
         known = [f"mteb {mteb.__version__}", about.name, str(about.dataset), encoder.fingerprint]
+        known += _parts(task)
         known += sorted(f"{key}={prompt}" for key, prompt in (prompts or {}).items())
         results[about.name] = {
             str(width): remembered(
@@ -149,7 +169,7 @@ def _run(model: MtebEncoder, task) -> dict[str, float]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-learn's, of probes on few texts
             found = mteb.evaluate(model, [task], **settings)
-    except (OSError, ConnectionError, FileNotFoundError) as error:
+    except OSError as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{task.metadata.name}: its data cannot be had: {first}") from error
     (result,) = found.task_results

@@ -5,15 +5,13 @@ gives HTML, or "" where there is nothing to show. How a page looks stands in `ge
 the figures in `gemb.evaluation.figures`.
 """
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from gemb import checks
+from gemb.cache import atomic_file
 from gemb.evaluation import figures
 from gemb.evaluation.cost_section import costs_section
 from gemb.evaluation.map_figure import HOVER, MAPS, map_figure
@@ -246,13 +244,5 @@ def _order(width: str) -> int:
 
 
 def _write(path: str | os.PathLike, text: str) -> None:
-    """Writes under a temporary name and renames, so that no half-written file is ever seen."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise checks.UserError(f"cannot write {path}: {error.strerror}") from error
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

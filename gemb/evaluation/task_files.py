@@ -95,7 +95,7 @@ def _check_description(path: Path, description: Any) -> None:
     limit = description.get("limit", 1)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise UserError(f'{path}: "limit" must be a whole number above 0, got {limit!r}')
-    for field in ("name", "main", "split"):
+    for field in ("kind", "name", "main", "split"):
         if not isinstance(description.get(field, ""), str):
             raise UserError(f'{path}: "{field}" must be a text, got {description[field]!r}')
 

@@ -37,7 +37,10 @@ def run_table(retrieval: Mapping[str, Any]) -> str:
     for system in retrieval:
         cells = []
         for width in widths:
-            values = retrieval[system].get(width) or retrieval[system]["text"]
+            values = retrieval[system].get(width) or retrieval[system].get("text")
+            if not values:  # a model that is not as wide
+                cells.append("")
+                continue
             near = values.get("scann_ndcg@10")
             cells.append(f"{values['ndcg@10']:.3f}" + (f" / {near:.3f}" if near else ""))
         lines.append(f"{system:12}" + "".join(f"{cell:>14}" for cell in cells))

@@ -9,12 +9,11 @@ import numpy as np
 from gemb.evaluation.tasks import Task
 
 _SHOWN = 5
-# Kinds whose figure is a mean of items' own, and where an item's text stands.
+# Kinds whose figure is a plain mean of items' own, and where an item's text stands.
 _TEXTS = {
     "retrieval": "queries",
     "reranking": "queries",
     "classification": "test_texts",
-    "bitext": "source",
 }
 
 

@@ -12,6 +12,7 @@ from gemb.evaluation.projection import vectors_map
 from gemb.evaluation.report import write_json, write_report
 from gemb.evaluation.retrieval import evaluate_bm25, evaluate_vectors
 from gemb.inference.embedder import Embedder
+from gemb.search import scann
 from gemb.store.vectors import load_vectors, save_vectors, texts_fingerprint
 
 RESULTS, REPORT = "results.json", "report.html"
@@ -57,14 +58,15 @@ def evaluate_workdir(
     workdir = Path(workdir)
     trained = Embedder.load(model_of(workdir))
     training = trained.pretrained.manifest.get("training", {})
-    folder = Path(corpus or training.get("data", {}).get("folder", ""))
+    folder = searched_folder(corpus, training)
     test = beir.read_retrieval(folder)
-    texts = texts_fingerprint(test.corpus_texts + test.query_texts)
+    answers = [json.dumps(sorted(grades.items())) for grades in test.qrels]
     identity = {
         "model": trained.fingerprint,
-        "texts": texts,
+        "texts": texts_fingerprint(test.corpus_texts + test.query_texts),
+        "answers": texts_fingerprint(answers),
         "gemb": __version__,
-        "approximate": approximate,
+        "approximate": approximate and scann.available(),
     }
     done = _read(workdir / RESULTS)
     if done.get("identity") == identity and not force:
@@ -78,8 +80,9 @@ def evaluate_workdir(
     results, vectors = {"bm25": evaluate_bm25(test)}, {}
     for name, embedder in models.items():
         vectors[name] = _encode(embedder, test, workdir, name)
+        widths = [width for width in trained.widths if width <= embedder.dim] or [embedder.dim]
         results[name] = evaluate_vectors(
-            *vectors[name], test.qrels, widths=trained.widths, approximate=approximate
+            *vectors[name], test.qrels, widths=widths, approximate=approximate
         )
     precisions = evaluate_precisions(*vectors["trained"], test.qrels, widths=trained.widths)
     tree = {
@@ -96,6 +99,18 @@ def evaluate_workdir(
     _report(workdir, tree, example_queries(test, before, vectors["trained"]), made)
     write_json(workdir / RESULTS, tree)
     return tree
+
+
+def searched_folder(corpus: str, training: dict) -> Path:
+    """The folder with what is searched: the one that is named, else what the run trained on.
+
+    Raises:
+        UserError: if there is neither.
+    """
+    folder = corpus or training.get("data", {}).get("folder", "")
+    if not folder:
+        raise UserError("--corpus is missing: the run trained on no folder that could be searched")
+    return Path(folder)
 
 
 def corpus_vectors(embedder: Embedder, texts: list[str], path: Path, label: str):
@@ -141,4 +156,8 @@ def _report(workdir: Path, tree: dict, examples: list[dict], plane: dict | None)
 
 
 def _read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none yet, or a damaged one
+        return {}
+    return tree if isinstance(tree, dict) else {}

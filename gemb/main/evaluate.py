@@ -78,6 +78,14 @@ flags.DEFINE_string(
 )
 
 
+_UNREAD = {  # flags that would change nothing
+    "--workdir": ("teacher", "mteb_prompts", "widths", "reductions", "projector", "output"),
+    "--checkpoints": ("teacher", "mteb_prompts", "reductions", "projector", "output", "map"),
+    "--tasks": ("mteb_prompts", "corpus", "scann"),
+    "--mteb": ("teacher", "reductions", "projector", "corpus", "scann", "map"),
+}
+
+
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
     from gemb.main.arguments import check_arguments, check_folder
@@ -94,6 +102,7 @@ def main(argv: list[str]) -> None:
         raise UserError(
             "--workdir is missing: which run shall be evaluated? Or give --model and --tasks"
         )
+    _check_unread("--workdir")
     from pathlib import Path
 
     from gemb.evaluation.terminal import run_table
@@ -124,8 +133,7 @@ def _evaluate_models() -> None:
         raise UserError(
             f"--{flag} is missing: --model says what to measure, --tasks (or --mteb) on what"
         )
-    if FLAGS.teacher and FLAGS.mteb:
-        raise UserError("--teacher goes with --tasks")
+    _check_unread("--mteb" if FLAGS.mteb else "--tasks")
     teachers = [FLAGS.teacher] if FLAGS.teacher and FLAGS.teacher not in FLAGS.model else []
     names, widths = _names([*FLAGS.model, *teachers]), _numbers("widths")
     from gemb.evaluation.report import write_json
@@ -177,6 +185,7 @@ def _evaluate_checkpoints() -> None:
         raise UserError(
             "--checkpoints are those of a --workdir; --model and --mteb do not go along"
         )
+    _check_unread("--checkpoints")
     workdir, widths = Path(FLAGS.workdir), _numbers("widths")
     chosen = [] if FLAGS.checkpoints == ["all"] else _numbers("checkpoints")
     if not (workdir / "config.gin").exists():
@@ -256,9 +265,10 @@ def _by_mteb(names: dict[str, str], widths: list[int]) -> tuple[dict, dict]:
     from gemb.evaluation import mteb_run, mteb_tasks
     from gemb.evaluation.tasks import read_tasks
 
-    folders = [name for name in FLAGS.mteb if Path(name).exists()]
+    names_of_tasks = _whole_names(FLAGS.mteb)
+    folders = [name for name in names_of_tasks if Path(name).exists()]
     local = read_tasks(folders)
-    tasks = mteb_run.get_tasks([name for name in FLAGS.mteb if name not in folders])
+    tasks = mteb_run.get_tasks([name for name in names_of_tasks if name not in folders])
     tasks += mteb_tasks.local_tasks(local)
     prompts = mteb_tasks.task_prompts(local) | mteb_run.read_prompts(FLAGS.mteb_prompts)
     settings = {"widths": widths, "prompts": prompts, "force": FLAGS.force}
@@ -267,6 +277,25 @@ def _by_mteb(names: dict[str, str], widths: list[int]) -> tuple[dict, dict]:
         for name, embedder in _embedders(names).items()
     }
     return mteb_run.summary(tasks, models), {}
+
+
+def _whole_names(parts: list[str]) -> list[str]:
+    """The names again where one holds a comma itself, as MTEB(eng, v2) does."""
+    names: list[str] = []
+    for part in parts:
+        if names and names[-1].count("(") > names[-1].count(")"):
+            names[-1] += f", {part}"
+        else:
+            names.append(part)
+    return names
+
+
+def _check_unread(mode: str) -> None:
+    from gemb.checks import UserError
+
+    for flag in _UNREAD[mode]:
+        if FLAGS[flag].present:
+            raise UserError(f"--{flag} does not go with {mode}; leave it out")
 
 
 def _embedders(names: dict[str, str]) -> dict:

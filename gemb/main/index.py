@@ -23,6 +23,7 @@ flags.DEFINE_float(
     "target", 0.99, "Agreement@10 with exact search to keep.", 0.01, 0.9999, allow_override=True
 )
 
+_TUNED = ("scann", "funnel", "funnel-scann")
 _SAMPLE = 500  # queries that settings are found with
 _HITS = 10  # whose agreement with exact search is asked for
 
@@ -59,12 +60,14 @@ def _index() -> None:
     if FLAGS.kind != "bm25":
         embedder = Embedder.load(FLAGS.model[0])
         dim = embedder.check_dim(FLAGS.dim or embedder.dim)
-        fingerprint, about["encoder"] = embedder.fingerprint, FLAGS.model[0]
+        here = Path(FLAGS.model[0])
+        about["encoder"] = str(here.absolute()) if here.exists() else FLAGS.model[0]
+        fingerprint = embedder.fingerprint
         vectors = embedder.encode(texts, dim=dim, progress="corpus")
         widths = [width for width in embedder.widths if width <= dim]
         settings = {"vectors": vectors, "widths": widths, "target": FLAGS.target}
         settings["k"] = min(_HITS, len(texts))
-        settings["sample"] = _sample(embedder, vectors, dim)
+        settings["sample"] = _sample(embedder, vectors, dim) if FLAGS.kind in _TUNED else None
     try:
         made = build(FLAGS.kind, texts=texts, **settings)
     except ValueError as error:  # a zero vector, a corpus smaller than what is asked for

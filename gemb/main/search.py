@@ -44,7 +44,7 @@ def _from_run():
     from pathlib import Path
 
     from gemb.data.sources import beir
-    from gemb.evaluation.workdir import corpus_vectors, model_of
+    from gemb.evaluation.workdir import corpus_vectors, model_of, searched_folder
     from gemb.inference.embedder import Embedder
     from gemb.search import ExactSearcher
     from gemb.store.vectors import texts_fingerprint, truncate
@@ -53,8 +53,8 @@ def _from_run():
     embedder = Embedder.load(model_of(workdir))
     dim = embedder.check_dim(FLAGS.dim or embedder.dim)
     training = embedder.pretrained.manifest.get("training", {})
-    folder = Path(FLAGS.corpus or training.get("data", {}).get("folder", ""))
-    _, texts, metadata = beir.read_corpus(folder)
+    ids, texts, metadata = beir.read_corpus(searched_folder(FLAGS.corpus, training))
+    rows = _rows(ids, texts, metadata)
     name = f"corpus-{texts_fingerprint(texts)[:12]}" if FLAGS.corpus else "trained"
     path = workdir / "vectors" / f"{name}.safetensors"
     vectors = corpus_vectors(embedder, texts, path, "corpus")
@@ -62,7 +62,7 @@ def _from_run():
 
     def ask(query: str) -> str:
         hits = searcher.search(_asked(embedder, query, dim), FLAGS.count)
-        return _lines(hits, metadata)
+        return _lines(hits, rows)
 
     return ask
 
@@ -79,15 +79,15 @@ def _from_index():
 
     manifest = read_manifest(FLAGS.index)
     about, dim = manifest["about"], manifest["dim"]
+    for name in ("corpus", "texts", *(["encoder"] if dim else [])):
+        if not isinstance(about.get(name), str):
+            raise UserError(f"{FLAGS.index}: does not say its {name}; make it with `gemb index`")
     embedder = Embedder.load(about["encoder"]) if dim else None
     searcher = load_index(FLAGS.index, model=embedder.fingerprint if dim else "")
     ids, texts, metadata = beir.read_corpus(Path(about["corpus"]))
     if texts_fingerprint(texts) != about["texts"]:
         raise UserError(f"{about['corpus']}: changed since {FLAGS.index} was made; make it again")
-    rows = [
-        {"name": f"{name}  {' '.join(text.split())[:60]}"} | row
-        for name, text, row in zip(ids, texts, metadata, strict=True)
-    ]
+    rows = _rows(ids, texts, metadata)
 
     def ask(query: str) -> str:
         asked = {"texts": [query]}
@@ -97,6 +97,14 @@ def _from_index():
         return _lines(searcher.search(queries, FLAGS.count), rows)
 
     return ask
+
+
+def _rows(ids: list[str], texts: list[str], metadata: list[dict]) -> list[dict]:
+    """What is shown of each document: its name where it has one, else its id and beginning."""
+    return [
+        {"name": f"{name}  {' '.join(text.split())[:60]}"} | row
+        for name, text, row in zip(ids, texts, metadata, strict=True)
+    ]
 
 
 def _asked(embedder, query: str, dim: int):

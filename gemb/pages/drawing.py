@@ -4,6 +4,7 @@ matplotlib is imported with the first drawing, without pyplot: no window system 
 state is touched.
 """
 
+import html
 import re
 
 TEXT, GRID = "#010203", "#010204"  # stand for the page's own colours until the SVG is written
@@ -56,8 +57,11 @@ def svg(name: str, draw) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' id="[A-Za-z.0-9]+_\d+"', "", text)
+    label = html.escape(name)
     text = re.sub(
-        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg role="img" aria-label="{name}" \1>', text
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+        lambda found: f'<svg role="img" aria-label="{label}" {found[1]}>',
+        text,
     )
     text = text.replace("xlink:href", "href").replace(TEXT, "currentColor")
     return text.replace(GRID, "var(--line)")

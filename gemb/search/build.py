@@ -69,9 +69,7 @@ def build(
         if sample is not None:
             tune(made, vectors, sample, k=k, target=target)
         return made
-    if kind in ("funnel", "funnel-scann"):
-        return _funnel(vectors, sample, widths, kind == "funnel-scann", target, k)
-    raise ValueError(f"kind: nothing builds {kind!r}")
+    return _funnel(vectors, sample, widths, kind == "funnel-scann", target, k)
 
 
 def _funnel(vectors, sample, widths, by_scann: bool, target: float, k: int) -> FunnelSearcher:

@@ -55,7 +55,14 @@ def save_index(folder: str | Path, index: Searcher, *, model: str, **about) -> N
 
 def check_replaceable(folder: Path) -> None:
     """Raises UserError if the folder holds something else than an index."""
-    if folder.exists() and not (folder / "index.json").exists():
+    if not folder.exists():
+        return
+    try:
+        manifest = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        known = isinstance(manifest, dict) and manifest.get("format") == FORMAT
+    except (OSError, ValueError, RecursionError):
+        known = False
+    if not known:
         raise UserError(f"{folder}: exists and is no index; choose another folder")
 
 

@@ -19,7 +19,7 @@ def texts_fingerprint(texts: Sequence[str]) -> str:
     """Hashes a list of texts, order included, to 32 hexadecimal digits."""
     digest = hashlib.sha256()
     for text in texts:
-        encoded = text.encode()
+        encoded = text.encode(errors="surrogatepass")  # what reads the text tells of those
         digest.update(f"{len(encoded)} ".encode() + encoded)
     return digest.hexdigest()[:32]
 
@@ -89,10 +89,12 @@ def truncate(vectors: np.ndarray, width: int, name: str = "vectors") -> np.ndarr
     lengths = np.linalg.norm(kept.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(lengths).all():
         row = int(np.argmin(np.isfinite(lengths)))
-        raise ValueError(f"{name}: expected finite values, got NaN or infinity in row {row}")
+        raise checks.ArgumentError(
+            f"{name}: expected finite values, got NaN or infinity in row {row}"
+        )
     if not lengths.all():
         row = int(np.argmin(lengths))
-        raise ValueError(
+        raise checks.ArgumentError(
             f"{name}: row {row} is zero in its first {width} coordinates, so its cosine is "
             "undefined; drop the row or encode it again"
         )

@@ -17,6 +17,7 @@ from gemb.evaluation.mteb_run import get_tasks
 from gemb.evaluation.suite_report import write_suite_report
 from gemb.evaluation.tasks import read_tasks
 from gemb.main.__main__ import run
+from gemb.main.evaluate import _whole_names
 
 WORDS = [f"word{i}" for i in range(40)]
 
@@ -233,6 +234,24 @@ def test_mteb_asks_for_texts_by_their_side():
         model.encode(batches, task_metadata=about, **where)
 
 
+def test_a_query_that_is_a_document_does_not_find_itself(tmp_path):
+    texts = ["one two three", "one two four", "five six"]
+    rows = [json.dumps({"_id": f"a{i}", "text": text}) for i, text in enumerate(texts)]
+    write(tmp_path / "beir" / "corpus.jsonl", "\n".join(rows))
+    write(tmp_path / "beir" / "queries.jsonl", "\n".join(rows[::2]))
+    write(tmp_path / "beir" / "qrels" / "test.tsv", "a0\ta1\t1\na2\ta2\t1\n")
+    [task] = read_tasks([tmp_path])
+    result = suite.evaluate_model(StubEncoder(), [task], cache=tmp_path / "cache")
+    # a0's nearest is itself and does not count; a2 is judged to be its own answer
+    assert result.tasks[task.name][16].figures["ndcg@10"] == 1.0
+
+
+def test_names_of_benchmarks_may_hold_a_comma():
+    assert _whole_names(["MTEB(eng", "v2)", "STS12", "MTEB(Multilingual", "v1)"]) == [
+        "MTEB(eng, v2)", "STS12", "MTEB(Multilingual, v1)",
+    ]  # fmt: skip
+
+
 def test_without_mteb_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mteb", None)
     with pytest.raises(checks.UserError, match=r"pip install 'gemb\[mteb\]'"):
@@ -255,7 +274,7 @@ def call(tmp_path, monkeypatch, capsys):
             run("evaluate", list(arguments))
         out = capsys.readouterr()
         flags.FLAGS.unparse_flags()
-        for name in ("model", "tasks", "mteb", "widths", "workdir", "output"):
+        for name in ("model", "tasks", "mteb", "widths", "workdir", "output", "scann"):
             flags.FLAGS[name].unparse()
         return left.value.code, out.out, out.err
 
@@ -287,6 +306,8 @@ def test_the_verb_writes_results_and_report(call, tmp_path):
         (("--model=a,a", "--tasks=a"), "a model stands there twice"),
         (("--model=a", "--tasks=a", "--widths=many"), "--widths: expected whole numbers"),
         (("--model=a", "--tasks=a", "--workdir=w"), "give one"),
+        (("--model=a", "--tasks=a", "--noscann"), "--scann does not go with --tasks"),
+        (("--workdir=w", "--widths=8"), "--widths does not go with --workdir"),
         (("--model=a", "--tasks=no/such"), "no/such: no such folder"),
         ((), "--workdir is missing"),
     ],

@@ -69,9 +69,6 @@ def test_randomisation_of_few_items_is_exact(given, statistic):
 
 
 def test_sampled_randomisation_nears_the_exact_one():
-    exact = metrics.paired_randomisation(LEFT, RIGHT)
-    sampled = metrics.paired_randomisation(LEFT, RIGHT, samples=2**ITEMS - 1)
-    assert sampled != exact or sampled * 2**ITEMS % 1 == 0
     many = np.random.default_rng(0).normal(0.2, 1, size=(12,))
     exact = metrics.paired_randomisation(np.zeros(12), many, samples=2**12)
     sampled = metrics.paired_randomisation(np.zeros(12), many, samples=2**12 - 1)

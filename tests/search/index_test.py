@@ -84,8 +84,12 @@ def test_an_index_is_replaced_and_nothing_else(folder, tmp_path):
     search.save_index(folder, search.ExactSearcher(np.eye(3)), model="bbbb")
     assert search.load_index(folder, model="bbbb").documents == 3
     (tmp_path / "mine").mkdir()
-    with pytest.raises(UserError, match="exists and is no index"):
-        search.save_index(tmp_path / "mine", search.ExactSearcher(np.eye(3)), model="bbbb")
+    for text in (None, "{}", "[1]", "{cut"):  # of another program, or damaged
+        if text:
+            (tmp_path / "mine" / "index.json").write_text(text)
+        with pytest.raises(UserError, match="exists and is no index"):
+            search.save_index(tmp_path / "mine", search.ExactSearcher(np.eye(3)), model="bbbb")
+        assert (tmp_path / "mine").is_dir()
 
 
 @pytest.mark.parametrize("values", [{"about": None}, {"documents": "6"}, {"settings": []}])

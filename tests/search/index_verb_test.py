@@ -161,14 +161,14 @@ def test_a_corpus_that_changed_since_is_told(gemb, tmp_path):
         ({"corpus.jsonl": ""}, "corpus.jsonl: the corpus is empty"),
         ({"qrels/test.tsv": "q0\td999\t1\n"}, "test.tsv:1: no document has the _id 'd999'"),
         ({"qrels/test.tsv": "q9\td1\t1\n"}, "test.tsv:1: no query has the _id 'q9'"),
-        ({"corpus.jsonl": '{"_id": "a"}'}, 'corpus.jsonl:1: the field "text" is missing'),
+        ({"corpus.jsonl": '{"_id": "a"}'}, "corpus.jsonl:1: the field 'text' is missing"),
     ],
 )
 def test_a_broken_corpus_is_named(gemb, tmp_path, broken, message):
     data = corpus(tmp_path / "data")
     for name, text in broken.items():
         (data / name).write_text(text)
-    call = ("index", "--model=m", f"--corpus={data}", f"--output={tmp_path / 'i'}")
+    call = ("index", "--model=m", f"--corpus={data}", f"--output={tmp_path / 'i'}", "--kind=funnel")
     _one_line(gemb(*call), message)
     assert not (tmp_path / "i").exists(), "nothing half-written"
 
