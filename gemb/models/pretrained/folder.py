@@ -139,8 +139,7 @@ def _model_spec(folder: Path, config: dict, modules: Modules, manifest: dict) ->
 
 
 def _length(modules: Modules, manifest: dict, limit: int) -> int:
-    """Tokens that a text is cut to. What is said outright counts; a tokenizer's word up to the
-    positions that there are."""
+    """Tokens that a text is cut to; a tokenizer's word counts up to the positions there are."""
     said = modules.max_length or manifest.get("max_length")
     return said or int(min(modules.tokenizer_length or limit, limit))
 

@@ -8,10 +8,7 @@ from gemb.checks import UserError
 from gemb.models.spec import DenseSpec
 
 # The last part of a Dense module's activation_function -> gemb's name, and back.
-_SETTINGS_OF = (
-    *("bert", "roberta", "distilbert", "camembert", "albert"),
-    *("xlm-roberta", "xlnet"),
-)
+_SETTINGS_OF = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _ORDER = ("Transformer", "StaticEmbedding", "Pooling", "Dense", "Normalize")  # as gemb computes
 DENSE_ACTIVATIONS = {
     "Identity": "identity",
