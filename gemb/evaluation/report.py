@@ -84,8 +84,8 @@ def write_json(path: str | os.PathLike, tree: Any) -> None:
         UserError: the file cannot be written.
 
     Example:
-        >>> import tempfile, numpy as np
-        >>> file = Path(tempfile.mkdtemp()) / "results.json"
+        >>> import pathlib, tempfile, numpy as np
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "results.json"
         >>> write_json(file, {"ndcg@10": np.float32(0.5)})
         >>> file.read_text()
         '{\\n  "ndcg@10": 0.5\\n}\\n'
