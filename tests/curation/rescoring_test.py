@@ -5,7 +5,7 @@ import pytest
 
 from gemb.checks import UserError
 from gemb.curation import rescoring
-from gemb.inference.cross_encoder import CrossEncoder
+from gemb.inference.cross_encoder import CrossEncoder, cross_encoder_fingerprint
 
 
 def test_vector_scores_are_inner_products(monkeypatch):
@@ -69,3 +69,14 @@ def test_what_is_no_cross_encoder_is_told(tmp_path):
         CrossEncoder(str(tmp_path / "three"))
     with pytest.raises(UserError):
         CrossEncoder(str(tmp_path / "none"))
+
+
+def test_every_shard_and_the_length_count_in_the_fingerprint(tmp_path):
+    def of(length=8, **files):
+        for name, text in files.items():
+            (tmp_path / f"{name}.safetensors").write_text(text)
+        return cross_encoder_fingerprint(tmp_path, length)
+
+    first = of(one="a", two="b")
+    assert of() == first
+    assert len({first, of(two="c"), of(one="d"), of(9), of(model="e")}) == 5

@@ -1,0 +1,39 @@
+"""Temporary names: no two writers share one, whatever the numbers of their processes."""
+
+import os
+
+import pytest
+
+from gemb.cache import atomic_file, atomic_folder
+from gemb.checks import UserError
+
+
+def test_two_writers_of_one_number_do_not_meet(tmp_path):
+    final = tmp_path / "folder"
+    with atomic_folder(final) as first, atomic_folder(final) as second:
+        (first / "a").write_text("first")
+        (second / "a").write_text("second")
+    assert (final / "a").read_text() == "first"  # the last to end
+    assert os.listdir(tmp_path) == ["folder"]
+    with atomic_file(tmp_path / "file") as first, atomic_file(tmp_path / "file") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "file").read_text() == "first"
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_the_place_may_be_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with atomic_folder(".") as made:
+        (made / "a").write_text("x")
+    assert (tmp_path / "here" / "a").read_text() == "x"
+
+
+def test_what_fails_leaves_nothing(tmp_path):
+    with (
+        pytest.raises(UserError, match="nothing half-written"),
+        atomic_file(tmp_path / "file") as made,
+    ):
+        made.with_name("nowhere").joinpath("deep").write_text("half")
+    assert not os.listdir(tmp_path)
