@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.curation.tables import PairTable, field
+from gemb.curation.tables import PairTable
 from gemb.data.forms import Pairs
-from gemb.data.preprocess.texts import text_of, titled_text
+from gemb.data.preprocess.texts import field, text_of, titled_text
 from gemb.data.selection import Selection
 from gemb.data.sources import reading
 from gemb.data.sources.records import Records

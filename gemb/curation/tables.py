@@ -4,8 +4,7 @@ Texts stay on disk; in memory are 64-bit keys of the normalised texts (`texts.py
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -174,13 +173,6 @@ class Documents:
         self._rows_by_id = seen
         self._ids = list(seen) if len(seen) == size else []
         return keys
-
-
-def field(record: Mapping[str, Any], name: str) -> Any:
-    """A field of a record; ValueError where there is none."""
-    if name not in record:
-        raise ValueError(f"the field {name!r} is missing; there are: {', '.join(map(str, record))}")
-    return record[name]
 
 
 def distinct(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

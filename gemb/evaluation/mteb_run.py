@@ -60,6 +60,17 @@ def _parts(task) -> list[str]:
     return [*sorted(map(str, task.hf_subsets or ())), "/", *sorted(map(str, task.eval_splits))]
 
 
+def whole_names(parts: Sequence[str]) -> list[str]:
+    """The names in a list that was cut at its commas: one may hold a comma, as MTEB(eng, v2)."""
+    names: list[str] = []
+    for part in parts:
+        if names and names[-1].count("(") > names[-1].count(")"):
+            names[-1] += f", {part}"
+        else:
+            names.append(part)
+    return names
+
+
 def read_prompts(path: str) -> dict[str, str]:
     """The prompts of a JSON file, {} where the path is "".
 

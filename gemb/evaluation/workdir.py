@@ -14,6 +14,7 @@ from gemb.evaluation.retrieval import evaluate_bm25, evaluate_vectors
 from gemb.inference.embedder import Embedder
 from gemb.search import scann
 from gemb.store.vectors import load_vectors, save_vectors, texts_fingerprint
+from gemb.training.records import read_metrics, read_object
 
 RESULTS, REPORT = "results.json", "report.html"
 
@@ -68,7 +69,7 @@ def evaluate_workdir(
         "gemb": __version__,
         "approximate": approximate and scann.available(),
     }
-    done = _read(workdir / RESULTS)
+    done = read_object(workdir / RESULTS)
     if done.get("identity") == identity and not force:
         print(f"{workdir / RESULTS} is there, of this very model and test set; --force repeats it")
         return done
@@ -131,8 +132,6 @@ def _encode(embedder: Embedder, test, workdir: Path, name: str):
 
 
 def _report(workdir: Path, tree: dict, examples: list[dict], plane: dict | None) -> None:
-    from gemb.training.records import read_metrics
-
     summary = {
         "model": workdir / "model",
         "fingerprint": tree["identity"]["model"],
@@ -153,11 +152,3 @@ def _report(workdir: Path, tree: dict, examples: list[dict], plane: dict | None)
         precisions=tree["precisions"],
         plane=plane,
     )
-
-
-def _read(path: Path) -> dict:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, or a damaged one
-        return {}
-    return tree if isinstance(tree, dict) else {}

@@ -12,8 +12,6 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.models.pretrained.fetch import REQUIRED_FILES, model_folder
 
-_BLOCK = 2**24  # bytes read at a time
-
 
 class CrossEncoder:
     """A transformers sequence-classification model of one output, read from safetensors.
@@ -63,8 +61,7 @@ def cross_encoder_fingerprint(folder: Path, max_length: int) -> str:
     for path in [*named, *sorted(others - set(named))]:
         if path.is_file():
             with path.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    digest.update(block)
+                hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()[:32]
 
 

@@ -265,10 +265,10 @@ def _by_mteb(names: dict[str, str], widths: list[int]) -> tuple[dict, dict]:
     from gemb.evaluation import mteb_run, mteb_tasks
     from gemb.evaluation.tasks import read_tasks
 
-    names_of_tasks = _whole_names(FLAGS.mteb)
-    folders = [name for name in names_of_tasks if Path(name).exists()]
+    asked = mteb_run.whole_names(FLAGS.mteb)
+    folders = [name for name in asked if Path(name).exists()]
     local = read_tasks(folders)
-    tasks = mteb_run.get_tasks([name for name in names_of_tasks if name not in folders])
+    tasks = mteb_run.get_tasks([name for name in asked if name not in folders])
     tasks += mteb_tasks.local_tasks(local)
     prompts = mteb_tasks.task_prompts(local) | mteb_run.read_prompts(FLAGS.mteb_prompts)
     settings = {"widths": widths, "prompts": prompts, "force": FLAGS.force}
@@ -277,17 +277,6 @@ def _by_mteb(names: dict[str, str], widths: list[int]) -> tuple[dict, dict]:
         for name, embedder in _embedders(names).items()
     }
     return mteb_run.summary(tasks, models), {}
-
-
-def _whole_names(parts: list[str]) -> list[str]:
-    """The names again where one holds a comma itself, as MTEB(eng, v2) does."""
-    names: list[str] = []
-    for part in parts:
-        if names and names[-1].count("(") > names[-1].count(")"):
-            names[-1] += f", {part}"
-        else:
-            names.append(part)
-    return names
 
 
 def _check_unread(mode: str) -> None:

@@ -58,12 +58,17 @@ def check_replaceable(folder: Path) -> None:
     if not folder.exists():
         return
     try:
-        manifest = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        known = isinstance(manifest, dict) and manifest.get("format") == FORMAT
+        _parsed(folder / "index.json")
     except (OSError, ValueError, RecursionError):
-        known = False
-    if not known:
-        raise UserError(f"{folder}: exists and is no index; choose another folder")
+        raise UserError(f"{folder}: exists and is no index; choose another folder") from None
+
+
+def _parsed(path: Path) -> dict:
+    """The manifest of an index of any version; ValueError for another file."""
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"no {FORMAT}")
+    return manifest
 
 
 def read_manifest(folder: str | Path) -> dict:
@@ -74,9 +79,7 @@ def read_manifest(folder: str | Path) -> dict:
     """
     path = Path(folder) / "index.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise ValueError(f"no {FORMAT}")
+        manifest = _parsed(path)
         version = manifest["version"]
         _check_manifest(manifest)
     except (OSError, ValueError, KeyError, RecursionError) as error:

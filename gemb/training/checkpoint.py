@@ -140,31 +140,27 @@ class Checkpoints:
         if step is None:
             tree = self._newest_readable(abstract)
         else:
-            tree = self._read_told(step, abstract)
+            tree, problem = self._attempt(step, abstract)
+            if problem:
+                raise UserError(f"{self.folder}/{step}: the checkpoint cannot be read ({problem})")
         leaves = [tree["state"][path] for path in _paths(abstract)]
         state = jax.tree.unflatten(jax.tree.structure(abstract), leaves)
         return state, {name: int(value) for name, value in tree["data"].items()}
 
-    def _read_told(self, step: int, abstract: TrainState) -> dict:
+    def _attempt(self, step: int, abstract: TrainState) -> tuple[dict | None, str]:
+        """The checkpoint and "", or None and why it cannot be read."""
         try:
-            return self._read(step, abstract)
+            return self._read(step, abstract), ""
         except UserError:
             raise
         except Exception as error:  # Orbax and TensorStore raise many kinds
-            raise UserError(
-                f"{self.folder}/{step}: the checkpoint cannot be read ({_first_line(error)})"
-            ) from error
+            return None, _first_line(error)
 
     def _newest_readable(self, abstract: TrainState) -> dict:
         steps = self.steps
         for step in reversed(steps):
-            tree, problem = None, ""
-            try:
-                tree = self._read(step, abstract)
-            except UserError:
-                raise
-            except Exception as error:  # Orbax and TensorStore raise many kinds
-                problem = _first_line(error)
+            tree, problem = self._attempt(step, abstract)
+            if problem:
                 print(f"{self.folder}/{step}: the checkpoint cannot be read ({problem})")
             if not hosts.any_says(bool(problem)):
                 return tree

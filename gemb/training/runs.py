@@ -1,12 +1,11 @@
 """What runs tell, finished or not: rows, config and main result, read from their workdirs."""
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from gemb.checks import UserError
-from gemb.training.records import CONFIG_FILE, METRICS_FILE, read_metrics
+from gemb.training.records import CONFIG_FILE, METRICS_FILE, read_metrics, read_object
 
 _BINDING = re.compile(r"([A-Za-z_][\w./]*) = ?(.*)")
 
@@ -71,7 +70,7 @@ def main_result(workdir: Path) -> tuple[str, float] | None:
 
     It is nDCG@10 or, of a suite, the mean of its tasks, at the greatest width.
     """
-    tree = _json(Path(workdir) / "results.json")
+    tree = read_object(Path(workdir) / "results.json")
     suite = "averages" in tree
     try:
         models = tree["averages" if suite else "retrieval"]
@@ -107,14 +106,6 @@ def read_config(path: Path) -> dict[str, str]:
 
 
 def _seconds(workdir: Path) -> float | None:
-    manifest = _json(workdir / "model" / "gemb.json")
+    manifest = read_object(workdir / "model" / "gemb.json")
     seconds = (manifest.get("training") or {}).get("seconds")
     return float(seconds) if isinstance(seconds, int | float) else None
-
-
-def _json(path: Path) -> dict:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return tree if isinstance(tree, dict) else {}

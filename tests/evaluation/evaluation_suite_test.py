@@ -13,11 +13,10 @@ from gemb import checks
 from gemb.evaluation import comparison, similarity, suite
 from gemb.evaluation.encoding import EncodedOnce, _prompted, with_prompts
 from gemb.evaluation.mteb import MtebEncoder
-from gemb.evaluation.mteb_run import get_tasks
+from gemb.evaluation.mteb_run import get_tasks, whole_names
 from gemb.evaluation.suite_report import write_suite_report
 from gemb.evaluation.tasks import read_tasks
 from gemb.main.__main__ import run
-from gemb.main.evaluate import _whole_names
 
 WORDS = [f"word{i}" for i in range(40)]
 
@@ -247,7 +246,7 @@ def test_a_query_that_is_a_document_does_not_find_itself(tmp_path):
 
 
 def test_names_of_benchmarks_may_hold_a_comma():
-    assert _whole_names(["MTEB(eng", "v2)", "STS12", "MTEB(Multilingual", "v1)"]) == [
+    assert whole_names(["MTEB(eng", "v2)", "STS12", "MTEB(Multilingual", "v1)"]) == [
         "MTEB(eng, v2)", "STS12", "MTEB(Multilingual, v1)",
     ]  # fmt: skip
 

@@ -1,6 +1,14 @@
 """Fields of records that must be texts, and choosing among several texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def field(record: Mapping[str, Any], name: str) -> Any:
+    """A field of a record; ValueError where there is none."""
+    if name not in record:
+        raise ValueError(f"the field {name!r} is missing; there are: {', '.join(map(str, record))}")
+    return record[name]
 
 
 def text_of(record: dict, name: str) -> str:
@@ -41,9 +49,7 @@ def pick(texts: str | Sequence[str], place: float) -> str:
 
 def string_of(record: dict, name: str) -> str:
     """A field that must be a string, empty or not."""
-    if name not in record:
-        raise ValueError(f"the field {name!r} is missing; there are: {', '.join(map(str, record))}")
-    text = record[name]
+    text = field(record, name)
     if not isinstance(text, str):
         raise ValueError(f'the field "{name}" must be a text, got {type(text).__name__}')
     try:

@@ -121,7 +121,7 @@ def _follow(folder: Path, steps: list[dict]) -> Modules:
             dense.append(_dense(place))
             places.append(place)
         elif kind == "Normalize":
-            _check_input(place)
+            _check_input(read_json(place / "config.json", default={}), place)
             found["normalize"] = True
         else:
             raise UserError(
@@ -133,9 +133,8 @@ def _follow(folder: Path, steps: list[dict]) -> Modules:
     return Modules(**found, dense=tuple(dense), dense_folders=tuple(places))
 
 
-def _check_input(folder: Path) -> None:
+def _check_input(config: dict, folder: Path) -> None:
     """A module reads the pooled vector, and gives what it makes of that alone."""
-    config = read_json(folder / "config.json", default={})
     reads = config.get("module_input_name", "sentence_embedding")
     if reads != "sentence_embedding" or config.get("use_residual"):
         raise UserError(
@@ -158,8 +157,8 @@ def _pooling(config: dict, folder: Path) -> tuple[str | None, bool]:
 
 
 def _dense(folder: Path) -> DenseSpec:
-    _check_input(folder)
     config = read_json(folder / "config.json")
+    _check_input(config, folder)
     name = str(config.get("activation_function", "Tanh")).rsplit(".")[-1]
     if name not in DENSE_ACTIVATIONS:
         raise UserError(
