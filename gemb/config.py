@@ -8,6 +8,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ContextDecorator
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union
@@ -86,9 +87,30 @@ def configured(function: Callable) -> Callable:
 
 
 def arguments(function: Callable) -> dict:
-    """The values that the config binds to the function's parameters, references resolved."""
+    """The values that the config binds to the function's parameters, references resolved.
+
+    Raises:
+        UserError: as `configured`; or for a reference with parentheses too many or too few.
+    """
     configured(function)
-    return gin.get_bindings(function)
+    values, hints = gin.get_bindings(function), _hints(function)
+    for name, value in values.items():
+        hint, place = hints.get(name), f"{function.__name__}.{name}"
+        kinds = {typing.get_origin(kind) or kind for kind in (hint, *typing.get_args(hint))}
+        if hint is Callable and (not callable(value) or isinstance(value, ContextDecorator)):
+            raise UserError(f"{place}: expected a reference without parentheses, got {value!r:.60}")
+        if Callable not in kinds and inspect.isroutine(value):
+            raise UserError(f"{place}: write the parentheses behind @...{value.__name__}")
+    return values
+
+
+def mistake(error: TypeError) -> str:
+    """What a config left out, on one line, where a call that gin made ended for that; else ''."""
+    missing = re.search(r"missing \d+ required .*", str(error))
+    called = re.search(r"In call to configurable '(\w+)'", str(error))
+    if not missing or not called:
+        return ""
+    return f"config: {called[1]}: {missing[0]}; bind it, or refer to {called[1]} without ()"
 
 
 def _check_bindings(text: str) -> None:

@@ -15,7 +15,7 @@ from gemb.training.dry_run import dry_run
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.gin"))
-PIECES = ("model", "loss", "data", "optimizer", "mesh", "eval", "teacher", "execution")
+PIECES = ("model", "loss", "data", "optimizer", "mesh", "teacher", "execution")
 QUICKSTART = "configs/experiments/quickstart.gin"
 
 
@@ -86,9 +86,11 @@ def test_every_bound_parameter_is_documented(path):
 
 @pytest.mark.parametrize("kind", PIECES)
 def test_a_piece_defines_one_macro(kind):
-    for path in (ROOT / "configs" / kind).glob("*.gin"):
+    paths = sorted((ROOT / "configs" / kind).glob("*.gin"))
+    assert paths
+    for path in paths:
         defined = re.findall(r"^([A-Z_]+) = ", path.read_text(), re.MULTILINE)
-        assert defined == [kind.upper() if kind != "eval" else "EVALS"], path
+        assert defined == [kind.upper()], path
 
 
 def test_the_resolved_config_alone_reruns_the_job(tmp_path):
@@ -127,6 +129,41 @@ def test_mistakes_are_one_line(param, message):
         config.load([QUICKSTART], [param])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("param", "message"),
+    [
+        ("MODEL = @scratch.from_scratch", "train.model: write the parentheses behind @...from_scr"),
+        ("MESH = @mesh.make_mesh()", "train.mesh: expected a reference without parentheses"),
+    ],
+)
+def test_parentheses_too_many_or_too_few_are_one_line(param, message):
+    config.load([QUICKSTART, "configs/debug.gin"], [param])
+    with pytest.raises(UserError, match=message):
+        config.arguments(loop.train)
+
+
+def test_an_optional_reference_is_one():
+    own = ["from gemb.training import quantisation"]
+    own += ["loop.train.quantize = @quantisation.int8_weights"]
+    config.load([QUICKSTART, "configs/debug.gin"], own)
+    assert config.arguments(loop.train)["quantize"]({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("param", "message"),
+    [
+        ("OPTIMIZER = @optimizers.adamw()", "config: adamw: missing 1 required .*'steps'; bind it"),
+        ("LOSS = @losses.info_nce()", "config: info_nce: missing 3 required"),
+    ],
+)
+def test_what_a_config_leaves_out_is_one_line(param, message):
+    config.load([QUICKSTART, "configs/debug.gin"], [param])
+    with pytest.raises(TypeError) as error:
+        config.arguments(loop.train)
+    assert re.match(message, config.mistake(error.value))
+    assert config.mistake(TypeError("f() missing 1 required positional argument: 'x'")) == ""
 
 
 def test_a_missing_file_and_a_missing_binding_are_named(tmp_path):

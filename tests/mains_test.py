@@ -106,6 +106,7 @@ def test_module_form_is_the_same_as_the_verb():
         (["convert", "x.onnx"], "expected SOURCE and OUTPUT"),
         (["index", "--corpus=x", "--output=y", "--kind=foo"], "unknown 'foo'"),
         (["index", "--output=y"], "--corpus is missing"),
+        (["embed", "--model=m", "--output=y"], "--input is missing"),
         (["soup", "out", "a"], "expected OUTPUT and two or more models"),
         (["compare"], "which runs"),
         (["cache"], "--gin_file is missing"),

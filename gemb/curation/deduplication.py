@@ -18,8 +18,8 @@ from gemb.curation.inputs import Kept
 from gemb.curation.tables import Texts, distinct
 from gemb.curation.texts import text_keys
 from gemb.curation.union import groups
-from gemb.curation.vectors import Encoder, encoded
 from gemb.data.sources.records import digest
+from gemb.inference.bulk import Encoder, encoded
 
 KEPT, CLUSTERS = "kept.jsonl", "clusters.jsonl"
 KEEP = ("first", "longest")

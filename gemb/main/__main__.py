@@ -29,6 +29,7 @@ VERBS = (
     "compare",
     "soup",
     "evaluate",
+    "embed",
     "index",
     "search",
 )
@@ -87,7 +88,10 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
         _fail(verb, message, error.status, alone=not error.shared)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception:
+    except Exception as error:
+        config = sys.modules.get("gemb.config")
+        if config and isinstance(error, TypeError) and (message := config.mistake(error)):
+            _fail(verb, message)
         traceback.print_exc()
         _leave(1)
 

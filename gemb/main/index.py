@@ -4,7 +4,8 @@
     gemb index --model=runs/quickstart/model --corpus=DIR --output=runs/index --kind=funnel
     gemb search --index=runs/index "read a file line by line"
 
-DIR is a BEIR folder. Kinds: exact; scann and funnel-scann (approximate, tuned to --target); funnel
+DIR is a BEIR folder. Long work that shall outlive a kill: `gemb embed` first, its folder here as
+--vectors. Kinds: exact; scann and funnel-scann (approximate, tuned to --target); funnel
 (a pass over narrow vectors, then re-ranking, the cheapest that meets --target); bfloat16, int8,
 binary (fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is measured on
 the corpus's own queries where it has some, else on a sample of its documents. The folder carries
@@ -17,6 +18,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list("model", [], "Model folder or name.", allow_override=True)
 flags.DEFINE_string("corpus", "", "BEIR folder with the documents.", allow_override=True)
 flags.DEFINE_string("output", None, "Index folder to write.", allow_override=True)
+flags.DEFINE_string("vectors", "", "What `gemb embed` made of the corpus.", allow_override=True)
 flags.DEFINE_string("kind", "exact", "Kind of index, see above.", allow_override=True)
 flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
 flags.DEFINE_float(
@@ -37,6 +39,8 @@ def main(argv: list[str]) -> None:
     check_folder("output")
     if FLAGS.kind not in KINDS:
         raise UserError(f"--kind: unknown {FLAGS.kind!r}; known are {', '.join(KINDS)}")
+    if FLAGS.kind == "bm25" and FLAGS.vectors:
+        raise UserError("--vectors: bm25 reads texts alone; leave it out")
     if FLAGS.kind != "bm25" and len(FLAGS.model) != 1:
         raise UserError("--model is missing: one model folder or name")
     _index()
@@ -63,7 +67,7 @@ def _index() -> None:
         here = Path(FLAGS.model[0])
         about["encoder"] = str(here.absolute()) if here.exists() else FLAGS.model[0]
         fingerprint = embedder.fingerprint
-        vectors = embedder.encode(texts, dim=dim, progress="corpus")
+        vectors = _vectors(embedder, texts, about["texts"], dim)
         widths = [width for width in embedder.widths if width <= dim]
         settings = {"vectors": vectors, "widths": widths, "target": FLAGS.target}
         settings["k"] = min(_HITS, len(texts))
@@ -74,6 +78,23 @@ def _index() -> None:
         raise UserError(f"{FLAGS.corpus}: {error}") from None
     save_index(FLAGS.output, made, model=fingerprint, **about)
     print(f"{FLAGS.kind} index of {made.documents} documents: {FLAGS.output}{_told(made)}")
+
+
+def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):
+    """[texts, dim] of the corpus, from --vectors where that is given."""
+    from gemb.checks import UserError
+    from gemb.store.embeddings import read_embeddings
+    from gemb.store.vectors import truncate
+
+    if not FLAGS.vectors:
+        return embedder.encode(texts, dim=dim, progress="corpus")
+    _, vectors, made = read_embeddings(FLAGS.vectors, model=embedder.fingerprint)
+    if made["texts"] != fingerprint or made["kind"] != "document" or made["dim"] < dim:
+        raise UserError(
+            f"{FLAGS.vectors}: {made['rows']} vectors of kind {made['kind']} and dim "
+            f"{made['dim']}, but wanted are the {len(texts)} documents of {FLAGS.corpus} at {dim}"
+        )
+    return truncate(vectors, dim)
 
 
 def _sample(embedder, vectors, dim: int):

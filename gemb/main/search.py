@@ -102,7 +102,7 @@ def _from_index():
 def _rows(ids: list[str], texts: list[str], metadata: list[dict]) -> list[dict]:
     """What is shown of each document: its name where it has one, else its id and beginning."""
     return [
-        {"name": f"{name}  {' '.join(text.split())[:60]}"} | row
+        row | {"name": str(row.get("name") or f"{name}  {' '.join(text.split())[:60]}")}
         for name, text, row in zip(ids, texts, metadata, strict=True)
     ]
 

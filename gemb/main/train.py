@@ -114,7 +114,7 @@ def _train(workdir, config, loop) -> None:
     from gemb.training.profile import parse_steps
     from gemb.training.records import CONFIG_FILE, check_workdir, claim_workdir
 
-    train, resolved = config.configured(loop.train), config.resolved()
+    resolved = config.resolved()
     profile_steps, model = parse_steps(FLAGS.profile_steps), workdir / "model"
     if FLAGS.force and hosts.on_first((workdir / CONFIG_FILE).exists):
         with sole_run(workdir):
@@ -127,7 +127,8 @@ def _train(workdir, config, loop) -> None:
     start = time.perf_counter()
     with sole_run(workdir):
         hosts.on_first(lambda: claim_workdir(workdir, resolved))
-        trained, summary = train(workdir, profile_steps=profile_steps)
+        run = config.arguments(loop.train) | {"profile_steps": profile_steps}
+        trained, summary = loop.train(workdir, **run)
         if "resumed_from" not in summary:  # else they would be those of its last part
             summary["seconds"] = round(time.perf_counter() - start, 1)
         if trained:

@@ -9,10 +9,10 @@ from word_encoder import WordEncoder
 from gemb.checks import UserError
 from gemb.curation import Choice, Margin, mine, prepare, retrieval
 from gemb.curation.rescoring import VectorScores
-from gemb.curation.vectors import encoded
 from gemb.data.forms import Pairs
 from gemb.data.selection import Selection
 from gemb.data.sources.reading import files
+from gemb.inference.bulk import encoded
 
 WORDS = [f"w{i}" for i in range(60)]
 

@@ -1,23 +1,27 @@
-"""`gemb index` and `gemb search --index` as called: every kind, and everything that can be wrong.
+"""`gemb embed`, `index` and `search --index` as called: every kind, and all that can be wrong.
 
 The model is a stub: a text is the sum of its words' vectors.
 """
 
+import functools
 import json
 
 import numpy as np
 import pytest
 
 from gemb.checks import UserError
+from gemb.inference import bulk
 from gemb.main.__main__ import run
 from gemb.search import read_manifest, scann
 from gemb.search.build import KINDS
+from gemb.store import embeddings
 
 NOUNS = ("apple", "bridge", "candle", "desert", "engine", "forest", "glacier", "harbour")
 ACTS = ("burns", "falls", "grows", "leaks", "moves", "opens")
 TEXTS = [f"the {a} {v} by the {b}" for a in NOUNS for v in ACTS for b in NOUNS[:5]]
 TEXTS = [f"{text} on day {i}" for i, text in enumerate(TEXTS)]
 FLAGS = ("model", "corpus", "output", "kind", "dim", "target", "workdir", "index", "count")
+FLAGS += ("input", "column", "vectors", "dtype")
 
 
 class Stub:
@@ -148,6 +152,18 @@ def test_a_foreign_index_is_refused(gemb, tmp_path, change, message):
     _one_line(gemb("search", f"--index={output}", "apple"), message)
 
 
+@pytest.mark.parametrize("name", [None, ["a", "b"], ""])
+def test_a_document_is_shown_whatever_its_name(gemb, tmp_path, name):
+    data, output = corpus(tmp_path / "data"), tmp_path / "index"
+    rows = [json.dumps({"_id": str(i), "text": text, "name": name}) for i, text in enumerate(TEXTS)]
+    (data / "corpus.jsonl").write_text("\n".join(rows))
+    (data / "qrels" / "test.tsv").unlink()
+    assert gemb("index", "--model=m", f"--corpus={data}", f"--output={output}")[0] == 0
+    status, said, error = gemb("search", f"--index={output}", "--count=1", "apple burns bridge")
+    assert status == 0, error
+    assert ("['a', 'b']" if name else "burns by the") in said
+
+
 def test_a_corpus_that_changed_since_is_told(gemb, tmp_path):
     data, output = corpus(tmp_path / "data"), tmp_path / "index"
     assert gemb("index", "--model=m", f"--corpus={data}", f"--output={output}")[0] == 0
@@ -228,3 +244,87 @@ def _one_line(called, message):
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert "Traceback" not in error
+
+
+def test_a_folder_of_vectors_is_for_its_model_alone(gemb, tmp_path):
+    corpus(tmp_path / "c")
+    out = tmp_path / "v"
+    command = ("embed", "--model=m", f"--input={tmp_path / 'c'}", f"--output={out}", "--dim=8")
+    out.mkdir()
+    status, said, error = gemb(*command, "--dtype=float16")
+    assert (status, said) == (0, f"240 vectors of 8 float16 numbers: {out}\n"), error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "v"]
+    files = ["embeddings.json", "ids.jsonl", "vectors.npy"]
+    assert sorted(path.name for path in out.iterdir()) == files
+    ids, vectors, about = embeddings.read_embeddings(out, model="of-m")
+    assert ids == [f"d{i}" for i in range(240)]
+    np.testing.assert_array_equal(vectors, Stub("m").encode(TEXTS, dim=8).astype(np.float16))
+    assert about["encoder"] == "m"
+    with pytest.raises(UserError, match="of the model with fingerprint of-m, not of of-other"):
+        embeddings.read_embeddings(out, model="of-other")
+    assert gemb(*command, "--dtype=float16")[:2] == (0, f"the vectors are there: {out}\n")
+    status, _, error = gemb(*command)
+    assert status == 2
+    assert "holds other vectors" in error
+
+
+def test_embed_goes_on_where_it_was_killed(gemb, tmp_path, monkeypatch):
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"ask": t}) + "\n" for t in TEXTS))
+    monkeypatch.setattr(bulk, "encoded", functools.partial(bulk.encoded, step=100))
+    encode, calls = Stub.encode, []
+
+    def dying(self, texts, **options):
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(self, texts, **options)
+
+    monkeypatch.setattr(Stub, "encode", dying)
+    inputs = ("--model=m", f"--input={tmp_path / 't.jsonl'}", "--column=ask", "--kind=query")
+    command = ("embed", *inputs, f"--output={tmp_path / 'v'}")
+    assert gemb(*command)[0] == 130
+    assert not (tmp_path / "v").exists()
+    assert gemb(*command)[0] == 0
+    assert calls == [100, 100, 100, 40]
+    ids, vectors, about = embeddings.read_embeddings(tmp_path / "v", model="of-m")
+    assert (ids, about["kind"]) == (list(range(240)), "query")
+    np.testing.assert_array_equal(vectors, encode(Stub("m"), TEXTS))
+
+
+def test_an_index_of_embedded_vectors_is_that_of_the_texts(gemb, tmp_path):
+    corpus(tmp_path / "c")
+    place = f"--corpus={tmp_path / 'c'}"
+    gemb("embed", "--model=m", f"--input={tmp_path / 'c'}", f"--output={tmp_path / 'v'}")
+    gemb("index", "--model=m", place, f"--output={tmp_path / 'a'}", "--dim=8")
+    given = f"--vectors={tmp_path / 'v'}"
+    status, _, error = gemb(
+        "index", "--model=m", place, f"--output={tmp_path / 'b'}", "--dim=8", given
+    )
+    assert status == 0, error
+    one, other = (np.load(next((tmp_path / name).glob("*.npy"))) for name in "ab")
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    (tmp_path / "c" / "corpus.jsonl").write_text('{"_id": "x", "text": "another text"}\n')
+    status, _, error = gemb("index", "--model=m", place, f"--output={tmp_path / 'd'}", given)
+    assert status == 2
+    assert "but wanted are the 1 documents" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("embeddings.json", "{", "cannot be read"),
+        ("embeddings.json", "[]", "cannot be read .no gemb embeddings"),
+        ("embeddings.json", None, "of format version 9"),
+        ("ids.jsonl", '"d0"\n', "and 1 ids"),
+        ("vectors.npy", "x", "cannot be read"),
+    ],
+)
+def test_a_damaged_folder_of_vectors_is_told(gemb, tmp_path, name, content, message):
+    corpus(tmp_path / "c")
+    out = tmp_path / "v"
+    gemb("embed", "--model=m", f"--input={tmp_path / 'c'}", f"--output={out}")
+    if content is None:
+        content = json.dumps(json.loads((out / name).read_text()) | {"version": 9})
+    (out / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        embeddings.read_embeddings(out, model="of-m")

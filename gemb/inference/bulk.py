@@ -19,7 +19,7 @@ _STEP = 1024
 
 
 class Encoder(Protocol):
-    """What mining needs of a `gemb.Embedder`."""
+    """What is needed of a `gemb.Embedder`."""
 
     dim: int
     fingerprint: str
@@ -37,6 +37,7 @@ def encoded(
     dtype: str = "float32",
     unit: bool = False,
     step: int = _STEP,
+    stem: str = "",
     progress: bool = True,
 ) -> np.ndarray:
     """Vectors of texts, from the file where it is there, else encoded step by step.
@@ -44,12 +45,14 @@ def encoded(
     Args:
         encoder: the model.
         texts: read one by one; never all at once in memory.
-        folder: holds the files, whose names carry the model and the content.
+        folder: holds the files.
         kind: "query" or "document".
         content: a fingerprint of the texts.
         dtype: "float32", or "float16" for half the disk and four digits.
         unit: whether to make each vector unit length.
         step: texts encoded at a time; what is lost when the process is killed.
+        stem: the file's name without .npy, where the folder itself tells the model and the content
+            apart; default one that does.
         progress: whether to show a bar.
 
     Returns:
@@ -62,7 +65,7 @@ def encoded(
     if dtype not in DTYPES:
         raise UserError(f"dtype: expected one of {DTYPES}, got {dtype!r}")
     key = digest(encoder.fingerprint, kind, content, dtype, str(unit), str(encoder.dim))
-    path = Path(folder) / f"{kind}-{key}.npy"
+    path = Path(folder) / f"{stem or f'{kind}-{key}'}.npy"
     shape = (len(texts), encoder.dim)
     if path.exists():
         return _mapped(path, shape)
