@@ -19,6 +19,7 @@ from gemb.models.pretrained.sentence_transformers import DENSE_ACTIVATIONS
 from gemb.models.pretrained.weights import tensors_from_params
 from gemb.models.spec import ModelSpec
 from gemb.store.fingerprint import fingerprint
+from gemb.store.tensors import save_tensors
 
 # Copied from the folder that training started from; the tokenizer's side files.
 _COPIED = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -73,8 +74,6 @@ def save(
 
 
 def _save_one(model: Pretrained, temporary: Path, training: dict, dtype: str) -> str:
-    from safetensors.numpy import save_file
-
     model = _rounded(merge_lora(model), dtype)
     _check_config(model)
     spec, identity = model.spec, model_fingerprint(model)
@@ -90,13 +89,13 @@ def _save_one(model: Pretrained, temporary: Path, training: dict, dtype: str) ->
     if not (temporary / "tokenizer_config.json").exists():
         text = json.dumps(_tokenizer_config(model.tokenizer_json, spec.max_length), indent=2)
         (temporary / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
-    save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+    save_tensors(temporary / WEIGHTS, tensors, {"format": "pt"})
     for number, place in enumerate(_dense_places(spec)):
-        save_file(_dense_tensors(model, number), temporary / place / WEIGHTS)
+        save_tensors(temporary / place / WEIGHTS, _dense_tensors(model, number))
     own = {path: np.asarray(v) for path, v in model.params.items() if path.startswith(_OWN)}
     if own:
         (temporary / "gemb").mkdir()
-        save_file(own, temporary / "gemb" / WEIGHTS)
+        save_tensors(temporary / "gemb" / WEIGHTS, own)
     return identity
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from gemb import checks
 from gemb.cache import atomic_file
 from gemb.checks import UserError
+from gemb.store.tensors import save_tensors
 
 
 def texts_fingerprint(texts: Sequence[str]) -> str:
@@ -30,10 +31,8 @@ def save_vectors(path: Path, vectors: np.ndarray, *, model: str, texts: str) -> 
     Raises:
         UserError: when the disk is full or the place cannot be written.
     """
-    from safetensors.numpy import save_file
-
     with atomic_file(path) as temporary:
-        save_file({"vectors": vectors}, temporary, metadata={"model": model, "texts": texts})
+        save_tensors(temporary, {"vectors": vectors}, {"model": model, "texts": texts})
 
 
 def load_vectors(path: Path, *, model: str, texts: str) -> np.ndarray:

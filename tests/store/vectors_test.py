@@ -48,3 +48,18 @@ def test_a_broken_file_is_a_users_error(tmp_path):
         store.load_vectors(path, model="m", texts="t")
     with pytest.raises(UserError, match="cannot be read"):
         store.load_vectors(tmp_path / "missing", model="m", texts="t")
+
+
+def test_slices_and_transposes_are_written_as_they_read(tmp_path):
+    vectors = np.arange(12, dtype=np.float32).reshape(3, 4)
+    views = {"slice": vectors[:, :2], "transpose": vectors.T, "reversed": vectors[::-1]}
+    for name, view in views.items():
+        store.save_vectors(tmp_path / name, view, model="m", texts="t")
+        read = store.load_vectors(tmp_path / name, model="m", texts="t")
+        np.testing.assert_array_equal(read, view.tolist())
+
+
+def test_a_file_is_as_readable_as_its_neighbours(tmp_path):
+    (tmp_path / "plain").touch()
+    store.save_vectors(tmp_path / "vectors", np.eye(2, dtype=np.float32), model="m", texts="t")
+    assert (tmp_path / "vectors").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -9,6 +9,7 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.models.pretrained.modules import WEIGHTS
+from gemb.store.tensors import save_tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +49,12 @@ def write(checkpoint: Checkpoint, folder: Path, dtype: str, source: Path) -> Wri
     Raises:
         UserError: naming a tensor that is not finite, in itself or in `dtype`.
     """
-    from safetensors.numpy import save_file
-
     tensors = {name: _cast(name, value, dtype, source) for name, value in checkpoint.tensors}
-    save_file(dict(sorted(tensors.items())), folder / WEIGHTS, metadata={"format": "pt"})
+    save_tensors(folder / WEIGHTS, dict(sorted(tensors.items())), {"format": "pt"})
     config = {**checkpoint.config, "torch_dtype": dtype}
     files = {**checkpoint.files, "config.json": json.dumps(config, indent=2) + "\n"}
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    # safetensors writes for its owner alone; the weights shall be as readable as the config.
-    (folder / WEIGHTS).chmod((folder / "config.json").stat().st_mode & 0o777)
     parameters = sum(value.size for value in tensors.values())
     return Written(len(tensors), parameters, (folder / WEIGHTS).stat().st_size)
 
