@@ -158,6 +158,11 @@ class Classification:
     columns = ("text", "label")
     seen: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def __post_init__(self):
+        if self.labels is not None:  # a label is a name or a number, in files as in configs
+            by_name = {str(label): text for label, text in self.labels.items()}
+            object.__setattr__(self, "labels", by_name)
+
     def admit(self, record: dict) -> bool:
         text_of(record, "text")
         label = record["label"]

@@ -129,8 +129,12 @@ class Selection:
 
 
 def _filled(template: str, record: dict) -> str:
-    for _, name, _, _ in string.Formatter().parse(template):
-        if name in record and not isinstance(record[name], str | int | float):
-            kind = type(record[name]).__name__
-            raise ValueError(f"the field {name!r} must be a text or a number, got {kind}")
-    return template.format_map(record)
+    parts = []
+    for literal, name, form, _ in string.Formatter().parse(template):
+        parts.append(literal)
+        if name is not None:
+            if not isinstance(record[name], str | int | float):
+                kind = type(record[name]).__name__
+                raise ValueError(f"the field {name!r} must be a text or a number, got {kind}")
+            parts.append(format(record[name], form))
+    return "".join(parts)

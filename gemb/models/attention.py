@@ -72,8 +72,8 @@ def view(
     return View(bias if relative is None else bias + relative, segments, causal, window)
 
 
-def choose(execution: Execution, head_size: int, cap: float, relative: bool) -> str:
-    """The backend that "auto" means on this machine for this model.
+def choose(execution: Execution, head_size: int, cap: float, relative: bool, length: int) -> str:
+    """The backend that "auto" means on this machine for this model and length of texts.
 
     Raises:
         ValueError: if the backend asked for cannot compute this model.
@@ -91,11 +91,18 @@ def choose(execution: Execution, head_size: int, cap: float, relative: bool) -> 
         )
         return asked
     platform = jax.default_backend()
-    if platform == "gpu" and half and not cap and head_size % 8 == 0 and head_size <= 128:
+    fits_cudnn = half and not cap and head_size % 8 == 0 and head_size <= 128 and length % 2 == 0
+    if platform == "gpu" and fits_cudnn and _has_flash(jax.local_devices()[0]):
         return "cudnn"
     if platform == "tpu" and not cap and not relative and head_size % 128 == 0:
         return "splash"
     return "plain"
+
+
+def _has_flash(device: jax.Device) -> bool:
+    """Whether cuDNN's fused attention runs there: Nvidia's chips since Ampere."""
+    nvidia = "cuda" in device.client.platform_version.lower()
+    return nvidia and float(device.compute_capability) >= 8
 
 
 def attend(

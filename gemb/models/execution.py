@@ -21,6 +21,8 @@ class Execution:
 
     Attributes:
         dtype: of the transformer's arithmetic; parameters, norms and softmax stay float32.
+            float32 is multiplied as such on every device, unless jax_default_matmul_precision
+            says otherwise.
         layers: "scan" compiles one layer (or one period of a pattern of layers) and loops, which
             compiles faster and lets `remat` save memory; "unroll" compiles them all, a little
             faster for a small model on a CPU.

@@ -4,6 +4,7 @@ Training, checkpoints, import and export all speak of parameters as {path: array
 "text/stack/layers/0/up/kernel", so that rules over paths need no knowledge of NNX.
 """
 
+import contextlib
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -69,16 +70,26 @@ def functional(spec: ModelSpec | PairSpec) -> Functional:
             graph, jax.tree_util.tree_map_with_path(lambda path, _: params[_name(path)], abstract)
         )
 
-    def apply(params, *args):
-        return model(params)(*args)
+    def apply(params, tokens, execution=Execution(), key=None):
+        with _precision(execution):
+            return model(params)(tokens, execution, key)
 
     def hidden(params, tokens, execution=Execution(), key=None):
-        return model(params).text(tokens.ids, tokens.mask, execution, key)
+        with _precision(execution):
+            return model(params).text(tokens.ids, tokens.mask, execution, key)
 
-    def all_heads(params, *args):
-        return model(params).all_heads(*args)
+    def all_heads(params, tokens, execution=Execution(), key=None):
+        with _precision(execution):
+            return model(params).all_heads(tokens, execution, key)
 
     return Functional(apply, apply, None, hidden, all_heads, _flatten(abstract), axes)
+
+
+def _precision(execution: Execution):
+    """float32 means float32: accelerators multiply it in bfloat16 or TF32 unless told not to."""
+    if execution.dtype != "float32" or jax.config.jax_default_matmul_precision is not None:
+        return contextlib.nullcontext()
+    return jax.default_matmul_precision("highest")
 
 
 def _pair(spec: PairSpec) -> Functional:

@@ -66,7 +66,8 @@ class Stack(nnx.Module):
     def _surroundings(self, mask: jax.Array, execution: Execution) -> list[Surroundings]:
         """One a layer; equal ones share their arrays."""
         spec, length = self.spec, mask.shape[-1]
-        backend = choose(execution, spec.head_size, spec.score_cap, bool(spec.relative_buckets))
+        relative = bool(spec.relative_buckets)
+        backend = choose(execution, spec.head_size, spec.score_cap, relative, length)
         relative = None
         if spec.relative_buckets:
             buckets = relative_buckets(length, spec.relative_buckets, spec.relative_distance)

@@ -5,6 +5,8 @@ background, beside its final name, and renamed when whole: a kill leaves the las
 """
 
 import contextlib
+import math
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,14 +22,15 @@ from gemb.training.interruption import LostProcess
 from gemb.training.state import TrainState
 
 DISCARDED = "unreadable_checkpoints"
-_SCORE = "score"
+_SCORE, _STEP = "score", "step"
+_DISK = re.compile("space|quota|permission|read-only", re.IGNORECASE)
 
 
 class Checkpoints:
     """The checkpoints of one run, newest last; every process calls every method.
 
-    One that cannot be read is put aside, in unreadable_checkpoints/ beside the folder, and the one
-    before it is taken.
+    One that cannot be read is put aside, in unreadable_checkpoints/ beside the folder, where the
+    one before it can.
 
     Args:
         folder: where they are kept.
@@ -47,7 +50,7 @@ class Checkpoints:
             kept.append(policies.EveryNSteps(keep_every))
         if keep_best:
             best = policies.BestN(
-                get_metric_fn=lambda scores: scores[_SCORE],
+                get_metric_fn=_rank,
                 n=keep_best,
                 keep_checkpoints_without_metrics=False,
             )
@@ -87,8 +90,8 @@ class Checkpoints:
     @property
     def best(self) -> int | None:
         """The step of the first checkpoint with the highest score, None where none has a score."""
-        scores = {c.step: c.metrics[_SCORE] for c in self._orbax.checkpoints if c.metrics}
-        return max(scores, key=scores.get) if scores else None
+        scored = [checkpoint for checkpoint in self._orbax.checkpoints if checkpoint.metrics]
+        return max(scored, key=lambda one: one.metrics[_SCORE]).step if scored else None
 
     def save(self, state: TrainState, data: Mapping[str, int], score: float | None = None) -> None:
         """Begins to write a checkpoint of the state and the data pipeline's position.
@@ -99,7 +102,7 @@ class Checkpoints:
         Args:
             state: the state.
             data: the position.
-            score: how good the model is, for keep_best.
+            score: how good the model is, for keep_best; NaN counts as none.
 
         Raises:
             UserError: when this checkpoint, or the one before it, cannot be written, as on a full
@@ -110,7 +113,9 @@ class Checkpoints:
             return
         tree = {"state": _flatten(state), "data": {k: np.array(v) for k, v in data.items()}}
         with self._told(f"the checkpoint of step {step}"):
-            self._orbax.save_async(step, tree, metrics=None if score is None else {_SCORE: score})
+            scored = score is not None and not math.isnan(score)
+            metrics = {_SCORE: score, _STEP: step} if scored else None
+            self._orbax.save_async(step, tree, metrics=metrics)
 
     def wait(self) -> None:
         """Waits until all is on disk.
@@ -157,16 +162,20 @@ class Checkpoints:
             return None, _first_line(error)
 
     def _newest_readable(self, abstract: TrainState) -> dict:
-        steps = self.steps
+        """The newest that all can read; only then those behind which it stands are put aside."""
+        steps, broken = self.steps, []
         for step in reversed(steps):
             tree, problem = self._attempt(step, abstract)
             if problem:
                 print(f"{self.folder}/{step}: the checkpoint cannot be read ({problem})")
             if not hosts.any_says(bool(problem)):
+                for newer in broken:
+                    self._put_aside(newer)
                 return tree
-            self._put_aside(step)
+            broken.append(step)
         raise UserError(
-            f"{self.folder}: no checkpoint can be read (of steps {steps}); --force begins anew"
+            f"{self.folder}: no checkpoint can be read (of steps {steps}; all are left as they "
+            "are); mend what the lines above tell and run the same command, or --force begins anew"
         )
 
     def _read(self, step: int, abstract: TrainState) -> dict:
@@ -209,7 +218,8 @@ class Checkpoints:
             yield
         except Exception as error:  # Orbax and TensorStore raise many kinds for one full disk
             # Processes wait for each other while they write.
-            if jax.process_count() > 1 and "space" not in str(error).lower():
+            own = isinstance(error, OSError) or _DISK.search(str(error))
+            if jax.process_count() > 1 and not own:
                 raise LostProcess(error) from error
             raise UserError(
                 f"{self.folder}: {what} could not be written ({_first_line(error)}); free the disk "
@@ -219,6 +229,11 @@ class Checkpoints:
     def _on_disk(self) -> int:
         steps = [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]
         return max(steps, default=0)
+
+
+def _rank(metrics: Mapping[str, float]) -> tuple:
+    """Of two checkpoints with one score the first is the best."""
+    return metrics[_SCORE], -metrics.get(_STEP, 0)
 
 
 def _paths(tree) -> list[str]:

@@ -119,10 +119,10 @@ def _series(rows: list[dict]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def _running_mean(steps: np.ndarray, values: np.ndarray, window: int) -> np.ndarray:
     """The mean of each value and of those of the `window` steps that end with its own."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
     last = np.arange(1, len(values) + 1)
     first = np.searchsorted(steps, steps - window, side="right")
-    return (total[last] - total[first]) / (last - first)
+    ends = np.stack([first, last], axis=1).ravel()  # each window is added up by itself
+    return np.add.reduceat(np.append(values, 0.0), ends)[::2] / (last - first)
 
 
 def _curve(raw: tuple, smooth: tuple) -> dict[str, list]:

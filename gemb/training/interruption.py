@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,11 +65,19 @@ def lost_process() -> Iterator[None]:
 
     Raises:
         LostProcess: in its place.
+        UserError: where a device is out of memory.
     """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+        first = str(error).splitlines()[0]
+        if "RESOURCE_EXHAUSTED" in first:
+            raise UserError(
+                "a device is out of memory; a smaller BATCH_SIZE, more query_microbatches and "
+                "document_microbatches of loop.train, or execution.Execution.remat = 'full' take "
+                f"less, and --dry_run tells how much ({first[:160]})"
+            ) from error
+        if jax.process_count() == 1 or first.startswith(("INVALID_ARGUMENT", "UNIMPLEMENTED")):
             raise
         raise LostProcess(error) from error
 
@@ -88,16 +97,25 @@ def sole_run(workdir: Path) -> Iterator[None]:
 def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
     import fcntl
 
-    workdir.mkdir(parents=True, exist_ok=True)
-    file = held.enter_context((workdir / LOCK_FILE).open("a+", encoding="utf-8"))
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = held.enter_context((workdir / LOCK_FILE).open("a+", encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{workdir}: cannot be written ({error.strerror}); choose another folder"
+        ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         file.seek(0)
         raise UserError(
             f"{workdir} is in use by a live run ({file.read().strip() or 'unknown process'}); "
-            "wait for it, stop it, or choose another --workdir"
+            "wait for it, stop it, or choose another folder"
         ) from None
+    except OSError as error:
+        why = f"its file system has no locks ({error.strerror})"
+        print(f"warning: {workdir}: {why}; start no second run there", file=sys.stderr)
+        return
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()

@@ -91,22 +91,23 @@ def muon(
     Reference: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
         https://kellerjordan.github.io/posts/muon.
     """
-    matrices = optax.contrib.MuonDimensionNumbers()
 
-    def dimensions(params):
+    def kinds(params):
+        if not isinstance(params, dict):  # optax's stand-in, when it looks for what is like them
+            return {}
         layers = {path: "stack/layers/" in path and path.endswith("/kernel") for path in params}
-        return {path: matrices if is_layer else None for path, is_layer in layers.items()}
+        return {path: "muon" if is_layer else "adam" for path, is_layer in layers.items()}
 
-    core = optax.contrib.muon(
-        schedule(steps=steps),
-        beta=beta,
-        weight_decay=weight_decay,
-        weight_decay_mask=_decayed,
-        adam_weight_decay=weight_decay,
-        adam_learning_rate=(adam_schedule or schedule)(steps=steps),
-        muon_weight_dimension_numbers=dimensions,
-        consistent_rms=0.2,
+    of_matrices = optax.contrib.muon(
+        schedule(steps=steps), beta=beta, weight_decay=weight_decay, consistent_rms=0.2
     )
+    of_others = optax.adamw(
+        (adam_schedule or schedule)(steps=steps),
+        weight_decay=weight_decay,
+        mask=_decayed,
+        nesterov=True,
+    )
+    core = optax.partition({"muon": of_matrices, "adam": of_others}, kinds)
     return _by_path(core, clip_norm, frozen, rate_scales)
 
 

@@ -100,6 +100,10 @@ def batch_loss(
     document = encode(model.apply, batch.document, document_microbatches, 1)
     fields = _loss_fields(batch) | {"key": loss_key}
     if model.temperature is not None:
+        check(
+            "temperature" not in fields,
+            "temperature: the model learns one and the tasks bind theirs; bind only one of these",
+        )
         fields["temperature"] = model.temperature(params)
     values, terms = losses.evaluate(loss, query, document, batch.positive, fields)
     real = batch.query_mask.astype(jnp.float32)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from gemb.losses import regularizers
+from gemb.losses import inputs, regularizers
 from gemb.structs import Batch
 
 ROWS = 512  # of a larger batch so many are looked at: no logits of all queries are ever made
@@ -24,7 +24,7 @@ def watch(query: jax.Array, document: jax.Array, batch: Batch) -> dict[str, jax.
     every = -(-query.shape[0] // ROWS)
     query, document = jax.lax.stop_gradient((query[::every], document))
     positive, real = batch.positive[::every], batch.query_mask[::every]
-    scores = jnp.where(batch.document_mask, query @ document.T, -jnp.inf)
+    scores = jnp.where(batch.document_mask, inputs.dot(query, document), -jnp.inf)
     total = jnp.maximum(real.sum(), 1)
     texts = jnp.asarray(batch.document_id)
     best = texts[jnp.argmax(scores, axis=1)]

@@ -406,3 +406,19 @@ def test_a_template_takes_no_null(path, tmp_path):
     tasks = {"pairs": Task(files(rows), columns={"document": "{title}\n{text}"})}
     with pytest.raises(UserError, match=r"rows.jsonl:1: the field 'title' must be .*NoneType"):
         make(path, (), tasks=tasks, rates={"pairs": 1})
+
+
+@pytest.mark.parametrize("template", ["{text.title}", "{text[a]}"])
+def test_a_template_names_whole_fields(path, tmp_path, template):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "q", "text": "x"}\n')
+    tasks = {"pairs": Task(files(rows), columns={"document": template})}
+    with pytest.raises(UserError, match=r"rows.jsonl:1: the field 'text[.\[].*' is missing"):
+        make(path, (), tasks=tasks, rates={"pairs": 1})
+
+
+def test_labels_may_be_numbers_in_files_and_configs():
+    form = forms.Classification(labels={0: "negative", 1: "positive"})
+    assert form.admit({"text": "x", "label": 1})
+    made = form.make([{"text": "x", "label": 1}], lambda _, count: np.zeros((1, count)))
+    assert (made.document, made.negatives) == (["positive"], [["negative"]])

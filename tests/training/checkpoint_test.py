@@ -85,6 +85,18 @@ def test_a_truncated_checkpoint_is_one_line(tmp_path):
     cannot = pytest.raises(UserError, match=r"no checkpoint can be read .of steps \[0\]")
     with Checkpoints(tmp_path) as saved, cannot:
         saved.restore(abstract_on(make_mesh(8, 1, 1)))
+    assert (tmp_path / "0").is_dir()  # what kept it from being read may pass
+
+
+@pytest.mark.parametrize(("scores", "best"), [((math.nan, 0.5, 0.4), 1), ((0.5, 0.7, 0.7), 1)])
+def test_the_first_of_the_highest_scores_is_kept(tmp_path, scores, best):
+    state = state_on(make_mesh(8, 1, 1))
+    with Checkpoints(tmp_path, keep=1, keep_best=1) as saved:
+        for step, score in enumerate((*scores, 0.1)):
+            saved.save(state._replace(step=state.step + step), {"batches": step}, score)
+        saved.wait()
+        assert saved.best == best
+        assert saved.steps == [best, 3]
 
 
 def test_a_truncated_checkpoint_that_was_asked_for_is_one_line(tmp_path):

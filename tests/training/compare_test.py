@@ -10,6 +10,7 @@ import pytest
 
 from gemb.checks import UserError
 from gemb.evaluation.run_report import write_run_report
+from gemb.training import compare as comparing
 from gemb.training.compare import POINTS, compare
 from gemb.training.runs import main_result, read_config
 
@@ -147,3 +148,9 @@ def test_results_of_a_suite_and_of_nothing(tmp_path):
     (run / "results.json").write_text("[1")
     assert main_result(run) is None
     assert read_config(run / "no.gin") == {}
+
+
+def test_a_spike_leaves_the_running_mean_with_its_window():
+    values = np.array([1e20, 1.0, 1.0, 1.0, 4.0])
+    found = comparing._running_mean(np.arange(5), values, 2)
+    np.testing.assert_allclose(found, [1e20, 5e19, 1, 1, 2.5])

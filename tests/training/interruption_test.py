@@ -1,5 +1,6 @@
 """What ends a run before its time: a lock, a bad step, an unreadable checkpoint."""
 
+import errno
 import math
 import os
 import signal
@@ -7,12 +8,19 @@ import subprocess
 import sys
 from functools import partial
 
+import jax
 import numpy as np
 import pytest
 from tiny_runs import run
 
 from gemb.checks import UserError
-from gemb.training.interruption import RESUMABLE, Stopped, sole_run
+from gemb.training.interruption import (
+    RESUMABLE,
+    LostProcess,
+    Stopped,
+    lost_process,
+    sole_run,
+)
 from gemb.training.records import read_metrics
 
 
@@ -105,3 +113,36 @@ def test_a_workdir_is_held_by_one_process(tmp_path):
         other.kill()
     with sole_run(tmp_path):
         assert "process" in (tmp_path / ".lock").read_text()
+
+
+def test_a_place_that_cannot_hold_a_run_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"), sole_run(tmp_path / "file" / "run"):
+        pass
+
+
+def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, capsys):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with sole_run(tmp_path):
+        assert "no locks (No locks available); start no second run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("processes", "said", "kind"),
+    [
+        (1, "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes", UserError),
+        (2, "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes", UserError),
+        (2, "UNAVAILABLE: connection reset by peer", LostProcess),
+        (2, "INVALID_ARGUMENT: not implemented", jax.errors.JaxRuntimeError),
+    ],
+)
+def test_an_error_of_the_devices_is_told_apart_from_a_lost_process(
+    monkeypatch, processes, said, kind
+):
+    monkeypatch.setattr("jax.process_count", lambda: processes)
+    with pytest.raises(kind) as raised, lost_process():
+        raise jax.errors.JaxRuntimeError(said)
+    assert type(raised.value) is kind

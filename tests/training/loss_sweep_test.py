@@ -14,6 +14,7 @@ from gemb.training import loop
 
 ROOT = Path(__file__).parents[2]
 PIECES = sorted((ROOT / "configs" / "loss").glob("*.gin"))
+WEIGHTS = [f"{name}_WEIGHT" for name in ("CONTRAST", "COSINE", "PAIR", "RANKING", "SIMILARITY")]
 DIM, ROWS, NEGATIVES = 32, 16, 1
 
 
@@ -35,6 +36,7 @@ class TaughtBatches:
             vectors = self._rng.normal(size=(rows, DIM)).astype(np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             fields |= {f"guide_{side}": vectors, f"teacher_{side}": vectors}
+        fields["scores"] = self._rng.uniform(size=ROWS).astype(np.float32)
         ids = np.arange(candidates, dtype=np.int32)
         real = np.ones(candidates, bool)
         return Batch(query, document, ids[:ROWS], ids[:ROWS], ids, real[:ROWS], real, fields)
@@ -43,16 +45,38 @@ class TaughtBatches:
         return {"batches": 0}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("piece", PIECES, ids=lambda path: path.stem)
-def test_recipe_trains_two_steps(piece, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def in_root(monkeypatch):
     monkeypatch.chdir(ROOT)
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture(params=PIECES, ids=lambda path: path.stem)
+def recipe(request, tmp_path):
+    """The files of a tiny run by that recipe, its weights bound."""
+    used = [name for name in WEIGHTS if f"%{name}" in request.param.read_text()]
+    bound = "".join(f"{name} = 0.5\n" for name in used)
+    (tmp_path / "recipe.gin").write_text(f"{bound}include '{request.param}'\n")
+    base = ["configs/experiments/quickstart.gin", "configs/debug.gin"]
+    return [*base, str(tmp_path / "recipe.gin")]
+
+
+def test_recipe_is_its_own_over_another(recipe):
+    """Nothing stays of the loss that the experiment had, which looks both ways."""
+    config.load(recipe)
+    own = Path(Path(recipe[-1]).read_text().split("'")[1]).read_text()
+    if "@losses.info_nce" in own:
+        symmetric = "losses.info_nce.symmetric = True" in own
+        assert gin.query_parameter("losses.info_nce.symmetric") == symmetric
+
+
+@pytest.mark.slow
+def test_recipe_trains_two_steps(recipe, tmp_path):
     mesh = [f"mesh.make_mesh.{axis} = 2" for axis in ("replica", "fsdp", "tensor")]
-    files = ["configs/experiments/quickstart.gin", "configs/debug.gin", str(piece)]
-    config.load(files, [*mesh, "scratch.from_scratch.layers = 1", "STEPS = 2"])
+    config.load(recipe, [*mesh, "scratch.from_scratch.layers = 1", "STEPS = 2"])
     train = config.configured(loop.train)
     microbatches = {"query_microbatches": 2, "document_microbatches": 2}
     trained, _ = train(tmp_path, data=lambda *_: TaughtBatches(), **microbatches)
-    gin.clear_config()
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
     assert all(np.isfinite(value).all() for value in trained.params.values())

@@ -12,9 +12,10 @@ from gemb.checks import UserError
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params
 from gemb.models.spec import ModelSpec, StackSpec, TextSpec
+from gemb.parallel.mesh import make_mesh
 from gemb.structs import Batch, Tokens
 from gemb.training import optimizers, schedules
-from gemb.training.state import TrainState
+from gemb.training.state import TrainState, abstract_state, state_shardings
 from gemb.training.step import batch_loss, embed, make_step
 
 SPEC = ModelSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(1, 16, 2, 32)), max_length=16)
@@ -185,9 +186,19 @@ def test_every_optimizer_scales_rates_and_freezes_by_path(params, make):
     assert not np.any(scaled["text/token/table"])
 
 
-def test_decay_leaves_biases_norms_and_positions_alone(params):
+@pytest.mark.parametrize("make", MAKERS)
+def test_every_optimizer_has_a_place_for_its_state(make):
+    schedule = partial(schedules.warmup_linear, peak_rate=0.1)
+    for frozen in ("", "^text/token/"):
+        transform = make(10, schedule=schedule, frozen=frozen)
+        places = state_shardings(SPEC, transform, make_mesh(2, 2, 2))
+        assert jax.tree.leaves(abstract_state(SPEC, transform, places).optimizer)
+
+
+@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lion, optimizers.muon])
+def test_decay_leaves_biases_norms_and_positions_alone(params, make):
     schedule = partial(schedules.warmup_linear, peak_rate=0.1, warmup_fraction=0.0)
-    transform = optimizers.adamw(10, schedule=schedule, weight_decay=0.5)
+    transform = make(10, schedule=schedule, weight_decay=0.5)
     zeros = {path: np.zeros_like(value) for path, value in params.items()}
     updates, _ = transform.update(zeros, transform.init(params), params)
     decayed = {path for path, update in updates.items() if np.any(update != 0)}

@@ -321,7 +321,9 @@ def test_teachers_that_do_not_fit_are_one_line(data, tmp_path):
         join(teachers.live([TEACHER]), losses.info_nce)
     scored = teachers.scored("any", folder=str(tmp_path))
     with pytest.raises(UserError, match="the loss reads nothing of it"):
-        join(scored, losses.info_nce)
+        scored.check(STUDENT.spec, losses.info_nce)
+    with pytest.raises(UserError, match="without hard negatives a query has one candidate"):
+        join(scored, losses.margin_mse)
     with pytest.raises(UserError, match="teacher_query: expected the teacher's vectors"):
         losses.embedding_distance(*np.zeros((2, 4, 8), np.float32), np.arange(4))
     with pytest.raises(UserError, match="expected a list of one or more"):

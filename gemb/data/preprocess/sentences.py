@@ -10,7 +10,7 @@ _CLOSE = "\"'”’»)\\]}）」』】〉》›"
 _WIDE = "。！？｡…‼⁇⁈⁉．"  # CJK: no space follows
 _SPACED = "।॥؟۔։።፧፨។៕။՞"  # Devanagari, Arabic, Urdu, Armenian, Ethiopic, Khmer, Burmese
 _END = re.compile(
-    rf"(?:[{_WIDE}]+[{_CLOSE}]*\s*)|(?:[{_SPACED}]+[{_CLOSE}]*\s*)|(?:[.!?]+[{_CLOSE}]*\s+)|\n{{2,}}"
+    rf"(?:[{_WIDE}]+[{_CLOSE}]*\s*)|(?:[{_SPACED}]+[{_CLOSE}]*\s*)|(?:(?<![.!?])[.!?]++[{_CLOSE}]*\s+)|\n{{2,}}"
 )
 _WORD = re.compile(r"([^\s(\[\"'“‘«]+)$")
 _ABBREVIATIONS = frozenset(

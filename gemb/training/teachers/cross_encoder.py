@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from gemb.cache import cache_dir
 from gemb.checks import UserError
@@ -77,6 +78,15 @@ class ScoreTeacher(Teacher):
         """Whether the loss reads scores."""
         scores = jax.ShapeDtypeStruct((ROWS, ROWS), jnp.float32)
         check_loss(loss, spec.dim, {"teacher_scores": scores})
+
+    def join(self, spec, loss: Callable, batches, mesh: Mesh, workdir: Path | None) -> Any:
+        """As any teacher, over data with something to rank."""
+        if not any(part.rows.negatives for part in batches.parts):
+            raise UserError(
+                "teacher: without hard negatives a query has one candidate, and nothing to rank; "
+                "bind forms.Pairs.negatives, or pipeline.pairs.negatives"
+            )
+        return super().join(spec, loss, batches, mesh, workdir)
 
     def open(self, workdir: Path | None) -> None:
         """Opens the cache, which may not be empty."""
