@@ -21,7 +21,7 @@ run() { if [[ -n $print ]]; then quoted "$@"; else "$@"; fi; }
 
 # whole NAME VALUE LEAST [MOST]: dies unless the option is a whole number in that range.
 whole() {
-  [[ $2 =~ ^[0-9]{1,9}$ ]] && ((10#$2 >= $3)) && { [[ -z ${4:-} ]] || ((10#$2 <= $4)); } \
+  [[ $2 =~ ^(0|[1-9][0-9]{0,8})$ ]] && (($2 >= $3)) && { [[ -z ${4:-} ]] || (($2 <= $4)); } \
     || die "$1: expected a whole number from $3${4:+ to $4}, got '$2'"
 }
 

@@ -9,7 +9,7 @@ Usage: launch/k8s.sh --name=NAME --image=IMAGE --volume=CLAIM --accelerator=NAME
                      VERB [ARGUMENT...]
        launch/k8s.sh --name=NAME --logs | --stop
 
-Applies launch/k8s/jobset.yaml: `gemb VERB ARGUMENT...` on --hosts hosts, one process each. When a
+Creates launch/k8s/jobset.yaml: `gemb VERB ARGUMENT...` on --hosts hosts, one process each. When a
 host is lost or told to stop (status 75), all start again from the last checkpoint; a mistake
 (status 2) ends the run. The volume is mounted at /runs on every host: keep data, cache and
 --workdir there. JobSet 0.6 or newer must be installed in the cluster.
@@ -20,6 +20,8 @@ host is lost or told to stop (status 75), all start again from the last checkpoi
       --accelerator=tpu-v5-lite-podslice --topology=4x4 --chips=4 train ...
   launch/k8s.sh --name=mine --logs
   launch/k8s.sh --name=mine --stop        # it saves itself and the JobSet is deleted
+
+A name is taken until --stop, by a run that has ended too: stop that one, then start it again.
 
   --name=NAME         of the JobSet: lower-case letters, digits and -
   --image=IMAGE       container image in which `python -m gemb.main` works
@@ -32,14 +34,14 @@ host is lost or told to stop (status 75), all start again from the last checkpoi
   --max_restarts=N    times that all start again (default 20)
   --logs              only show the logs of all hosts
   --stop              only stop the run
-  --manifest          print the manifest, apply nothing
+  --manifest          print the manifest, create nothing
   --print             print the commands, run nothing
 END
 }
 
 given=("$@")
 name='' image='' volume='' hosts=1 accelerator='' topology='' chips='' max_restarts=20
-action=apply where=()
+action=create where=()
 while (($#)); do
   case $1 in
     --name=*) name=${1#*=} ;;
@@ -104,13 +106,13 @@ write_manifest() {
   fill ARGUMENTS "$(json_list "${words[@]}")" # the last: what stands in it is not filled again
 }
 
-apply() {
+create() {
   verb_given "$@"
   needed --image "$image"
   needed --volume "$volume"
   needed --accelerator "$accelerator"
   needed --chips "$chips"
-  local manifest kubectl=(kubectl apply --filename=- ${where[@]+"${where[@]}"})
+  local manifest kubectl=(kubectl create --filename=- ${where[@]+"${where[@]}"})
   write_manifest "$@"
   if [[ $action == manifest ]]; then
     printf '%s\n' "$manifest"
@@ -126,7 +128,7 @@ apply() {
 }
 
 case $action in
-  apply | manifest) apply "$@" ;;
+  create | manifest) create "$@" ;;
   logs)
     run kubectl logs --selector="jobset.sigs.k8s.io/jobset-name=$name" --container=gemb --follow \
       --prefix --tail=-1 --max-log-requests=1024 --ignore-errors ${where[@]+"${where[@]}"}

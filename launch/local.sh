@@ -49,7 +49,7 @@ verb_given "$@"
 if [[ -n $setup ]]; then
   [[ -n $python ]] || python=${launch%/*}/.venv/bin/python
   install='cd "$1" && source launch/setup_venv.sh && setup_venv "" "$2"'
-  run bash -c "$install" setup "${launch%/*}" "$setup"
+  run bash -euo pipefail -c "$install" setup "${launch%/*}" "$setup"
 fi
 default_python
 command=("$python" -m gemb.main "$@")

@@ -86,7 +86,9 @@ def write_manifest(members: list[dict], arguments: argparse.Namespace) -> None:
         UserError: if a member that has run is not in the new sweep, or had other bindings.
     """
     path = Path(arguments.workdir) / MANIFEST
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(
+        FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError
+    ):
         now = {member["name"]: _arguments_of(member) for member in members}
         for old in json.loads(path.read_text(encoding="utf-8"))["members"]:
             if Path(old["workdir"]).exists() and now.get(old["name"]) != _arguments_of(old):

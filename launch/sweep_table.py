@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from pathlib import Path
 
 from gemb.cache import atomic_file
@@ -54,7 +55,8 @@ def table(members: list[dict]) -> tuple[list[str], list[list]]:
 
 def _rank(row: list) -> tuple:
     loss, result = row[-2:]
-    return (result == "", -(result or 0), loss == "", loss or 0)
+    none = loss == "" or not math.isfinite(loss)
+    return (result == "", -(result or 0), none, 0 if none else loss)
 
 
 def as_text(head: list[str], rows: list[list]) -> str:

@@ -30,7 +30,7 @@ name = os.path.basename(sys.argv[0])
 kept = {"CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "XLA_FLAGS"}
 environment = {name: os.environ[name] for name in sorted(kept & set(os.environ))}
 call = {"name": name, "argv": sys.argv[1:], "env": environment}
-if name == "kubectl" and "apply" in sys.argv:
+if name == "kubectl" and "create" in sys.argv:
     call["stdin"] = sys.stdin.read()
 with open(os.environ["CALLS"], "a") as calls:
     calls.write(json.dumps(call) + "\\n")
@@ -382,7 +382,7 @@ def kubernetes_expands(text, environment):
 def test_a_jobset_of_gpus(cluster, hosts):
     done = cluster.run("k8s.sh", *K8S, f"--hosts={hosts}", "--max_restarts=5", *TRAIN)
     (call,) = done.calls
-    assert call["argv"] == ["apply", "--filename=-"]
+    assert call["argv"] == ["create", "--filename=-"]
     jobset = yaml.safe_load(call["stdin"])
     assert (jobset["kind"], jobset["metadata"]["name"]) == ("JobSet", "mine")
     policy = jobset["spec"]["failurePolicy"]
@@ -428,6 +428,7 @@ def test_a_jobset_of_tpus(cluster):
         (["local.sh", "--device=1", "train"], "unknown argument --device=1"),
         (["local.sh"], "expected a verb"),
         (["local.sh", "--processes=0", "train"], "--processes: expected a whole number from 1"),
+        (["local.sh", "--processes=08", "train"], "whole number from 1, got '08'"),
         (["gpu_host.sh", "--gpus=9", "train"], "--gpus: expected a whole number from 1 to 8"),
         (["gpu_host.sh", "--gpus=5", "train"], "this host has 4 GPUs"),
         (["gpu_host.sh", "--gpus=0,4", "train"], "this host has 4 GPUs"),

@@ -177,6 +177,13 @@ def test_members_keep_their_folders_when_others_are_added(sweep):
     assert names[0][0] in names[1]
 
 
+def test_runs_without_a_number_stand_last():
+    rank = runpy.run_path(str(ROOT / "launch" / "sweep_table.py"))["_rank"]
+    losses = [3.0, float("nan"), 1.0, ""]
+    rows = sorted([["name", loss, ""] for loss in losses], key=rank)
+    assert [str(loss) for _, loss, _ in rows] == ["1.0", "3.0", "nan", ""]
+
+
 def test_submit_resume_and_the_table(sweep):
     members = file_of([{"LEARNING_RATE": rate} for rate in (0.125, 0.5, 0.0625)])
     first = sweep(members, sweep.python, "--submit=local", "--jobs=2")

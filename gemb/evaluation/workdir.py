@@ -68,9 +68,10 @@ def evaluate_workdir(
         "answers": texts_fingerprint(answers),
         "gemb": __version__,
         "approximate": approximate and scann.available(),
+        "plane": plane,
     }
     done = read_object(workdir / RESULTS)
-    if done.get("identity") == identity and not force:
+    if done.get("identity") == identity and (workdir / REPORT).exists() and not force:
         print(f"{workdir / RESULTS} is there, of this very model and test set; --force repeats it")
         return done
     models = {"trained": trained}

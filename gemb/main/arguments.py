@@ -46,11 +46,12 @@ def check_folder(flag: str) -> None:
         UserError: naming the flag and the file.
     """
     folder = Path(flags.FLAGS[flag].value)
-    for place in (folder, *folder.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise UserError(f"--{flag}: {place} is a file, not a folder")
-            return
+    try:
+        place = next(place for place in (folder, *folder.parents) if place.exists())
+    except OSError as error:
+        raise UserError(f"--{flag}: {folder}: {error.strerror}") from None
+    if not place.is_dir():
+        raise UserError(f"--{flag}: {place} is a file, not a folder")
 
 
 def check_apart(flag: str, files: Sequence[str], *inputs: str) -> None:

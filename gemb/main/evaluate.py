@@ -78,9 +78,10 @@ flags.DEFINE_string(
 )
 
 
+_PICTURES = ("reductions", "projector", "output")
 _UNREAD = {  # flags that would change nothing
-    "--workdir": ("teacher", "mteb_prompts", "widths", "reductions", "projector", "output"),
-    "--checkpoints": ("teacher", "mteb_prompts", "reductions", "projector", "output", "map"),
+    "--workdir": ("teacher", "mteb_prompts", "widths", *_PICTURES),
+    "--checkpoints": ("teacher", "mteb_prompts", *_PICTURES, "map", "scann"),
     "--tasks": ("mteb_prompts", "corpus", "scann"),
     "--mteb": ("teacher", "reductions", "projector", "corpus", "scann", "map"),
 }
@@ -134,6 +135,9 @@ def _evaluate_models() -> None:
             f"--{flag} is missing: --model says what to measure, --tasks (or --mteb) on what"
         )
     _check_unread("--mteb" if FLAGS.mteb else "--tasks")
+    output = Path(FLAGS.output)
+    if (output / "config.gin").exists():
+        raise UserError(f"--output: {output} is a run, with a report of its own; choose another")
     teachers = [FLAGS.teacher] if FLAGS.teacher and FLAGS.teacher not in FLAGS.model else []
     names, widths = _names([*FLAGS.model, *teachers]), _numbers("widths")
     from gemb.evaluation.report import write_json
@@ -142,7 +146,6 @@ def _evaluate_models() -> None:
     from gemb.evaluation.workdir import REPORT, RESULTS
 
     tree, maps = (_by_mteb if FLAGS.mteb else _by_tasks)(names, widths)
-    output = Path(FLAGS.output)
     write_suite_report(output / REPORT, tree, maps)
     write_json(output / RESULTS, tree)
     print(tasks_table(tree))
@@ -181,6 +184,8 @@ def _evaluate_checkpoints() -> None:
     from gemb import config
     from gemb.checks import UserError
 
+    if FLAGS.tasks and FLAGS.corpus:
+        raise UserError("--tasks and --corpus both say on what to measure: give one")
     if not FLAGS.workdir or FLAGS.model or FLAGS.mteb:
         raise UserError(
             "--checkpoints are those of a --workdir; --model and --mteb do not go along"
@@ -214,13 +219,12 @@ def _evaluate_checkpoints() -> None:
 
 def _corpus(workdir) -> str:
     """The folder that a finished run trained on, or --corpus."""
-    import json
-
     from gemb.checks import UserError
+    from gemb.training.records import read_object
 
     manifest = workdir / "model" / "gemb.json"
-    training = json.loads(manifest.read_text()).get("training", {}) if manifest.exists() else {}
-    folder = FLAGS.corpus or training.get("data", {}).get("folder", "")
+    training = read_object(manifest).get("training") or {}
+    folder = FLAGS.corpus or (training.get("data") or {}).get("folder", "")
     if not folder:
         raise UserError("--tasks is missing: on what shall the checkpoints be measured?")
     return folder

@@ -13,10 +13,8 @@ packages for training:
 Your own repository, undocumented functions included; then search it:
 
     gemb harvest --output=runs/mine/harvest ~/src/myproject
-    gemb harvest --output=runs/mine/harvest --packages ~/src/myproject   # more pairs to train on
+    gemb harvest --output=runs/mine/more --packages ~/src/myproject   # more pairs to train on
 """
-
-import json
 
 from absl import flags
 
@@ -37,10 +35,12 @@ def main(argv: list[str]) -> None:
     if argv and not FLAGS.output:
         raise UserError("name the folder to write with --output=DIR")
     output = FLAGS.output or code.default_folder()
+    packages = code.site_packages() if FLAGS.packages else ()
     if code.is_harvest(output) and not FLAGS.force:
+        if argv and not code.is_harvest_of(output, argv, packages):
+            raise UserError(f"{output} holds a harvest of other folders; --force replaces it")
         print(f"the harvest is there, --force makes it again: {output}")
     elif argv:
-        packages = code.site_packages() if FLAGS.packages else ()
         code.harvest(argv, output, packages=packages, undocumented=True)
     else:
         code.harvest_interpreter(output)
@@ -48,9 +48,9 @@ def main(argv: list[str]) -> None:
 
 
 def _report(output) -> None:
-    from pathlib import Path
+    from gemb.data.sources import code
 
-    summary = json.loads((Path(output) / "harvest.json").read_text(encoding="utf-8"))
+    summary = code.read_summary(output)
     counts = summary["counts"]
     skipped = ", ".join(f"{count} {why}" for why, count in summary["skipped"].items()) or "none"
     pairs = counts["train_pairs"] + counts["train_packages_pairs"]

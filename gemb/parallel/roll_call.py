@@ -98,7 +98,8 @@ class _Roll:
             number, host = int(report["id"]), str(report["host"])
             count, seconds = int(report["count"]), float(report["seconds"])
         except (KeyError, TypeError, ValueError):
-            return  # a port scanner, or a process that died on the way
+            connection.close()  # a port scanner, or a process that hears it and reports again
+            return
         if count != self.count:
             self.error = f"process 0 says --process_count={self.count}, {host} says {count}"
         elif self.present.get(number, (None, host))[1] != host:

@@ -232,6 +232,18 @@ def test_names_that_are_no_unicode_are_harvested(repository, tmp_path):
     assert "lib/caf\ufffd.py" in paths
 
 
+def test_a_harvest_knows_its_folders(repository, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    code.harvest([repository], out, progress=False)
+    assert code.is_harvest_of(out, [str(repository) + "/."])
+    assert not code.is_harvest_of(out, [other])
+    assert not code.is_harvest_of(out, [repository], [other])
+    (out / "harvest.json").write_text("{cut")
+    with pytest.raises(UserError, match=r"harvest\.json: damaged; make the harvest again"):
+        code.is_harvest_of(out, [repository])
+
+
 def test_too_few_pairs_hold_nothing_out(tmp_path):
     root = tmp_path / "small"
     root.mkdir()

@@ -171,7 +171,9 @@ def test_every_kind_can_be_compared(tasks, tmp_path):
         str(seed): suite.evaluate_model(StubEncoder(seed=seed), tasks, cache=tmp_path / "cache")
         for seed in (0, 1)
     }
-    for row in suite.summary(tasks, models, tmp_path / "cache")["comparisons"]:
+    rows = suite.summary(tasks, models, tmp_path / "cache")["comparisons"]
+    assert {row["task"] for row in rows} == {task.name for task in tasks}
+    for row in rows:
         one, other = (models[name].tasks[row["task"]][row["widths"][0]] for name in "01")
         main = next(task.main for task in tasks if task.name == row["task"])
         assert row["difference"] == pytest.approx(other.figures[main] - one.figures[main], abs=1e-6)

@@ -3,14 +3,13 @@ sentence-transformers. Its data is local, in mteb's own task classes."""
 
 import importlib.util
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from stub_encoder import StubEncoder
 from task_folders import write
 
+from gemb.cache import cache_dir
 from gemb.evaluation import mteb_run, mteb_tasks
 from gemb.evaluation.mteb import MtebEncoder
 from gemb.evaluation.tasks import read_tasks
@@ -219,8 +218,7 @@ def test_mistakes_end_in_one_line(call, folder, arguments, message):
 
 
 def _minilm():
-    folder = Path(os.environ.get("GEMB_CACHE", "~/.cache/gemb")).expanduser() / "models"
-    return folder / "all-MiniLM-L6-v2"
+    return cache_dir() / "models" / "all-MiniLM-L6-v2"
 
 
 @pytest.mark.peers

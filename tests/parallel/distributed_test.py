@@ -137,6 +137,23 @@ def test_strangers_and_processes_that_die_are_not_counted(coordinator):
     assert "waited 2 s for process 1, process 2, at" in str(raised[0])
 
 
+def test_a_process_that_is_slow_to_speak_is_hung_up_on_and_may_report_again(coordinator):
+    host, port = coordinator.split(":")
+    heard = []
+
+    def slow():
+        time.sleep(0.3)
+        with socket.create_connection((host, int(port)), timeout=5) as silent:
+            heard.append(silent.recv(1))
+        call_the_roll(coordinator, 1, 2, timeout_seconds=5)
+
+    other = threading.Thread(target=slow)
+    other.start()
+    assert gather(coordinator, [(0, 2)], timeout_seconds=10) == [None]
+    other.join()
+    assert heard == [b""]
+
+
 def test_a_taken_port_is_one_line():
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]

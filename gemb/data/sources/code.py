@@ -145,6 +145,37 @@ def is_harvest(folder: str | Path) -> bool:
     return (Path(folder) / "harvest.json").is_file()
 
 
+def read_summary(folder: str | Path) -> dict:
+    """The content of a harvest's `harvest.json`, see `harvest`.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    path = Path(folder) / "harvest.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        if {"counts", "skipped", "files", "folders"} <= summary.keys():
+            return summary
+    except (OSError, ValueError, AttributeError):
+        pass
+    raise UserError(f"{path}: damaged; make the harvest again with --force")
+
+
+def is_harvest_of(
+    folder: str | Path,
+    folders: Mapping[str, str | Path] | Iterable[str | Path],
+    packages: Mapping[str, str | Path] | Iterable[str | Path] = (),
+) -> bool:
+    """Whether the harvest in `folder` was made of these folders, see `harvest`.
+
+    Raises:
+        UserError: for a missing folder, or a damaged harvest.
+    """
+    asked = (_named(folders) | _named(packages)).values()
+    held = map(Path, read_summary(folder)["folders"].values())
+    return {path.resolve() for path in asked} == {path.resolve() for path in held}
+
+
 def _distributions(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
     for folder in folders:
         for info in folder.glob("*.dist-info"):
