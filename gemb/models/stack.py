@@ -66,10 +66,10 @@ class Stack(nnx.Module):
     def _surroundings(self, mask: jax.Array, execution: Execution) -> list[Surroundings]:
         """One a layer; equal ones share their arrays."""
         spec, length = self.spec, mask.shape[-1]
-        relative = bool(spec.relative_buckets)
-        backend = choose(execution, spec.head_size, spec.score_cap, relative, length)
+        biased = bool(spec.relative_buckets)
+        backend = choose(execution, spec.head_size, spec.score_cap, biased, length)
         relative = None
-        if spec.relative_buckets:
+        if biased:
             buckets = relative_buckets(length, spec.relative_buckets, spec.relative_distance)
             relative = self.relative(jnp.asarray(buckets)).transpose(2, 0, 1)[None]
         places = positions(mask) if spec.rotary else None
