@@ -37,6 +37,7 @@ def test_piece_gives_a_finite_loss(path):
     for role in ("guide", "teacher"):
         batch[f"{role}_query"] = jnp.roll(arrays[0], 1, axis=0)
         batch[f"{role}_document"] = jnp.roll(arrays[1], 1, axis=0)
+    batch["scores"] = jnp.linspace(0, 1, 6)
     run = functools.partial(losses.evaluate, loss)
     value, terms = reference.fast_jit(run)(*arrays, batch)
     assert value.shape == (6,)
@@ -48,4 +49,5 @@ def test_piece_gives_a_finite_loss(path):
         "cosine_and_contrast": ["contrast", "cosine"],
         "nested_similarity": ["contrast", "pairs", "ranking", "similarity"],
         "ranking_and_contrast": ["contrast", "ranking"],
+        "contrast_and_grades": ["contrast", "grades"],
     }.get(path.stem, ["cosine", "relative", "similarity"] if "jasper" in path.stem else [])
