@@ -164,6 +164,18 @@ def test_a_killed_run_goes_on_bit_for_bit(folder, finished, tmp_path, kill_at):
     ).read_bytes()
 
 
+def test_force_deletes_nothing_for_a_config_that_cannot_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.gin").write_text("kept")
+    half = tmp_path / "half.gin"
+    lines = ("from __gin__ import dynamic_registration", "from gemb.training import loop")
+    half.write_text("\n".join([*lines, "loop.train.steps = 3", ""]))
+    result = gemb("train", f"--gin_file={half}", f"--workdir={tmp_path / 'run'}", "--force")
+    assert result.returncode == 2
+    assert "the config does not bind loop.train" in result.stderr
+    assert (tmp_path / "run" / "config.gin").read_text() == "kept"
+
+
 def test_a_finished_run_is_not_repeated_nor_overwritten(folder, finished):
     again = gemb(*debug_run(folder, finished, *LONGER))
     assert again.returncode == 0

@@ -114,6 +114,7 @@ def _train(workdir, config, loop) -> None:
     from gemb.training.profile import parse_steps
     from gemb.training.records import CONFIG_FILE, check_workdir, claim_workdir
 
+    config.configured(loop.train)  # refuses what is not bound, before anything is deleted
     resolved = config.resolved()
     profile_steps, model = parse_steps(FLAGS.profile_steps), workdir / "model"
     if FLAGS.force and hosts.on_first((workdir / CONFIG_FILE).exists):
