@@ -54,6 +54,19 @@ def check_folder(flag: str) -> None:
         raise UserError(f"--{flag}: {place} is a file, not a folder")
 
 
+def check_no_run(flag: str) -> None:
+    """Refuses a folder to write into that is a run.
+
+    Raises:
+        UserError: naming the flag and the folder.
+    """
+    from gemb.training.records import CONFIG_FILE
+
+    folder = Path(flags.FLAGS[flag].value)
+    if (folder / CONFIG_FILE).exists():
+        raise UserError(f"--{flag}: {folder} is a run, with a report of its own; choose another")
+
+
 def check_apart(flag: str, files: Sequence[str], *inputs: str) -> None:
     """Refuses a folder to write into where a file to be written is one of those to be read.
 

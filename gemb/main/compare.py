@@ -26,16 +26,14 @@ flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
     from pathlib import Path
 
-    from gemb.checks import UserError
     from gemb.evaluation.report import write_json
     from gemb.evaluation.run_report import runs_table, write_run_report
+    from gemb.main.arguments import check_no_run
     from gemb.training.compare import compare
-    from gemb.training.records import CONFIG_FILE
 
     tree = compare(argv, smoothing=FLAGS.smoothing)
     output = Path(FLAGS.output)
-    if (output / CONFIG_FILE).exists():
-        raise UserError(f"--output: {output} is a run, with a report of its own; choose another")
+    check_no_run("output")
     write_run_report(output / "report.html", tree)
     write_json(output / "results.json", tree)
     head, rows = runs_table(tree)

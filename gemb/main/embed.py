@@ -12,8 +12,9 @@ Every format that training reads is read. A record's text stands in --column; in
     ids.jsonl        the id of each row: the record's "_id", else its number
     embeddings.json  fingerprints of the model and of the texts, kind, dim, dtype
 
-and gemb.store.read_embeddings reads it for the model that it is of, and refuses another. It appears
-when it is whole; until then the same command goes on in OUTPUT's hidden neighbour .OUTPUT.KEY.
+and gemb.store.embeddings.read_embeddings reads it for the model that it is of, and refuses another.
+It appears when it is whole; until then the same command goes on in its hidden neighbour
+.OUTPUT.KEY.
 """
 
 from absl import flags
@@ -75,17 +76,18 @@ def main(argv: list[str]) -> None:
 def _read():
     """Ids and texts by number, read where they lie."""
     from gemb.curation import inputs
+    from gemb.curation.deduplication import texts_of_columns
     from gemb.curation.tables import Texts
     from gemb.data.preprocess.texts import titled_text
 
-    limit, column = FLAGS.max_bad_fraction, FLAGS.column
-    if column == "text":
-        records, read = inputs.read_corpus(FLAGS.input, max_bad_fraction=limit), titled_text
+    limit = FLAGS.max_bad_fraction
+    if FLAGS.column == "text":
+        records = inputs.read_corpus(FLAGS.input, max_bad_fraction=limit)
+        texts = Texts(len(records), lambda row: titled_text(records[row]))
     else:
-        records = inputs.read_texts(FLAGS.input, [column], max_bad_fraction=limit)
-        read = lambda record: record[column]  # noqa: E731
-    ids = (records[row].get("_id", row) for row in range(len(records)))
-    return ids, Texts(len(records), lambda row: read(records[row]))
+        records = inputs.read_texts(FLAGS.input, [FLAGS.column], max_bad_fraction=limit)
+        texts = texts_of_columns(records, [FLAGS.column])
+    return (records[row].get("_id", row) for row in range(len(records))), texts
 
 
 class _Narrow:

@@ -78,10 +78,10 @@ flags.DEFINE_string(
 )
 
 
-_PICTURES = ("reductions", "projector", "output")
+_OF_MODELS = ("reductions", "projector", "output")
 _UNREAD = {  # flags that would change nothing
-    "--workdir": ("teacher", "mteb_prompts", "widths", *_PICTURES),
-    "--checkpoints": ("teacher", "mteb_prompts", *_PICTURES, "map", "scann"),
+    "--workdir": ("teacher", "mteb_prompts", "widths", *_OF_MODELS),
+    "--checkpoints": ("teacher", "mteb_prompts", *_OF_MODELS, "map", "scann"),
     "--tasks": ("mteb_prompts", "corpus", "scann"),
     "--mteb": ("teacher", "reductions", "projector", "corpus", "scann", "map"),
 }
@@ -124,6 +124,7 @@ def _evaluate_models() -> None:
     from pathlib import Path
 
     from gemb.checks import UserError
+    from gemb.main.arguments import check_no_run
 
     if FLAGS.workdir:
         raise UserError("--workdir evaluates a run, --model with --tasks any model: give one")
@@ -135,9 +136,7 @@ def _evaluate_models() -> None:
             f"--{flag} is missing: --model says what to measure, --tasks (or --mteb) on what"
         )
     _check_unread("--mteb" if FLAGS.mteb else "--tasks")
-    output = Path(FLAGS.output)
-    if (output / "config.gin").exists():
-        raise UserError(f"--output: {output} is a run, with a report of its own; choose another")
+    check_no_run("output")
     teachers = [FLAGS.teacher] if FLAGS.teacher and FLAGS.teacher not in FLAGS.model else []
     names, widths = _names([*FLAGS.model, *teachers]), _numbers("widths")
     from gemb.evaluation.report import write_json
@@ -146,6 +145,7 @@ def _evaluate_models() -> None:
     from gemb.evaluation.workdir import REPORT, RESULTS
 
     tree, maps = (_by_mteb if FLAGS.mteb else _by_tasks)(names, widths)
+    output = Path(FLAGS.output)
     write_suite_report(output / REPORT, tree, maps)
     write_json(output / RESULTS, tree)
     print(tasks_table(tree))

@@ -19,8 +19,12 @@ from gemb.search.lexical import Bm25Searcher
 from gemb.search.quantized import QuantizedSearcher
 from gemb.search.scann import ScannSearcher
 from gemb.search.searcher import Searcher
+from gemb.store import manifest
 
 FORMAT, VERSION = "gemb index", 1
+# What every version has, by kind, but a hybrid's parts.
+_FIELDS = {"model": str, "kind": str, "documents": int, "settings": dict, "about": dict}
+_FIELDS |= {"dim": int | None}
 KINDS = {
     "exact": ExactSearcher,
     "scann": ScannSearcher,
@@ -47,9 +51,8 @@ def save_index(folder: str | Path, index: Searcher, *, model: str, **about) -> N
     folder = Path(folder)
     check_replaceable(folder)
     with atomic_folder(folder) as temporary:
-        manifest = {"format": FORMAT, "version": VERSION, "model": model, "about": about}
-        manifest |= save_part(index, temporary)
-        text = json.dumps(manifest, indent=2)
+        content = {"format": FORMAT, "version": VERSION, "model": model, "about": about}
+        text = json.dumps(content | save_part(index, temporary), indent=2)
         (temporary / "index.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -58,17 +61,9 @@ def check_replaceable(folder: Path) -> None:
     if not folder.exists():
         return
     try:
-        _parsed(folder / "index.json")
+        manifest.parse_manifest(folder / "index.json", FORMAT)
     except (OSError, ValueError, RecursionError):
         raise UserError(f"{folder}: exists and is no index; choose another folder") from None
-
-
-def _parsed(path: Path) -> dict:
-    """The manifest of an index of any version; ValueError for another file."""
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ValueError(f"no {FORMAT}")
-    return manifest
 
 
 def read_manifest(folder: str | Path) -> dict:
@@ -78,29 +73,7 @@ def read_manifest(folder: str | Path) -> dict:
         UserError: no index there, a broken one, or one of another format version.
     """
     path = Path(folder) / "index.json"
-    try:
-        manifest = _parsed(path)
-        version = manifest["version"]
-        _check_manifest(manifest)
-    except (OSError, ValueError, KeyError, RecursionError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be read ({why}); make it with `gemb index`") from None
-    if version != VERSION:
-        raise UserError(
-            f"{path}: of format version {version}, but this gemb reads version {VERSION}; "
-            "make it again with `gemb index`"
-        )
-    return manifest
-
-
-def _check_manifest(manifest: dict) -> None:
-    """What every version has, by kind, but a hybrid's parts."""
-    expected = {"model": str, "kind": str, "documents": int, "settings": dict, "about": dict}
-    for name, kind in expected.items():
-        if not isinstance(manifest.get(name), kind):
-            raise ValueError(f"{name}: expected {kind.__name__}, got {manifest.get(name)!r:.40}")
-    if not isinstance(manifest.get("dim"), int | None):
-        raise ValueError(f"dim: expected int, got {manifest['dim']!r:.40}")
+    return manifest.read_manifest(path, FORMAT, VERSION, _FIELDS, "gemb index")
 
 
 def load_index(folder: str | Path, *, model: str) -> Searcher:
@@ -116,14 +89,14 @@ def load_index(folder: str | Path, *, model: str) -> Searcher:
     Raises:
         UserError: no index there, a broken one, one of another version, or of another model.
     """
-    manifest = read_manifest(folder)
-    if manifest["dim"] and manifest["model"] != model:
+    found = read_manifest(folder)
+    if found["dim"] and found["model"] != model:
         raise UserError(
-            f"{folder}: an index of the model with fingerprint {manifest['model']}, but the "
+            f"{folder}: an index of the model with fingerprint {found['model']}, but the "
             f"queries are of {model}; their scores would be noise: load the index's model, or run "
             "`gemb index` with yours"
         )
-    return load_part(Path(folder), manifest)
+    return load_part(Path(folder), found)
 
 
 def save_part(index: Searcher, folder: Path) -> dict:

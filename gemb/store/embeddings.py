@@ -16,10 +16,11 @@ import numpy as np
 
 from gemb.cache import atomic_file
 from gemb.checks import UserError
+from gemb.store.manifest import read_manifest
 
 FORMAT, VERSION = "gemb embeddings", 1
 MANIFEST, VECTORS, IDS = "embeddings.json", "vectors.npy", "ids.jsonl"
-_NEEDED = {"model": str, "texts": str, "kind": str, "dim": int, "dtype": str, "rows": int}
+_FIELDS = {"model": str, "texts": str, "kind": str, "dim": int, "dtype": str, "rows": int}
 
 
 class Embeddings(NamedTuple):
@@ -60,23 +61,7 @@ def read_about(folder: str | Path) -> dict:
     Raises:
         UserError: if there is none, or a damaged one, or one of another format version.
     """
-    path = Path(folder) / MANIFEST
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise ValueError(f"no {FORMAT}")
-        for name, kind in _NEEDED.items():
-            if not isinstance(about.get(name), kind):
-                raise ValueError(f"{name}: expected {kind.__name__}, got {about.get(name)!r:.40}")
-    except (OSError, ValueError, RecursionError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be read ({why}); make it with `gemb embed`") from None
-    if about.get("version") != VERSION:
-        raise UserError(
-            f"{path}: of format version {about.get('version')}, but this gemb reads version "
-            f"{VERSION}; make it again with `gemb embed`"
-        )
-    return about
+    return read_manifest(Path(folder) / MANIFEST, FORMAT, VERSION, _FIELDS, "gemb embed")
 
 
 def read_embeddings(folder: str | Path, *, model: str) -> Embeddings:
