@@ -28,7 +28,7 @@ setup(
         "matplotlib>=3.8",
         "numpy>=2.0",
         "ml-dtypes>=0.5",
-        "optax>=0.2.5",
+        "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8",
         "protobuf>=5",
         "pyarrow>=15",

@@ -69,7 +69,7 @@ def gemb_worker(folder: str):
         padded = 0
         for rows in encode._batches(lengths, LENGTH, encode.CPU_BUDGET):
             width = bucket(int(lengths[rows].max()), LENGTH)
-            padded += width * encode._row_bucket(len(rows), max(1, encode.CPU_BUDGET // width))
+            padded += width * encode._row_bucket(len(rows), max(1, encode.CPU_BUDGET // width), 1)
         return {
             "vectors": vectors[:5].tolist(),
             "seconds": seconds,

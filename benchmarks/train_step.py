@@ -26,6 +26,7 @@ from workers import Worker, alternate, serve, show, speed_up
 BATCHES, LENGTH, PART = (256, 512, 1024, 2048, 4096), 64, 16
 FORMS = {
     "gemb": {},
+    "gemb bfloat16 products": {"matmul_dtype": "bfloat16"},
     "gemb recomputed": {"layers": "scan", "remat": "full"},
     "gemb cached": {},
 }

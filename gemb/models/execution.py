@@ -23,6 +23,10 @@ class Execution:
         dtype: of the transformer's arithmetic; parameters, norms and softmax stay float32.
             float32 is multiplied as such on every device, unless jax_default_matmul_precision
             says otherwise.
+        matmul_dtype: what the operands of the layers' linear maps are rounded to, forwards and
+            backwards, while sums and all else stay float32: "bfloat16", or "" for `dtype`. On CPUs
+            that multiply bfloat16 natively (AVX-512 BF16, AMX) it is what is fast: activations in
+            bfloat16 are not. torch calls it float32_matmul_precision "medium".
         layers: "scan" compiles one layer (or one period of a pattern of layers) and loops, which
             compiles faster and lets `remat` save memory; "unroll" compiles them all, a little
             faster for a small model on a CPU.
@@ -36,6 +40,7 @@ class Execution:
     """
 
     dtype: str = "float32"
+    matmul_dtype: str = ""
     layers: str = "unroll"
     remat: str = "none"
     attention: str = "auto"
@@ -48,5 +53,13 @@ class Execution:
         check(
             self.dtype in ("float32", "bfloat16", "float16"),
             f"dtype: expected float32, bfloat16 or float16, got {self.dtype!r}",
+        )
+        check(
+            self.matmul_dtype in ("", "bfloat16"),
+            f"matmul_dtype: expected bfloat16 or '', got {self.matmul_dtype!r}",
+        )
+        check(
+            not self.matmul_dtype or self.dtype == "float32",
+            f"matmul_dtype: with dtype {self.dtype} products are of {self.dtype} anyway",
         )
         check(0 <= self.dropout < 1, f"dropout: expected a rate in [0, 1), got {self.dropout}")

@@ -31,12 +31,14 @@ class Surroundings(NamedTuple):
         turn: (cosine, sine) of its rotary angles, or None.
         backend: of its attention.
         dropout: rate.
+        matmul_dtype: of its linear maps' operands, see Execution.
     """
 
     seen: View
     turn: tuple[jax.Array, jax.Array] | None
     backend: str
     dropout: float
+    matmul_dtype: str
 
 
 def _linear(spec: StackSpec, part: str, inputs: int, outputs: int, axes, bias: bool, key) -> Linear:
@@ -75,9 +77,9 @@ class Attention(nnx.Module):
             y = y.reshape(batch, length, heads, spec.head_size).transpose(0, 2, 1, 3)
             return constrain(y, "batch", "heads", None, None)
 
-        query = split(self.query(x), spec.heads)
-        keys = split(self.key(x), spec.kv_heads)
-        value = split(self.value(x), spec.kv_heads)
+        query = split(self.query(x, around.matmul_dtype), spec.heads)
+        keys = split(self.key(x, around.matmul_dtype), spec.kv_heads)
+        value = split(self.value(x, around.matmul_dtype), spec.kv_heads)
         if spec.head_norm:
             query, keys = self.query_norm(query), self.key_norm(keys)
         if around.turn is not None:
@@ -93,7 +95,7 @@ class Attention(nnx.Module):
             dropout_key=key,
         )
         mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, length, -1)
-        return self.output(constrain(mixed, "batch", None, "heads"))
+        return self.output(constrain(mixed, "batch", None, "heads"), around.matmul_dtype)
 
 
 class Layer(nnx.Module):
@@ -121,9 +123,12 @@ class Layer(nnx.Module):
         def attention(y):
             return self.attention(y, around, keys[0])
 
+        def feed_forward(y):
+            return self._feed_forward(y, around.matmul_dtype)
+
         x = constrain(x, "batch", None, None)
         x = self._add(x, attention, "attention", around.dropout, keys[1])
-        x = self._add(x, self._feed_forward, "mlp", around.dropout, keys[2])
+        x = self._add(x, feed_forward, "mlp", around.dropout, keys[2])
         return constrain(x, "batch", None, None)
 
     def _add(self, x, sublayer, name: str, rate: float, key) -> jax.Array:
@@ -135,14 +140,14 @@ class Layer(nnx.Module):
         x = x + dropout(y, rate, key)
         return norm(x) if place == "post" else x
 
-    def _feed_forward(self, x: jax.Array) -> jax.Array:
+    def _feed_forward(self, x: jax.Array, matmul_dtype: str) -> jax.Array:
         activation = ACTIVATIONS[self.spec.activation]
-        inner = constrain(self.up(x), "batch", None, "mlp")
+        inner = constrain(self.up(x, matmul_dtype), "batch", None, "mlp")
         if self.spec.gated:
-            inner = activation(constrain(self.gate(x), "batch", None, "mlp")) * inner
+            inner = activation(constrain(self.gate(x, matmul_dtype), "batch", None, "mlp")) * inner
         else:
             inner = activation(inner)
-        return self.down(inner)
+        return self.down(inner, matmul_dtype)
 
 
 def stack_norm(spec: StackSpec) -> Norm:

@@ -65,14 +65,50 @@ class Linear(nnx.Module):
             self.lora_b = parameter(jnp.zeros((lora_rank, outputs)), "rank", axes[1])
         self.has_bias, self.lora_scale = bias, lora_scale if lora_rank else 0.0
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        y = x @ _use(self.kernel, x.dtype)
+    def __call__(self, x: jax.Array, matmul_dtype: str = "") -> jax.Array:
+        """[..., in] -> [..., out]; operands are rounded to `matmul_dtype` (see Execution)."""
+        times = rounded_matmul if matmul_dtype else jnp.matmul
+        y = times(x, _use(self.kernel, x.dtype))
         if self.has_bias:
             y = y + _use(self.bias, x.dtype)
         if self.lora_scale:
-            low = (x @ _use(self.lora_a, x.dtype)) @ _use(self.lora_b, x.dtype)
+            low = times(times(x, _use(self.lora_a, x.dtype)), _use(self.lora_b, x.dtype))
             y = y + self.lora_scale * low
         return y
+
+
+@jax.custom_vjp
+def rounded_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x W of float32 arrays rounded to bfloat16, summed in float32; so are both gradients.
+
+    Args:
+        x: [..., in] float32.
+        kernel: [in, out] float32.
+
+    Returns:
+        [..., out] float32.
+    """
+    return _rounded_matmul_forward(x, kernel)[0]
+
+
+def _rounded_matmul_forward(x, kernel):
+    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32), (x, kernel)
+
+
+def _rounded_matmul_backward(saved, gradient):
+    x, kernel = saved
+    gradient = gradient.astype(jnp.bfloat16)
+    # no transposed copy, and rows as they lie: XLA's fast CPU kernels take these forms
+    of_x = jnp.einsum("...o,io->...i", gradient, kernel, preferred_element_type=jnp.float32)
+    rows = tuple(range(x.ndim - 1))
+    of_kernel = jax.lax.dot_general(
+        x, gradient, ((rows, rows), ((), ())), preferred_element_type=jnp.float32
+    )
+    return of_x, of_kernel
+
+
+rounded_matmul.defvjp(_rounded_matmul_forward, _rounded_matmul_backward)
 
 
 class Embed(nnx.Module):

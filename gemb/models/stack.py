@@ -82,9 +82,9 @@ class Stack(nnx.Module):
         def turn(rotary):
             return None if rotary is None else angles(rotary, places, spec.head_size)
 
+        how = (backend, execution.dropout, execution.matmul_dtype)
         return [
-            Surroundings(seen(spec.window(i)), turn(spec.turn(i)), backend, execution.dropout)
-            for i in range(spec.layers)
+            Surroundings(seen(spec.window(i)), turn(spec.turn(i)), *how) for i in range(spec.layers)
         ]
 
     def _runner(self, number: int, around: list[Surroundings], execution: Execution):

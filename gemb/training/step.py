@@ -170,8 +170,8 @@ def make_step(
         (_, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics["gradient_norm"] = optax.global_norm(gradients)
-        metrics["parameter_norm"] = optax.global_norm(params)
+        metrics["gradient_norm"] = optax.tree.norm(gradients)
+        metrics["parameter_norm"] = optax.tree.norm(params)
         return TrainState(state.step + 1, params, moments), metrics
 
     # Metrics lie whole on every device, as the step's number does, so that all hosts can read them.

@@ -8,7 +8,7 @@ import pytest
 
 from gemb.models import attention
 from gemb.models.execution import Execution
-from gemb.models.functional import functional
+from gemb.models.functional import functional, initial_params
 from gemb.models.spec import ModelSpec, StackSpec, TextSpec
 from gemb.structs import Tokens
 
@@ -16,11 +16,11 @@ SPEC = ModelSpec(TextSpec(16, 8, StackSpec(1, 8, 2, 16)), max_length=8)
 TOKENS = Tokens(jnp.ones((2, 4), jnp.int32), jnp.ones((2, 4), jnp.int32))
 
 
-def products(dtype):
+def products(dtype="float32", **more):
     """The matrix products of the encoder, as written for the compiler."""
 
     def embed(params):
-        return functional(SPEC).apply(params, TOKENS, Execution(dtype=dtype))
+        return functional(SPEC).apply(params, TOKENS, Execution(dtype=dtype, **more))
 
     text = jax.jit(embed).lower(functional(SPEC).shapes).as_text()
     return [line for line in text.splitlines() if "dot_general" in line]
@@ -32,6 +32,43 @@ def test_float32_is_multiplied_as_such_on_every_device():
     assert not any("HIGHEST" in line for line in products("bfloat16"))
     with jax.default_matmul_precision("bfloat16"):  # a user who says otherwise is heard
         assert not any("HIGHEST" in line for line in products("float32"))
+
+
+@pytest.mark.parametrize("layers", ["scan", "unroll"])
+def test_matmul_dtype_rounds_what_the_linear_maps_multiply_and_nothing_else(layers):
+    lines = products(matmul_dtype="bfloat16", layers=layers)
+    rounded = [line for line in lines if "bf16" in line]
+    assert len(rounded) == 6  # query, key, value, output, up, down
+    assert all(line.rstrip().split("->")[-1].endswith("xf32>") for line in rounded)
+    assert len(lines) == 8  # attention's two products stay
+    assert not any("bf16" in line for line in products(layers=layers))
+
+
+def test_gradients_of_rounded_products_stay_near_those_of_float32():
+    params = initial_params(SPEC, jax.random.key(0))
+    goal = jax.random.normal(jax.random.key(1), (2, 8))
+
+    def slopes(execution):
+        def loss(params):
+            return jnp.square(functional(SPEC).apply(params, TOKENS, execution) - goal).sum()
+
+        return jnp.concatenate([g.ravel() for g in jax.tree.leaves(jax.grad(loss)(params))])
+
+    exact, near = slopes(Execution()), slopes(Execution(matmul_dtype="bfloat16"))
+    off = float(jnp.linalg.norm(near - exact) / jnp.linalg.norm(exact))
+    assert 0 < off < 0.02
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"matmul_dtype": "int8"}, "matmul_dtype: expected bfloat16"),
+        ({"matmul_dtype": "bfloat16", "dtype": "bfloat16"}, "are of bfloat16 anyway"),
+    ],
+)
+def test_a_matmul_dtype_that_says_nothing_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Execution(**wrong)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""Dropout: its share, its independence, its sameness. The families hold the rest of layers.py."""
+"""Dropout and products of rounded operands. The families hold the rest of layers.py."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gemb.models.layers import dropout
+from gemb.models.layers import Linear, dropout, rounded_matmul
 
 KEY = jax.random.key(0)
 
@@ -47,3 +47,32 @@ def test_no_key_or_no_rate_leaves_the_array():
     x = jnp.arange(5.0)
     assert dropout(x, 0.5, None) is x
     assert dropout(x, 0.0, KEY) is x
+
+
+@pytest.mark.parametrize("shape", [(5, 64), (3, 5, 64)])
+def test_a_product_of_rounded_operands_is_summed_in_float32_and_so_are_its_gradients(shape):
+    keys = jax.random.split(KEY, 3)
+    x, kernel = jax.random.normal(keys[0], shape), jax.random.normal(keys[1], (64, 32))
+    weight = jax.random.normal(keys[2], (*shape[:-1], 32))
+
+    def rounded(array):
+        return np.asarray(array.astype(jnp.bfloat16), np.float64)
+
+    def flat(array):
+        return array.reshape(-1, array.shape[-1])
+
+    y, back = jax.vjp(rounded_matmul, x, kernel)
+    of_x, of_kernel = back(weight)
+    assert {a.dtype for a in (y, of_x, of_kernel)} == {np.dtype("float32")}
+    np.testing.assert_allclose(y, rounded(x) @ rounded(kernel), atol=2e-5)
+    np.testing.assert_allclose(of_x, rounded(weight) @ rounded(kernel).T, atol=2e-5)
+    expected = flat(rounded(x)).T @ flat(rounded(weight))
+    np.testing.assert_allclose(of_kernel, expected, atol=2e-5)
+
+
+def test_a_linear_map_rounds_its_low_rank_part_too():
+    linear = Linear(16, 8, ("width", "mlp"), key=KEY, lora_rank=2, lora_scale=0.5)
+    linear.lora_b.set_value(jax.random.normal(KEY, (2, 8)))
+    x = jax.random.normal(KEY, (4, 16))
+    exact, near = np.asarray(linear(x)), np.asarray(linear(x, "bfloat16"))
+    assert 0 < np.abs(near - exact).max() < 0.02 * np.abs(exact).max()

@@ -12,6 +12,7 @@ import pytest
 from gemb.checks import UserError
 from gemb.inference import bulk
 from gemb.main.__main__ import run
+from gemb.models.execution import Execution
 from gemb.search import read_manifest, scann
 from gemb.search.build import KINDS
 from gemb.store import embeddings
@@ -21,16 +22,17 @@ ACTS = ("burns", "falls", "grows", "leaks", "moves", "opens")
 TEXTS = [f"the {a} {v} by the {b}" for a in NOUNS for v in ACTS for b in NOUNS[:5]]
 TEXTS = [f"{text} on day {i}" for i, text in enumerate(TEXTS)]
 FLAGS = ("model", "corpus", "output", "kind", "dim", "target", "workdir", "index", "count")
-FLAGS += ("input", "column", "vectors", "dtype")
+FLAGS += ("input", "column", "vectors", "dtype", "matmul_dtype")
 
 
 class Stub:
     """Looks to the verbs like a `gemb.Embedder`; one named "other" is another model."""
 
-    dim, widths, spoiled = 32, (32, 8), {}
+    dim, widths, spoiled, computed = 32, (32, 8), {}, []
 
-    def __init__(self, place):
+    def __init__(self, place, execution=Execution()):
         self.fingerprint, self.seed = f"of-{place}", len(str(place))
+        self.computed.append(execution)
 
     def check_dim(self, dim):
         if dim not in self.widths:
@@ -266,6 +268,18 @@ def test_a_folder_of_vectors_is_for_its_model_alone(gemb, tmp_path):
     status, _, error = gemb(*command)
     assert status == 2
     assert "holds other vectors" in error
+
+
+def test_embed_tells_what_its_products_were_rounded_to(gemb, tmp_path):
+    corpus(tmp_path / "c")
+    command = ("embed", "--model=m", f"--input={tmp_path / 'c'}", f"--output={tmp_path / 'v'}")
+    assert gemb(*command, "--matmul_dtype=bfloat16")[0] == 0
+    assert Stub.computed[-1] == Execution(matmul_dtype="bfloat16")
+    assert embeddings.read_about(tmp_path / "v")["matmul_dtype"] == "bfloat16"
+    status, _, error = gemb(*command)
+    assert status == 2
+    assert "holds other vectors" in error
+    assert Stub.computed[-1] == Execution()
 
 
 def test_embed_goes_on_where_it_was_killed(gemb, tmp_path, monkeypatch):
