@@ -9,8 +9,9 @@
 64 pairs of 16 + 128 tokens unless --rows and --lengths say otherwise, all real; in-batch InfoNCE at
 temperature 0.05, AdamW, float32, the same random ids for all. `ratio` is pairs a second over the
 base's; `peak_mib` is the process's largest resident size, `temp_mib` what XLA sets
-aside for the step. `recomputed` loops over the layers and recomputes them in the backward pass;
-`cached` cuts the batch into gradient-cached microbatches of --part rows.
+aside for the step. `bfloat16` rounds the operands of linear maps to it (Execution.matmul_dtype);
+`recomputed` loops over the layers and recomputes them in the backward pass; `cached` cuts the batch
+into gradient-cached microbatches of --part rows.
 
 --caching compiles, and does not run, a step of random weights of that shape at batches of 256 to
 4,096 pairs of 64 + 64 tokens, in microbatches of 16 rows and in one pass, and tells what XLA sets
@@ -26,8 +27,9 @@ from workers import Worker, alternate, serve, show, speed_up
 BATCHES, LENGTH, PART = (256, 512, 1024, 2048, 4096), 64, 16
 FORMS = {
     "gemb": {},
-    "gemb bfloat16 products": {"matmul_dtype": "bfloat16"},
+    "gemb bfloat16": {"matmul_dtype": "bfloat16"},
     "gemb recomputed": {"layers": "scan", "remat": "full"},
+    "gemb bfloat16 recomputed": {"layers": "scan", "remat": "full", "matmul_dtype": "bfloat16"},
     "gemb cached": {},
 }
 
