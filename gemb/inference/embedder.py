@@ -10,7 +10,7 @@ from gemb.data.tokenizers import Tokenizer
 from gemb.inference.compilation import use_compilation_cache
 from gemb.inference.encode import encode_ids, place, program
 from gemb.models.execution import Execution
-from gemb.models.functional import functional
+from gemb.models.functional import functional, rounded_kernels
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.pretrained.pair import SIDES, Pair, load_any
 from gemb.store.fingerprint import fingerprint
@@ -52,7 +52,8 @@ class Embedder:
 
         def placed(tower: Pretrained):
             """A model's program, and its weights on the devices."""
-            return program(functional(tower.spec).apply, execution), place(tower.params, devices)
+            params = rounded_kernels(tower.params, execution)
+            return program(functional(tower.spec).apply, execution), place(params, devices)
 
         query, document = towers["query"], towers["document"]
         self._programs = {"document": placed(document)}

@@ -85,6 +85,17 @@ def functional(spec: ModelSpec | PairSpec) -> Functional:
     return Functional(apply, apply, None, hidden, all_heads, _flatten(abstract), axes)
 
 
+def rounded_kernels(params: dict, execution: Execution) -> dict:
+    """The layers' kernels in matmul_dtype, once for many batches; the rest as it is."""
+    if not execution.matmul_dtype:
+        return params
+    layers = {path for path in params if "stack/layers/" in path and path.endswith("/kernel")}
+    return {
+        path: value.astype(execution.matmul_dtype) if path in layers else value
+        for path, value in params.items()
+    }
+
+
 def _precision(execution: Execution):
     """float32 means float32: accelerators multiply it in bfloat16 or TF32 unless told not to."""
     if execution.dtype != "float32" or jax.config.jax_default_matmul_precision is not None:

@@ -68,7 +68,8 @@ class Linear(nnx.Module):
     def __call__(self, x: jax.Array, matmul_dtype: str = "") -> jax.Array:
         """[..., in] -> [..., out]; operands are rounded to `matmul_dtype` (see Execution)."""
         times = rounded_matmul if matmul_dtype else jnp.matmul
-        y = times(x, _use(self.kernel, x.dtype))
+        held = self.kernel.get_value().dtype
+        y = times(x, _use(self.kernel, held if matmul_dtype else x.dtype))
         if self.has_bias:
             y = y + _use(self.bias, x.dtype)
         if self.lora_scale:
@@ -79,11 +80,11 @@ class Linear(nnx.Module):
 
 @jax.custom_vjp
 def rounded_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x W of float32 arrays rounded to bfloat16, summed in float32; so are both gradients.
+    """x W of arrays rounded to bfloat16, summed in float32; so are both gradients.
 
     Args:
         x: [..., in] float32.
-        kernel: [in, out] float32.
+        kernel: [in, out] float32, or already bfloat16, as its gradient then is.
 
     Returns:
         [..., out] float32.
@@ -92,12 +93,13 @@ def rounded_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _rounded_matmul_forward(x, kernel):
+    like = jnp.empty(0, kernel.dtype)
     x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
-    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32), (x, kernel)
+    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32), (x, kernel, like)
 
 
 def _rounded_matmul_backward(saved, gradient):
-    x, kernel = saved
+    x, kernel, like = saved
     gradient = gradient.astype(jnp.bfloat16)
     # no transposed copy, and rows as they lie: XLA's fast CPU kernels take these forms
     of_x = jnp.einsum("...o,io->...i", gradient, kernel, preferred_element_type=jnp.float32)
@@ -105,7 +107,7 @@ def _rounded_matmul_backward(saved, gradient):
     of_kernel = jax.lax.dot_general(
         x, gradient, ((rows, rows), ((), ())), preferred_element_type=jnp.float32
     )
-    return of_x, of_kernel
+    return of_x, of_kernel.astype(like.dtype)
 
 
 rounded_matmul.defvjp(_rounded_matmul_forward, _rounded_matmul_backward)

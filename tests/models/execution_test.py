@@ -4,11 +4,12 @@ import types
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from gemb.models import attention
 from gemb.models.execution import Execution
-from gemb.models.functional import functional, initial_params
+from gemb.models.functional import functional, initial_params, rounded_kernels
 from gemb.models.spec import ModelSpec, StackSpec, TextSpec
 from gemb.structs import Tokens
 
@@ -57,6 +58,15 @@ def test_gradients_of_rounded_products_stay_near_those_of_float32():
     exact, near = slopes(Execution()), slopes(Execution(matmul_dtype="bfloat16"))
     off = float(jnp.linalg.norm(near - exact) / jnp.linalg.norm(exact))
     assert 0 < off < 0.02
+
+
+def test_kernels_rounded_once_give_the_same_vectors():
+    params, execution = initial_params(SPEC, jax.random.key(0)), Execution(matmul_dtype="bfloat16")
+    once = rounded_kernels(params, execution)
+    assert sum(value.dtype == jnp.bfloat16 for value in once.values()) == 6
+    vectors = [functional(SPEC).apply(p, TOKENS, execution) for p in (params, once)]
+    np.testing.assert_array_equal(*vectors)
+    assert rounded_kernels(params, Execution()) is params
 
 
 @pytest.mark.parametrize(
