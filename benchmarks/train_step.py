@@ -31,6 +31,11 @@ FORMS = {
     "gemb recomputed": {"layers": "scan", "remat": "full"},
     "gemb bfloat16 recomputed": {"layers": "scan", "remat": "full", "matmul_dtype": "bfloat16"},
     "gemb cached": {},
+    "gemb bfloat16 recomputed, cached": {
+        "layers": "scan",
+        "remat": "full",
+        "matmul_dtype": "bfloat16",
+    },
 }
 
 
