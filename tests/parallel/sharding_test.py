@@ -96,6 +96,14 @@ def test_looped_layers_and_dropout_give_the_gradients_of_one_device():
         assert relative_difference(one, spread) < 1e-5
 
 
+def test_rounded_products_give_the_gradients_of_one_device_but_for_their_rounding():
+    options = {"execution": Execution(matmul_dtype="bfloat16")}
+    value, one = gradients(make_mesh(1, 1, 1, devices=jax.devices()[:1]), **options)
+    spread_value, spread = gradients(make_mesh(2, 2, 2), **options)
+    assert spread_value == pytest.approx(value, rel=1e-3)
+    assert relative_difference(one, spread) < 2**-8  # an operand's rounding
+
+
 def collectives(shape, capfd, spec=SPEC, **options):
     mesh, optimizer = make_mesh(*shape), optax.adam(1e-3)
     places = state_shardings(spec, optimizer, mesh)
@@ -125,6 +133,7 @@ def test_fsdp_gathers_weights_and_not_activations(capfd):
     [
         ((2, 2, 2), SPEC, Execution()),
         ((1, 2, 4), SPEC, Execution()),
+        ((2, 2, 2), SPEC, Execution(matmul_dtype="bfloat16")),
         ((2, 2, 2), decoder(2, ()), LOOPED),
     ],
 )
