@@ -23,10 +23,6 @@ class Execution:
         dtype: of the transformer's arithmetic; parameters, norms and softmax stay float32.
             float32 is multiplied as such on every device, unless jax_default_matmul_precision
             says otherwise.
-        matmul_dtype: what the operands of the layers' linear maps are rounded to, forwards and
-            backwards, while sums and all else stay float32: "bfloat16", or "" for `dtype`. On CPUs
-            that multiply bfloat16 natively (AVX-512 BF16, AMX) it is what is fast: activations in
-            bfloat16 are not. torch calls it float32_matmul_precision "medium".
         layers: "scan" compiles one layer (or one period of a pattern of layers) and loops, which
             compiles faster and lets `remat` save memory; "unroll" compiles them all, a little
             faster for a small model on a CPU.
@@ -37,14 +33,18 @@ class Execution:
             fastest that fits.
         dropout: share of the entries zeroed in training: of embeddings, attention weights (plain
             attention only) and each sublayer's output.
+        matmul_dtype: what the operands of the layers' linear maps are rounded to, forwards and
+            backwards, while sums and all else stay float32: "bfloat16", or "" for `dtype`. On CPUs
+            that multiply bfloat16 natively (AVX-512 BF16, AMX) it is what is fast: activations in
+            bfloat16 are not. torch calls it float32_matmul_precision "medium".
     """
 
     dtype: str = "float32"
-    matmul_dtype: str = ""
     layers: str = "unroll"
     remat: str = "none"
     attention: str = "auto"
     dropout: float = 0.0
+    matmul_dtype: str = ""
 
     def __post_init__(self):
         for name, known in (("layers", LAYERS), ("attention", ATTENTION), ("remat", REMAT)):

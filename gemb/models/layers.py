@@ -68,8 +68,8 @@ class Linear(nnx.Module):
     def __call__(self, x: jax.Array, matmul_dtype: str = "") -> jax.Array:
         """[..., in] -> [..., out]; operands are rounded to `matmul_dtype` (see Execution)."""
         times = rounded_matmul if matmul_dtype else jnp.matmul
-        held = self.kernel.get_value().dtype
-        y = times(x, _use(self.kernel, held if matmul_dtype else x.dtype))
+        dtype = self.kernel.get_value().dtype if matmul_dtype else x.dtype
+        y = times(x, _use(self.kernel, dtype))
         if self.has_bias:
             y = y + _use(self.bias, x.dtype)
         if self.lora_scale:
@@ -88,6 +88,8 @@ def rounded_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Returns:
         [..., out] float32.
+
+    Reference: Micikevicius et al., "Mixed Precision Training", 2018, arXiv 1710.03740.
     """
     return _rounded_matmul_forward(x, kernel)[0]
 
