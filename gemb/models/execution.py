@@ -63,3 +63,10 @@ class Execution:
             f"matmul_dtype: with dtype {self.dtype} products are of {self.dtype} anyway",
         )
         check(0 <= self.dropout < 1, f"dropout: expected a rate in [0, 1), got {self.dropout}")
+
+    @property
+    def rounding(self) -> str:
+        """What tells its vectors from float32's, for the keys of kept ones; '' for nothing."""
+        if self.matmul_dtype:
+            return f"{self.matmul_dtype} products"
+        return "" if self.dtype == "float32" else self.dtype

@@ -89,11 +89,15 @@ def rounded_kernels(params: dict, execution: Execution) -> dict:
     """The layers' kernels in matmul_dtype, once for many batches; the rest as it is."""
     if not execution.matmul_dtype:
         return params
-    layers = {path for path in params if "stack/layers/" in path and path.endswith("/kernel")}
     return {
-        path: value.astype(execution.matmul_dtype) if path in layers else value
+        path: value.astype(execution.matmul_dtype) if is_layer_kernel(path) else value
         for path, value in params.items()
     }
+
+
+def is_layer_kernel(path: str) -> bool:
+    """Whether a parameter is the matrix of a linear map in a layer of the transformer."""
+    return "stack/layers/" in path and path.endswith("/kernel")
 
 
 def _precision(execution: Execution):

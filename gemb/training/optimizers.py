@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import optax
 
 from gemb.checks import check
+from gemb.models.functional import is_layer_kernel
 from gemb.training.averaging import with_ema
 
 # No decay for biases, norms and position tables: pulling those to zero regularises nothing.
@@ -95,8 +96,7 @@ def muon(
     def kinds(params):
         if not isinstance(params, dict):  # optax's stand-in, when it looks for what is like them
             return {}
-        layers = {path: "stack/layers/" in path and path.endswith("/kernel") for path in params}
-        return {path: "muon" if is_layer else "adam" for path, is_layer in layers.items()}
+        return {path: "muon" if is_layer_kernel(path) else "adam" for path in params}
 
     of_matrices = optax.contrib.muon(
         schedule(steps=steps), beta=beta, weight_decay=weight_decay, consistent_rms=0.2

@@ -18,6 +18,7 @@ _GIN = {
     "query_microbatches": "loop.train.query_microbatches",
     "document_microbatches": "loop.train.document_microbatches",
     "dtype": "execution.Execution.dtype",
+    "matmul_dtype": "execution.Execution.matmul_dtype",
     "layers": "execution.Execution.layers",
     "remat": "execution.Execution.remat",
 }
@@ -139,7 +140,7 @@ def _changes(work: Workload, settings: Settings) -> Iterator:
         return lambda s: parts
 
     if settings.execution.dtype == "float32":
-        yield execution(dtype="bfloat16")
+        yield execution(dtype="bfloat16", matmul_dtype="")
     yield execution(layers="scan", remat="full")
     fsdp = settings.fsdp
     while fsdp * 2 <= settings.devices // settings.tensor:

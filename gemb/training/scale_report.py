@@ -137,7 +137,7 @@ def _remarks(work: Workload, settings: Settings) -> list[tuple[str, str]]:
     share = whole_share(work, settings)
     if share > 0.05:
         remarks.append(f"fsdp = {settings.fsdp} does not divide {share:.0%} of the weights: whole")
-    if settings.execution.dtype == "float32":
+    if not settings.execution.rounding:
         remarks.append("the peak is bfloat16's; dtype is float32, which no chip multiplies as fast")
     return [("remark", remark) for remark in remarks]
 

@@ -181,6 +181,18 @@ def test_advice_makes_it_fit_with_no_more_than_it_takes():
     assert "still too much" in hopeless
 
 
+def test_advice_for_rounded_products_is_of_bfloat16_altogether():
+    work = workload(rows=1024)
+    before = Settings(8, 1, 1, execution=Execution(matmul_dtype="bfloat16"))
+    small = Chip("small", ("small",), 1e12, sum(scale.memory(work, before).values()) / 2, 1e9)
+    after = advise(work, before, small)
+    assert (after.execution.dtype, after.execution.matmul_dtype) == ("bfloat16", "")
+    assert "execution.Execution.matmul_dtype = ''" in bindings(before, after)
+    remark = "dtype is float32, which no chip multiplies as fast"
+    assert remark not in describe(work, before, small, 0.4)
+    assert remark in describe(work, Settings(8, 1, 1), small, 0.4)
+
+
 @pytest.mark.parametrize("devices", [6, 12, 24])
 def test_advice_uses_all_the_devices_there_are(devices):
     work, before = workload(rows=1024), Settings(devices, 1, 1)

@@ -14,7 +14,7 @@ from gemb.data.tokenizers import Tokenizer
 from gemb.inference.embedder import model_fingerprint
 from gemb.inference.encode import encode_ids, place, program
 from gemb.models.execution import Execution
-from gemb.models.functional import functional, initial_params
+from gemb.models.functional import functional, initial_params, rounded_kernels
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.pretrained.pair import SIDES, Pair, load_any
 
@@ -55,7 +55,7 @@ class TeacherModel:
             loaded = dataclasses.replace(loaded, params=params)
         self.name = str(model) if isinstance(model, str | Path) else str(loaded.folder or "scratch")
         self._pretrained, self._execution = loaded, execution
-        self.rounding = "" if execution.dtype == "float32" else f" {execution.dtype}"
+        self.rounding = f" {execution.rounding}" if execution.rounding else ""
         self.face, self.params = functional(loaded.spec), loaded.params
         self.lengths, self._specs, self._tokenizers, self._longer = {}, {}, {}, {}
         for side, length in zip(SIDES, (query_length, document_length), strict=True):
@@ -142,7 +142,7 @@ class TeacherModel:
         """A program for each side, and the weights on the device."""
         sides = zip(SIDES, (self.face.query, self.face.apply), strict=True)
         programs = {side: program(apply, self._execution) for side, apply in sides}
-        return programs, place(self.params)
+        return programs, place(rounded_kernels(self.params, self._execution))
 
 
 def text_keys(texts: Sequence[str], start: bytes = b"") -> np.ndarray:
