@@ -25,17 +25,14 @@ import numpy as np
 from workers import Worker, alternate, serve, show, speed_up
 
 BATCHES, LENGTH, PART = (256, 512, 1024, 2048, 4096), 64, 16
+RECOMPUTED = {"layers": "scan", "remat": "full"}
 FORMS = {
     "gemb": {},
     "gemb bfloat16": {"matmul_dtype": "bfloat16"},
-    "gemb recomputed": {"layers": "scan", "remat": "full"},
-    "gemb bfloat16 recomputed": {"layers": "scan", "remat": "full", "matmul_dtype": "bfloat16"},
+    "gemb recomputed": RECOMPUTED,
+    "gemb bfloat16 recomputed": RECOMPUTED | {"matmul_dtype": "bfloat16"},
     "gemb cached": {},
-    "gemb bfloat16 recomputed, cached": {
-        "layers": "scan",
-        "remat": "full",
-        "matmul_dtype": "bfloat16",
-    },
+    "gemb bfloat16 recomputed, cached": RECOMPUTED | {"matmul_dtype": "bfloat16"},
 }
 
 
@@ -136,7 +133,7 @@ def caching() -> None:
 
     forms = {
         "cached": (Execution(), PART),
-        "cached, recomputed": (Execution(layers="scan", remat="full"), PART),
+        "cached, recomputed": (Execution(**RECOMPUTED), PART),
         "one pass": (Execution(), None),
     }
     for name, (execution, part) in forms.items():
