@@ -12,6 +12,7 @@ from gemb.losses.distillation import concatenate_teachers, embedding_distance
 from gemb.losses.graded import cosent, cosine_regression
 from gemb.losses.jasper import jasper, jasper_cosine, relative_similarity, similarity
 from gemb.losses.joint import gist, joint_info_nce
+from gemb.losses.layerwise import hidden_state_distance, layerwise_distance
 from gemb.losses.matryoshka import matryoshka, matryoshka_2d
 from gemb.losses.pairwise import multi_positive, sigmoid, triplet
 from gemb.losses.regularizers import alignment, global_orthogonal, spread_out, uniformity
@@ -27,10 +28,12 @@ __all__ = [
     "evaluate",
     "gist",
     "global_orthogonal",
+    "hidden_state_distance",
     "info_nce",
     "jasper",
     "jasper_cosine",
     "joint_info_nce",
+    "layerwise_distance",
     "margin_mse",
     "matryoshka",
     "matryoshka_2d",

@@ -68,14 +68,7 @@ def embedding_distance(
         _distance(distance, rows, teacher)
         for rows, teacher in zip((query, document), teachers, strict=True)
     )
-    value = d_query + d_document[positive]
-    if document.shape[0] > query.shape[0]:
-        where = masks.negatives_of(positive, document.shape[0])
-        keep = jnp.ones(where.shape, bool) if document_mask is None else document_mask[where]
-        total = jnp.sum(jnp.where(keep, d_document[where], 0), axis=1)
-        value = value + total / jnp.maximum(jnp.sum(keep, axis=1), 1)
-    real = inputs.real_rows(positive, query_mask, document_mask)
-    return jnp.where(real, value * inputs.row_weights(real, weights, query.dtype), 0)
+    return of_each_query(d_query, d_document, positive, **fields)
 
 
 def concatenate_teachers(
@@ -122,6 +115,29 @@ def concatenate_teachers(
         for t, n, w in zip(rows, norms, weights, strict=True)
     ]
     return xp.concatenate(rows, axis=-1)
+
+
+def of_each_query(
+    query: jax.Array,
+    document: jax.Array,
+    positive: jax.Array,
+    *,
+    query_mask: jax.Array | None = None,
+    document_mask: jax.Array | None = None,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """[batch] losses of each query's texts, of [batch] and [candidates] losses of each text.
+
+    loss_i = query_i + document_p + mean_n document_n, the last over own real hard negatives, if any
+    """
+    value = query + document[positive]
+    if document.shape[0] > query.shape[0]:
+        where = masks.negatives_of(positive, document.shape[0])
+        keep = jnp.ones(where.shape, bool) if document_mask is None else document_mask[where]
+        total = jnp.sum(jnp.where(keep, document[where], 0), axis=1)
+        value = value + total / jnp.maximum(jnp.sum(keep, axis=1), 1)
+    real = inputs.real_rows(positive, query_mask, document_mask)
+    return jnp.where(real, value * inputs.row_weights(real, weights, query.dtype), 0)
 
 
 def matching_teachers(query, document, teacher_query, teacher_document):

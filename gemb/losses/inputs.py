@@ -23,6 +23,8 @@ FIELDS = {
     "teacher_query": (checks.check_floating, ("batch", None)),
     "teacher_document": (checks.check_floating, ("candidates", None)),
     "teacher_scores": (checks.check_floating, ("batch", "candidates")),
+    "query_layerwise": (checks.check_floating, ("batch",)),
+    "document_layerwise": (checks.check_floating, ("candidates",)),
     "query_layers": (checks.check_floating, (None, "batch", "dim")),
     "document_layers": (checks.check_floating, (None, "candidates", "dim")),
 }

@@ -90,7 +90,16 @@ class EmbeddingModel(nnx.Module):
         self, tokens: Tokens, execution: Execution = Execution(), key: jax.Array | None = None
     ) -> jax.Array:
         """The pooled vector before any projection: [batch, width] or [batch, texts, width]."""
-        hidden = self.text(tokens.ids, tokens.mask, execution, key)
+        return self._pool(self.text(tokens.ids, tokens.mask, execution, key), tokens)
+
+    def every_layer(
+        self, tokens: Tokens, execution: Execution = Execution(), key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """The embedding, and the token vectors of each layer: [layers, batch, length, width]."""
+        states = self.text(tokens.ids, tokens.mask, execution, key, every_layer=True)
+        return self._finish(self.dense(self._pool(states[-1], tokens))), states
+
+    def _pool(self, hidden: jax.Array, tokens: Tokens) -> jax.Array:
         mask = tokens.mask if tokens.pooled is None else tokens.pooled
         name = self.spec.pooling
         pooler = self.pooler if name in LEARNED_POOLERS else POOLERS[name]

@@ -30,6 +30,8 @@ class Functional(NamedTuple):
         query: the same for queries.
         temperature: params -> the learned temperature, a scalar; None where there is none.
         hidden: the same arguments -> [batch, length, width], the encoder's token vectors.
+        every_layer: the same arguments -> ([batch, dim] as apply, [layers, batch, length, width],
+            the token vectors of each layer).
         all_heads: the same arguments -> {head: [batch, width of the head]}.
         shapes: {path: jax.ShapeDtypeStruct}.
         logical_axes: {path: tuple of logical axis names}.
@@ -39,6 +41,7 @@ class Functional(NamedTuple):
     query: Callable
     temperature: Callable | None
     hidden: Callable
+    every_layer: Callable
     all_heads: Callable
     shapes: dict[str, jax.ShapeDtypeStruct]
     logical_axes: dict[str, tuple]
@@ -78,11 +81,16 @@ def functional(spec: ModelSpec | PairSpec) -> Functional:
         with _precision(execution):
             return model(params).text(tokens.ids, tokens.mask, execution, key)
 
+    def every_layer(params, tokens, execution=Execution(), key=None):
+        with _precision(execution):
+            return model(params).every_layer(tokens, execution, key)
+
     def all_heads(params, tokens, execution=Execution(), key=None):
         with _precision(execution):
             return model(params).all_heads(tokens, execution, key)
 
-    return Functional(apply, apply, None, hidden, all_heads, _flatten(abstract), axes)
+    faces = (apply, apply, None, hidden, every_layer, all_heads)
+    return Functional(*faces, _flatten(abstract), axes)
 
 
 def rounded_kernels(params: dict, execution: Execution) -> dict:
@@ -137,6 +145,7 @@ def _of_side(face: Functional, side: str) -> Functional:
         apply=of(face.apply),
         query=of(face.query),
         hidden=of(face.hidden),
+        every_layer=of(face.every_layer),
         all_heads=of(face.all_heads),
         shapes={f"{side}/{path}": shape for path, shape in face.shapes.items()},
         logical_axes={f"{side}/{path}": axes for path, axes in face.logical_axes.items()},

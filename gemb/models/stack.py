@@ -40,6 +40,8 @@ class Stack(nnx.Module):
         mask: jax.Array,
         execution: Execution,
         key: jax.Array | None = None,
+        *,
+        every_layer: bool = False,
     ) -> jax.Array:
         """Runs the layers.
 
@@ -48,20 +50,24 @@ class Stack(nnx.Module):
             mask: [batch, length] bool or, packed, [batch, texts, length].
             execution: how to compute it.
             key: PRNG key of dropout; None for none.
+            every_layer: return what each layer gives, the last one's behind the last norm.
 
         Returns:
-            [batch, length, width].
+            [batch, length, width] or, of every layer, [layers, batch, length, width].
         """
         around = self._surroundings(mask, execution)
         head, period, count = _plan(self.spec) if execution.layers == "scan" else (0, 0, 0)
-        looped = range(head, head + period * count)
+        looped, states = range(head, head + period * count), []
         for number in range(self.spec.layers):
             if number not in looped:
                 run = self._runner(number, around, execution)
                 x = run(nnx.state(self.layers[number]), x, _fold(key, number))
+                states.append(x)
             elif number == head:
-                x = self._loop(x, around, execution, key, (head, period, count))
-        return self.final_norm(x) if self.spec.final_norm else x
+                x, seen = self._loop(x, around, execution, key, (head, period, count), every_layer)
+                states.extend(seen)
+        x = self.final_norm(x) if self.spec.final_norm else x
+        return jnp.stack([*states[:-1], x]) if every_layer else x
 
     def _surroundings(self, mask: jax.Array, execution: Execution) -> list[Surroundings]:
         """One a layer; equal ones share their arrays."""
@@ -97,7 +103,8 @@ class Stack(nnx.Module):
         policy = REMAT[execution.remat]
         return run if policy is None else jax.checkpoint(run, policy=policy)
 
-    def _loop(self, x, around, execution, key, plan):
+    def _loop(self, x, around, execution, key, plan, every_layer):
+        """(x behind the looped layers, [batch, length, width] of each of them where asked for)."""
         head, period, count = plan
         runners = [self._runner(head + i, around, execution) for i in range(period)]
         states = [
@@ -108,13 +115,15 @@ class Stack(nnx.Module):
         ]
 
         def body(x, step):
-            states, number = step
+            (states, number), seen = step, []
             for i, run in enumerate(runners):
                 x = run(states[i], x, _fold(key, number + i))
-            return x, None
+                seen.append(x)
+            return x, seen if every_layer else []
 
         numbers = jnp.arange(head, head + period * count, period)
-        return jax.lax.scan(body, x, (states, numbers))[0]
+        x, seen = jax.lax.scan(body, x, (states, numbers))
+        return x, [parts[turn] for turn in range(count) for parts in seen]
 
 
 def _fold(key: jax.Array | None, number) -> jax.Array | None:

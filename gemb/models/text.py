@@ -37,6 +37,8 @@ class TextEncoder(nnx.Module):
         mask: jax.Array,
         execution: Execution = Execution(),
         key: jax.Array | None = None,
+        *,
+        every_layer: bool = False,
     ) -> jax.Array:
         """Encodes tokens.
 
@@ -45,9 +47,11 @@ class TextEncoder(nnx.Module):
             mask: [batch, length] bool, True where a token is real; packed, [batch, texts, length].
             execution: how to compute it.
             key: PRNG key of dropout; None for none.
+            every_layer: return what each layer of the stack gives.
 
         Returns:
-            [batch, length, width] in the compute dtype.
+            [batch, length, width] or, of every layer, [layers, batch, length, width], in the
+            compute dtype.
 
         Raises:
             ValueError: if length exceeds the positions.
@@ -67,4 +71,4 @@ class TextEncoder(nnx.Module):
         if spec.embedding_norm:
             x = self.norm(x)
         x = dropout(x, execution.dropout, keys[0]).astype(execution.dtype)
-        return self.stack(x, mask, execution, keys[1])
+        return self.stack(x, mask, execution, keys[1], every_layer=every_layer)

@@ -88,17 +88,25 @@ def batch_loss(
     """
     model = functional(spec)
 
-    def encode(apply, tokens, microbatches, side):
-        return embed(
-            lambda tokens, key: apply(params, tokens, execution, key),
-            tokens,
-            microbatches=microbatches,
-            key=None if key is None else jax.random.fold_in(key, side),
-        )
-
-    query = encode(model.query, batch.query, query_microbatches, 0)
-    document = encode(model.apply, batch.document, document_microbatches, 1)
     fields = _loss_fields(batch) | {"key": loss_key}
+
+    def encode(name, apply, tokens, microbatches, side):
+        dropout_key = None if key is None else jax.random.fold_in(key, side)
+        if f"teacher_{name}_states" not in fields:
+            return embed(
+                lambda tokens, key: apply(params, tokens, execution, key),
+                tokens,
+                microbatches=microbatches,
+                key=dropout_key,
+            )
+        check(microbatches == 1, f"{name}_microbatches: a teacher of layers sees whole batches")
+        vectors, states = model.every_layer(params, tokens, execution, dropout_key)
+        goal = fields.pop(f"teacher_{name}_states")
+        fields[f"{name}_layerwise"] = losses.hidden_state_distance(states, goal, tokens.mask)
+        return vectors
+
+    query = encode("query", model.query, batch.query, query_microbatches, 0)
+    document = encode("document", model.apply, batch.document, document_microbatches, 1)
     if model.temperature is not None:
         check(
             "temperature" not in fields,

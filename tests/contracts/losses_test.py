@@ -31,6 +31,7 @@ TABLE = {
     "jasper_cosine": ({}, 0.0),
     # q->d, q->q without itself, d->q, d->d without the query's own documents
     "joint_info_nce": ({}, np.log(2 * CANDIDATES - 1 - NEGATIVES + 2 * BATCH - 1)),
+    "layerwise_distance": ({}, np.arange(BATCH) + 2.0),
     "margin_mse": ({}, 0.0),
     "matryoshka": ({"widths": WIDTHS}, 2 * LOG),
     "matryoshka_2d": ({"widths": WIDTHS}, 4 * LOG),
@@ -47,7 +48,7 @@ TABLE = {
     "uniformity": ({}, 0.0),
     "weighted_sum": ({"terms": TERMS, "term_weights": {"spread": 0.5}}, LOG + 1.0),
 }
-NO_LOSSES = {"call", "concatenate_teachers", "evaluate"}
+NO_LOSSES = {"call", "concatenate_teachers", "evaluate", "hidden_state_distance"}
 NESTED = {"matryoshka", "matryoshka_2d", "nested_classification"}  # coordinates have an order
 
 
@@ -74,6 +75,8 @@ def example(seed=0):
         "guide_document": unit(rng, CANDIDATES, DIM),
         "teacher_query": unit(rng, BATCH, DIM),
         "teacher_document": unit(rng, CANDIDATES, DIM),
+        "query_layerwise": np.arange(BATCH, dtype=np.float32),
+        "document_layerwise": np.ones(CANDIDATES, np.float32),
         "query_layers": unit(rng, 2, BATCH, DIM),
         "document_layers": unit(rng, 2, CANDIDATES, DIM),
     }

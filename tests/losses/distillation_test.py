@@ -102,6 +102,49 @@ def test_embedding_distance(distance):
     np.testing.assert_allclose(got, weight * want, rtol=1e-10)
 
 
+def test_layers_against_layers():
+    rng, (layers, length, width) = np.random.default_rng(4), (3, 6, 5)
+    arrays, fields, plain, weight = pupils(3)
+    far = {}
+    for side in ("query", "document"):
+        rows = len(plain[side])
+        states, teacher = rng.normal(size=(2, layers, rows, length, width)) + 1.0
+        counts = rng.integers(0, length + 1, rows)  # of no token too
+        mask = np.arange(length) < counts[:, None]
+        far[side] = np.zeros(rows)
+        for row in np.flatnonzero(counts):
+            for own, its in zip(states, teacher, strict=True):
+                spread = np.sum(np.var(its[mask], axis=0))
+                gaps = np.sum((own[row] - its[row])[: counts[row]] ** 2, axis=1)
+                far[side][row] += np.mean(gaps) / spread / layers
+        got = losses.hidden_state_distance(*map(jnp.asarray, (states, teacher, mask)))
+        np.testing.assert_allclose(got, far[side], rtol=1e-10)
+    fields = {name: fields[name] for name in ("query_mask", "document_mask", "weights")}
+    got = losses.layerwise_distance(
+        *arrays,
+        query_layerwise=jnp.asarray(far["query"]),
+        document_layerwise=jnp.asarray(far["document"]),
+        **fields,
+    )
+    want = [
+        far["query"][i]
+        + far["document"][plain["positive"][i]]
+        + np.mean([far["document"][n] for n in negatives] or [0])
+        for i, negatives in enumerate(own_negatives(plain))
+    ]
+    np.testing.assert_allclose(got, weight * want, rtol=1e-10)
+
+
+def test_layers_that_do_not_fit_are_named():
+    states, mask = jnp.zeros((2, 3, 4, 5)), jnp.ones((3, 4), bool)
+    with pytest.raises(ValueError, match="teacher: expected"):
+        losses.hidden_state_distance(states, states[:1], mask)
+    with pytest.raises(ValueError, match="mask: expected"):
+        losses.hidden_state_distance(states, states, mask[:1])
+    with pytest.raises(ValueError, match="query_layerwise: expected the distances"):
+        losses.layerwise_distance(jnp.eye(2), jnp.eye(2), jnp.arange(2))
+
+
 def test_teachers_of_another_width_need_a_head():
     arrays, fields, _, _ = pupils(teacher_dim=3)
     with pytest.raises(ValueError, match="projection head"):

@@ -1,5 +1,6 @@
 """How a model is computed: what float32 means, and which attention "auto" picks where."""
 
+import dataclasses
 import types
 
 import jax
@@ -58,6 +59,24 @@ def test_gradients_of_rounded_products_stay_near_those_of_float32():
     exact, near = slopes(Execution()), slopes(Execution(matmul_dtype="bfloat16"))
     off = float(jnp.linalg.norm(near - exact) / jnp.linalg.norm(exact))
     assert 0 < off < 0.02
+
+
+def test_every_layer_gives_what_a_model_of_so_many_layers_gives():
+    stack = StackSpec(5, 8, 2, 16, windows=(2, 0, 2, 0, 2))
+    spec = dataclasses.replace(SPEC, text=dataclasses.replace(SPEC.text, stack=stack))
+    params = initial_params(spec, jax.random.key(0))
+    vectors, states = functional(spec).every_layer(params, TOKENS)
+    np.testing.assert_array_equal(vectors, functional(spec).apply(params, TOKENS))
+    looped = functional(spec).every_layer(params, TOKENS, Execution(layers="scan"))[1]
+    assert states.shape == looped.shape == (5, 2, 4, 8)
+    np.testing.assert_allclose(looped, states, atol=1e-6)
+    for count in range(1, 6):
+        fewer = dataclasses.replace(stack, layers=count, windows=stack.windows[:count])
+        short = functional(
+            dataclasses.replace(spec, text=dataclasses.replace(spec.text, stack=fewer))
+        )
+        own = {path: params[path] for path in short.shapes}
+        np.testing.assert_allclose(states[count - 1], short.hidden(own, TOKENS), atol=1e-6)
 
 
 def test_kernels_rounded_once_give_the_same_vectors():

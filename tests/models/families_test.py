@@ -161,7 +161,7 @@ def _reference(model, tokens):
     import torch
 
     ids, mask = torch.tensor(tokens.ids, dtype=torch.long), torch.tensor(tokens.mask).long()
-    return model(input_ids=ids, attention_mask=mask).last_hidden_state
+    return model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
 
 
 def test_every_family_has_a_variant():
@@ -182,14 +182,18 @@ def test_token_vectors_and_gradients_equal_transformers(checkpoint, name):
 
     @jax.jit
     def scalar(params):
-        hidden = face.hidden(params, tokens)
-        return (hidden * probe).sum(), hidden
+        states = face.every_layer(params, tokens)[1]
+        return (states[-1] * probe).sum(), states
 
-    (_, hidden), ours = jax.value_and_grad(scalar, has_aux=True)(loaded.params)
-    theirs = _reference(model, tokens)
-    real = tokens.mask
+    (_, states), ours = jax.value_and_grad(scalar, has_aux=True)(loaded.params)
+    reference = _reference(model, tokens)
+    theirs, real = reference.last_hidden_state, tokens.mask
     assert np.std(theirs.detach().numpy()[real]) > 1e-2
-    np.testing.assert_allclose(hidden[real], theirs.detach().numpy()[real], atol=1e-4)
+    np.testing.assert_allclose(states[-1][real], theirs.detach().numpy()[real], atol=1e-4)
+    layers = reference.hidden_states[1:-1]  # the first are the embeddings
+    assert len(layers) == len(states) - 1
+    for own, its in zip(states, layers, strict=False):
+        np.testing.assert_allclose(own[real], its.detach().numpy()[real], atol=1e-4)
     model.zero_grad()
     (theirs * torch.tensor(probe)).sum().backward()
     grads = {n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None}
@@ -297,7 +301,7 @@ def test_a_subset_of_layers_is_what_transformers_computes_with_those_layers(chec
     layers = model.encoder.layer
     model.encoder.layer = torch.nn.ModuleList([layers[0], layers[2]])
     try:
-        expected = _reference(model, tokens).detach().numpy()
+        expected = _reference(model, tokens).last_hidden_state.detach().numpy()
     finally:
         model.encoder.layer = layers
     hidden = functional(student.spec).hidden(student.params, tokens)

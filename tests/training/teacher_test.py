@@ -16,7 +16,7 @@ from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.execution import Execution
-from gemb.models.functional import initial_params
+from gemb.models.functional import functional, initial_params, is_layer_kernel
 from gemb.models.pretrained.pair import pair
 from gemb.models.pretrained.scratch import from_scratch
 from gemb.models.spec import DenseSpec
@@ -390,6 +390,72 @@ def test_vectors_of_another_length_do_not_meet_a_normalised_student(files, data)
     write, rows = files
     with pytest.raises(UserError, match=r"bind adapt\.load\.normalize"):
         write(3 * rows).check(STUDENT.spec, LOSS)
+
+
+DEEP = model(6, layers=2)
+for path in filter(is_layer_kernel, DEEP.params):
+    DEEP.params[path] = 10 * DEEP.params[path]  # so that its layers do something
+LAYERWISE = functools.partial(
+    losses.weighted_sum,
+    terms={"layerwise": losses.layerwise_distance, "cosine": losses.embedding_distance},
+)
+
+
+def one_layer(layer):
+    """A student of this layer of DEEP."""
+    stack = dataclasses.replace(DEEP.spec.text.stack, layers=1)
+    spec = dataclasses.replace(DEEP.spec, text=dataclasses.replace(DEEP.spec.text, stack=stack))
+    params = {
+        path: DEEP.params[path.replace("layers/0/", f"layers/{layer}/")]
+        for path in functional(spec).shapes
+    }
+    return dataclasses.replace(DEEP, spec=spec, params=params)
+
+
+def test_layers_learn_from_layers(data, tmp_path):
+    options = {"model": one_layer(1), "loss": LAYERWISE}
+    options["optimizer"] = lambda steps: optax.sgd(1e-3)
+    _, rows, _ = run(tmp_path / "one", data, teachers.layerwise(DEEP), **options)
+    assert rows[-1]["layerwise"] < rows[0]["layerwise"]
+    assert rows[-1]["cosine"] < rows[0]["cosine"]
+    mesh = functools.partial(make_mesh, 2, 2, 2)
+    _, spread, _ = run(tmp_path / "eight", data, teachers.layerwise(DEEP), mesh=mesh, **options)
+    np.testing.assert_allclose(figures(spread), figures(rows), rtol=5e-5)
+    other = teachers.layerwise(DEEP, layers=(1,))
+    with pytest.raises(UserError, match="or the teacher, so the run cannot go on"):
+        run(tmp_path / "one", data, other, steps=6, **options)
+
+
+def test_a_layer_is_held_against_the_one_that_is_named(data, tmp_path):
+    teacher = teachers.layerwise(DEEP, layers=(1,))
+    _, rows, _ = run(tmp_path, data, teacher, steps=1, model=one_layer(0), loss=LAYERWISE)
+    assert rows[0]["layerwise"] < 1e-10
+    assert rows[0]["cosine"] > 1e-3  # the embedding is that of both
+
+
+def test_layers_that_do_not_fit_are_one_line(data, tmp_path):
+    def join(student, loss=LAYERWISE, **options):
+        batches = data(byte_tokenizer_json(), 0)
+        teacher = teachers.layerwise(DEEP, **options)
+        teacher.join(student.spec, loss, batches, ONE_DEVICE(), None)
+
+    with pytest.raises(UserError, match=r"expected one of scratch's 2, .* got \(3,\)"):
+        join(one_layer(0), layers=(3,))
+    with pytest.raises(UserError, match=r"each of the student's 1, got \(1, 2\)"):
+        join(one_layer(0), layers=(1, 2))
+    with pytest.raises(UserError, match="scratch has width 16, the student 8"):
+        join(model(1, width=8))
+    with pytest.raises(UserError, match="student has two towers"):
+        join(pair(model(1), model(2)))
+    with pytest.raises(UserError, match="two towers; one model teaches layers"):
+        teachers.layerwise(pair(model(1), model(2)))
+    with pytest.raises(UserError, match="the loss reads nothing of it"):
+        join(one_layer(0), losses.info_nce)
+    with pytest.raises(ValueError, match="query_microbatches: a teacher of layers"):
+        run(
+            tmp_path, data, teachers.layerwise(DEEP), model=one_layer(0), loss=LAYERWISE,
+            query_microbatches=2,
+        )  # fmt: skip
 
 
 def test_scores_stand_at_their_own_documents(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@
     cached    looks their vectors up, as `gemb teach` left them
     vectors   looks up a file of vectors, whoever made it
     scored    looks up a cross-encoder's scores, as `gemb teach` left them
+    layerwise runs one model of the student's shape, and teaches each layer
 
 A teacher is an object with
     identity                      of what decides its fields: fingerprints and limits
@@ -16,8 +17,9 @@ Its parameters are an argument of the step: no gradient, not in the state, not i
 
 from gemb.training.teachers.cached_models import cached
 from gemb.training.teachers.cross_encoder import scored
+from gemb.training.teachers.layerwise_model import layerwise
 from gemb.training.teachers.live_models import live
 from gemb.training.teachers.teacher import Teacher
 from gemb.training.teachers.vector_files import vectors
 
-__all__ = ["Teacher", "cached", "live", "scored", "vectors"]
+__all__ = ["Teacher", "cached", "layerwise", "live", "scored", "vectors"]

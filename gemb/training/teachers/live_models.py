@@ -74,7 +74,7 @@ class LiveTeacher(EmbeddingTeacher):
 
     def params(self, mesh: Mesh, abstract: bool = False) -> list[dict]:
         """Of each teacher, placed by the rules that place the student's."""
-        return [_placed(model, mesh, abstract) for model in self.models]
+        return [placed(model, mesh, abstract) for model in self.models]
 
     def compute(self, params: list[dict], batch: Batch) -> dict[str, jax.Array]:
         """Embeds the tokens; no gradient goes back."""
@@ -91,7 +91,8 @@ class LiveTeacher(EmbeddingTeacher):
         return fields
 
 
-def _placed(model: TeacherModel, mesh: Mesh, abstract: bool) -> dict:
+def placed(model: TeacherModel, mesh: Mesh, abstract: bool) -> dict:
+    """A teacher's parameters, placed by the rules of the student's; or only their shapes."""
     face = model.face
     places = shardings(face.logical_axes, face.shapes, mesh)
     if not abstract:

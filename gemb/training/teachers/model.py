@@ -17,6 +17,7 @@ from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params, rounded_kernels
 from gemb.models.pretrained.folder import Pretrained
 from gemb.models.pretrained.pair import SIDES, Pair, load_any
+from gemb.models.spec import ModelSpec, PairSpec
 
 
 class TeacherModel:
@@ -79,9 +80,14 @@ class TeacherModel:
         return model_fingerprint(self._pretrained)
 
     @property
+    def spec(self) -> ModelSpec | PairSpec:
+        """What the model is, without its numbers."""
+        return self._pretrained.spec
+
+    @property
     def dim(self) -> int:
         """Size of a vector."""
-        return self._pretrained.spec.dim
+        return self.spec.dim
 
     @property
     def normalizes(self) -> bool:

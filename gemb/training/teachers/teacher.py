@@ -101,8 +101,12 @@ class Teacher:
                 f"teacher: the student's vectors {words[0]} of unit length and the teacher's "
                 f"{words[1]}; bind adapt.load.normalize to make them alike"
             )
-        taught = jax.ShapeDtypeStruct((ROWS, self.dim), jnp.float32)
-        check_loss(loss, spec.dim, {"teacher_query": taught, "teacher_document": taught})
+        check_loss(loss, spec.dim, self.taught())
+
+    def taught(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """What losses get of a teacher of vectors, for `ROWS` queries and as many documents."""
+        rows = jax.ShapeDtypeStruct((ROWS, self.dim), jnp.float32)
+        return {"teacher_query": rows, "teacher_document": rows}
 
     def report_cuts(self) -> None:
         """Warns, once a model, that its tokenizer cuts texts, and how many."""
