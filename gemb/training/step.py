@@ -87,7 +87,6 @@ def batch_loss(
         (scalar, {"loss", each named term, what `watch` tells: scalars}).
     """
     model = functional(spec)
-
     fields = _loss_fields(batch) | {"key": loss_key}
 
     def encode(name, apply, tokens, microbatches, side):
