@@ -26,9 +26,8 @@ def test_piece_gives_a_finite_loss(path):
     text = path.read_text()
     assert text.startswith("# LOSS: ")
     assert "arXiv" in text.split("from __gin__")[0]
-    weights = "".join(
-        f"{name}_WEIGHT = 0.5\n" for name in ("COSINE", "CONTRAST", "PAIR", "RANKING", "SIMILARITY")
-    )
+    named = ("COSINE", "CONTRAST", "LAYERWISE", "PAIR", "RANKING", "SIMILARITY")
+    weights = "".join(f"{name}_WEIGHT = 0.5\n" for name in named)
     gin.parse_config(f"WIDTHS = (8, 4)\nWIDTH_WEIGHTS = (1.0, 0.5)\n{weights}{text}")
     loss = gin.query_parameter("LOSS/gin.macro.value").scoped_configurable_fn
     batch = reference.make(dim=8, dtype=np.float32)
@@ -37,6 +36,8 @@ def test_piece_gives_a_finite_loss(path):
     for role in ("guide", "teacher"):
         batch[f"{role}_query"] = jnp.roll(arrays[0], 1, axis=0)
         batch[f"{role}_document"] = jnp.roll(arrays[1], 1, axis=0)
+    for side, array in zip(("query", "document"), arrays, strict=False):
+        batch[f"{side}_layerwise"] = jnp.ones(len(array), jnp.float32)
     batch["scores"] = jnp.linspace(0, 1, 6)
     run = functools.partial(losses.evaluate, loss)
     value, terms = reference.fast_jit(run)(*arrays, batch)
@@ -47,6 +48,7 @@ def test_piece_gives_a_finite_loss(path):
         "embedding_gemma": ["contrast", "spread"],
         "jasper_stage3": ["relative", "similarity"],
         "cosine_and_contrast": ["contrast", "cosine"],
+        "layerwise_and_cosine": ["cosine", "layerwise"],
         "nested_similarity": ["contrast", "pairs", "ranking", "similarity"],
         "ranking_and_contrast": ["contrast", "ranking"],
         "contrast_and_grades": ["contrast", "grades"],

@@ -14,7 +14,8 @@ from gemb.training import loop
 
 ROOT = Path(__file__).parents[2]
 PIECES = sorted((ROOT / "configs" / "loss").glob("*.gin"))
-WEIGHTS = [f"{name}_WEIGHT" for name in ("CONTRAST", "COSINE", "PAIR", "RANKING", "SIMILARITY")]
+WEIGHTED = ("CONTRAST", "COSINE", "LAYERWISE", "PAIR", "RANKING", "SIMILARITY")
+WEIGHTS = [f"{name}_WEIGHT" for name in WEIGHTED]
 DIM, ROWS, NEGATIVES = 32, 16, 1
 
 
@@ -36,6 +37,7 @@ class TaughtBatches:
             vectors = self._rng.normal(size=(rows, DIM)).astype(np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             fields |= {f"guide_{side}": vectors, f"teacher_{side}": vectors}
+            fields[f"{side}_layerwise"] = self._rng.uniform(size=rows).astype(np.float32)
         fields["scores"] = self._rng.uniform(size=ROWS).astype(np.float32)
         ids = np.arange(candidates, dtype=np.int32)
         real = np.ones(candidates, bool)
