@@ -1,6 +1,7 @@
 """Every loss piece of configs/ gives each query a finite loss."""
 
 import functools
+import re
 from pathlib import Path
 
 import gin
@@ -26,8 +27,7 @@ def test_piece_gives_a_finite_loss(path):
     text = path.read_text()
     assert text.startswith("# LOSS: ")
     assert "arXiv" in text.split("from __gin__")[0]
-    named = ("COSINE", "CONTRAST", "LAYERWISE", "PAIR", "RANKING", "SIMILARITY")
-    weights = "".join(f"{name}_WEIGHT = 0.5\n" for name in named)
+    weights = "".join(f"{name} = 0.5\n" for name in set(re.findall(r"%(\w+_WEIGHT)\b", text)))
     gin.parse_config(f"WIDTHS = (8, 4)\nWIDTH_WEIGHTS = (1.0, 0.5)\n{weights}{text}")
     loss = gin.query_parameter("LOSS/gin.macro.value").scoped_configurable_fn
     batch = reference.make(dim=8, dtype=np.float32)

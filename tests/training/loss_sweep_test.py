@@ -1,5 +1,6 @@
 """Every published recipe of configs/loss trains, gradient-cached, on a mesh of all three axes."""
 
+import re
 from pathlib import Path
 
 import gin
@@ -14,8 +15,6 @@ from gemb.training import loop
 
 ROOT = Path(__file__).parents[2]
 PIECES = sorted((ROOT / "configs" / "loss").glob("*.gin"))
-WEIGHTED = ("CONTRAST", "COSINE", "LAYERWISE", "PAIR", "RANKING", "SIMILARITY")
-WEIGHTS = [f"{name}_WEIGHT" for name in WEIGHTED]
 DIM, ROWS, NEGATIVES = 32, 16, 1
 
 
@@ -57,7 +56,7 @@ def in_root(monkeypatch):
 @pytest.fixture(params=PIECES, ids=lambda path: path.stem)
 def recipe(request, tmp_path):
     """The files of a tiny run by that recipe, its weights bound."""
-    used = [name for name in WEIGHTS if f"%{name}" in request.param.read_text()]
+    used = set(re.findall(r"%(\w+_WEIGHT)\b", request.param.read_text()))
     bound = "".join(f"{name} = 0.5\n" for name in used)
     (tmp_path / "recipe.gin").write_text(f"{bound}include '{request.param}'\n")
     base = ["configs/experiments/quickstart.gin", "configs/debug.gin"]

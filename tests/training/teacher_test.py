@@ -393,8 +393,9 @@ def test_vectors_of_another_length_do_not_meet_a_normalised_student(files, data)
 
 
 DEEP = model(6, layers=2)
-for path in filter(is_layer_kernel, DEEP.params):
-    DEEP.params[path] = 10 * DEEP.params[path]  # so that its layers do something
+DEEP.params.update(  # so that its layers do something
+    {path: 10 * value for path, value in DEEP.params.items() if is_layer_kernel(path)}
+)
 LAYERWISE = functools.partial(
     losses.weighted_sum,
     terms={"layerwise": losses.layerwise_distance, "cosine": losses.embedding_distance},

@@ -44,15 +44,15 @@ def layerwise(
     Reference: Sun et al., "Patient Knowledge Distillation for BERT Model Compression", 2019,
         arXiv 1908.09355; Jiao et al., "TinyBERT", 2020, arXiv 1909.10351.
     """
-    return LayerwiseTeacher(TeacherModel(model, execution=execution), layers, execution)
+    return LayerwiseTeacher(TeacherModel(model, execution=execution), layers)
 
 
 class LayerwiseTeacher(EmbeddingTeacher):
     """See `layerwise`."""
 
-    def __init__(self, model: TeacherModel, layers: Sequence[int], execution: Execution):
+    def __init__(self, model: TeacherModel, layers: Sequence[int]):
         super().__init__([model])
-        self._layers, self._execution = tuple(layers), execution
+        self._layers = tuple(layers)
         if isinstance(model.spec, PairSpec):
             raise UserError(f"teacher: {model.name} has two towers; one model teaches layers")
 
@@ -71,11 +71,12 @@ class LayerwiseTeacher(EmbeddingTeacher):
 
     def compute(self, params: dict, batch: Batch) -> dict[str, jax.Array]:
         """Embeddings, and token vectors behind the layers that teach; no gradient goes back."""
-        fields, face = dict(batch.fields or {}), self.models[0].face
+        fields = dict(batch.fields or {})
         for side in SIDES:
-            vectors, states = face.every_layer(params, getattr(batch, side), self._execution)
+            vectors, states = self.models[0].every_layer(params, getattr(batch, side))
             fields[f"teacher_{side}"] = vectors
-            fields[f"teacher_{side}_states"] = states[jnp.array(self._layers) - 1]
+            # slices, not a gather: the compiler then keeps no other layer
+            fields[f"teacher_{side}_states"] = jnp.stack([states[i - 1] for i in self._layers])
         return jax.lax.stop_gradient(fields)
 
     def check(self, spec: ModelSpec | PairSpec, loss: Callable) -> None:

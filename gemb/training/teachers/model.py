@@ -143,6 +143,10 @@ class TeacherModel:
         apply = self.face.query if side == "query" else self.face.apply
         return embed(lambda part, key: apply(params, part, self._execution, None), tokens)
 
+    def every_layer(self, params: dict, tokens) -> tuple[jax.Array, jax.Array]:
+        """Likewise the vectors, and the token vectors of each layer, of one tower."""
+        return self.face.every_layer(params, tokens, self._execution)
+
     @functools.cached_property
     def _placed(self) -> tuple[dict[str, Callable], dict]:
         """A program for each side, and the weights on the device."""
