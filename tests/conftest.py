@@ -1,6 +1,7 @@
 """Strict by default: 8 virtual CPU devices, no network, quiet TensorFlow."""
 
 import os
+import sys
 
 # Tests compile much and compute little: LLVM's optimisations would cost more than they save.
 os.environ["XLA_FLAGS"] = " ".join(
@@ -22,6 +23,29 @@ _SLOWEST = (
     "configs_test.py", "training/interruption_test.py", "training/scale_test.py",
     "evaluation/evaluation_suite_test.py", "models/families_test.py", "parallel/sharding_test.py",
 )  # fmt: skip
+
+
+_PEERS = ("pytrec_eval", "sentence_transformers", "torch", "transformers")
+
+
+class _NoPeers:
+    """Finds no peer, and keeps those behind it from looking."""
+
+    @staticmethod
+    def find_spec(name: str, *_):
+        if name.partition(".")[0] in _PEERS:
+            raise ModuleNotFoundError(f"{name} is hidden by --hide-peers", name=name)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--hide-peers", action="store_true", help="as if the extra `peers` were not installed"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--hide-peers"):
+        sys.meta_path.insert(0, _NoPeers)
 
 
 def pytest_collection_modifyitems(items):

@@ -111,6 +111,8 @@ TEXTS = ["a", "some words of a text", "", "another rather longer text, of 50 tok
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """name -> (folder, transformers' model in eval mode), made once."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
     made = {}
 
     def make(name: str):
@@ -122,7 +124,9 @@ def checkpoint(tmp_path_factory):
 
 
 def _write(folder, model_class: str, config_class: str, options: dict):
-    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    import torch
+    import transformers
+
     torch.manual_seed(0)
     shape = {} if {"d_model", "dim"} & options.keys() else SHAPE
     config = getattr(transformers, config_class)(**shape | options)
