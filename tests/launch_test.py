@@ -174,9 +174,10 @@ def test_ci_lints_before_it_tests(launch):
     done = launch(".ci/run")
     assert done.returncode == 0, done.stderr
     assert _pip(done) == ["torch==2.13.0", ".[dev,peers,convert]"]
-    assert done.calls[-4:] == [
+    assert done.calls[-5:] == [
         "ruff check .",
         "ruff format --check .",
+        "python -m pytest -n 0 -m peers and not slow --hide-peers tests",
         "python -m gemb.main fetch",
         "python -m pytest",
     ]
