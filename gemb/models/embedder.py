@@ -86,6 +86,11 @@ class EmbeddingModel(nnx.Module):
         }
         return {name: self._finish(output) for name, output in outputs.items()}
 
+    def head(self, vectors: jax.Array) -> jax.Array:
+        """What the last layer of the projection makes of [batch, inputs]: [batch, dim]."""
+        layer, spec = self.dense.layers[-1], self.spec.dense[-1]
+        return self._finish(ACTIVATIONS[spec.activation](layer(vectors)))
+
     def pool(
         self, tokens: Tokens, execution: Execution = Execution(), key: jax.Array | None = None
     ) -> jax.Array:

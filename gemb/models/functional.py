@@ -33,6 +33,7 @@ class Functional(NamedTuple):
         every_layer: the same arguments -> ([batch, dim] as apply, [layers, batch, length, width],
             the token vectors of each layer).
         all_heads: the same arguments -> {head: [batch, width of the head]}.
+        head: (params, [batch, inputs]) -> [batch, dim], the projection's last layer by itself.
         shapes: {path: jax.ShapeDtypeStruct}.
         logical_axes: {path: tuple of logical axis names}.
     """
@@ -43,6 +44,7 @@ class Functional(NamedTuple):
     hidden: Callable
     every_layer: Callable
     all_heads: Callable
+    head: Callable
     shapes: dict[str, jax.ShapeDtypeStruct]
     logical_axes: dict[str, tuple]
 
@@ -89,7 +91,11 @@ def functional(spec: ModelSpec | PairSpec) -> Functional:
         with _precision(execution):
             return model(params).all_heads(tokens, execution, key)
 
-    faces = (apply, apply, None, hidden, every_layer, all_heads)
+    def head(params, vectors, execution=Execution()):
+        with _precision(execution):
+            return model(params).head(vectors)
+
+    faces = (apply, apply, None, hidden, every_layer, all_heads, head)
     return Functional(*faces, _flatten(abstract), axes)
 
 
@@ -147,6 +153,7 @@ def _of_side(face: Functional, side: str) -> Functional:
         hidden=of(face.hidden),
         every_layer=of(face.every_layer),
         all_heads=of(face.all_heads),
+        head=of(face.head),
         shapes={f"{side}/{path}": shape for path, shape in face.shapes.items()},
         logical_axes={f"{side}/{path}": axes for path, axes in face.logical_axes.items()},
     )

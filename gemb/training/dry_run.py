@@ -10,6 +10,7 @@ from gemb.models.execution import Execution
 from gemb.models.functional import functional
 from gemb.parallel.mesh import make_mesh
 from gemb.structs import Tokens
+from gemb.training.head import head_of
 from gemb.training.optimizers import transformation
 from gemb.training.state import TrainState, abstract_state, state_shardings
 from gemb.training.step import make_step
@@ -31,6 +32,7 @@ def dry_run(
     ema_decay=0.0,
     skip_bad_steps=0,
     teacher=None,
+    head_only=False,
     quantize=None,
     **unused,
 ) -> str:
@@ -46,7 +48,11 @@ def dry_run(
     check_widths("widths", widths or model.widths, spec.dim)
     devices = mesh()
     transform = transformation(
-        optimizer, steps=steps, ema_decay=ema_decay, skip_bad_steps=skip_bad_steps
+        optimizer,
+        steps=steps,
+        ema_decay=ema_decay,
+        skip_bad_steps=skip_bad_steps,
+        trained=head_of(model, teacher) if head_only else "",
     )
     places = state_shardings(spec, transform, devices)
     shard = jax.process_index(), jax.process_count()
@@ -61,6 +67,7 @@ def dry_run(
         out_shardings=places,
         query_microbatches=query_microbatches,
         document_microbatches=document_microbatches,
+        head_only=head_only,
         execution=execution,
         seed=seed,
         teacher=teacher,

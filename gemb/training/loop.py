@@ -24,6 +24,7 @@ from gemb.training.averaging import averaged
 from gemb.training.bad_steps import BadSteps
 from gemb.training.checkpoint import Checkpoints
 from gemb.training.evaluators import Evaluators
+from gemb.training.head import head_of
 from gemb.training.interruption import Stopped, lost_process, stop_on_sigterm
 from gemb.training.meter import Meter
 from gemb.training.optimizers import bad_steps_in_a_row, transformation
@@ -57,6 +58,7 @@ def train(
     skip_bad_steps: int = 0,
     profile_steps: tuple[int, int] | None = None,
     teacher=None,
+    head_only: bool = False,
     quantize: Callable | None = None,
 ) -> tuple[Pretrained | Pair | None, dict]:
     """Trains, or goes on training, until `steps` are done.
@@ -91,6 +93,9 @@ def train(
             weights and moments as they were; one more stops the run.
         profile_steps: (first, last) step to record for TensorBoard's profiler.
         teacher: adds fields to the batches, see gemb.training.teachers; None for none.
+        head_only: trains the last linear layer alone, which reads the teacher's vectors in place of
+            its encoder's; the teacher must be that encoder. No encoder runs, so that thousands of
+            texts go into a step. For a model of `gemb.training.students.reduced`.
         quantize: params -> params as the forward pass sees them and as the model is returned, such
             as gemb.training.quantisation.int8_weights; None for the weights as they are.
 
@@ -99,8 +104,8 @@ def train(
         first; and a summary of the run.
 
     Raises:
-        UserError: for a workdir, checkpoint, mesh or batch that does not fit, or a loss that is not
-            finite: the batch is then in bad_batches/, by its step.
+        UserError: for a workdir, checkpoint, mesh, batch or teacher that does not fit, or a loss
+            that is not finite: the batch is then in bad_batches/, by its step.
         Stopped: after SIGTERM in any process, when the state is saved; the same call goes on.
         LostProcess: when another process of the run is gone; the same call in all of them goes on
             from the last checkpoint.
@@ -116,7 +121,11 @@ def train(
     spec = with_widths(model.spec, widths)
     devices = mesh()
     transform = transformation(
-        optimizer, steps=steps, ema_decay=ema_decay, skip_bad_steps=skip_bad_steps
+        optimizer,
+        steps=steps,
+        ema_decay=ema_decay,
+        skip_bad_steps=skip_bad_steps,
+        trained=head_of(model, teacher) if head_only else "",
     )
     places = state_shardings(spec, transform, devices)
     abstract = abstract_state(spec, transform, places)
@@ -132,6 +141,7 @@ def train(
         out_shardings=places,
         query_microbatches=query_microbatches,
         document_microbatches=document_microbatches,
+        head_only=head_only,
         execution=execution,
         seed=seed,
         teacher=teacher,
@@ -152,8 +162,8 @@ def train(
         bad = BadSteps(workdir, skip_bad_steps, bad_steps_in_a_row(state.optimizer))
         step = functools.partial(by_shape(step), frozen=frozen)
         run = _Run(
-            step, batches, spec, devices, steps, checkpoint_steps, judged, checkpoints, bad,
-            quantize or (lambda params: params),
+            step, batches, None if head_only else spec, devices, steps, checkpoint_steps, judged,
+            checkpoints, bad, quantize or (lambda params: params),
         )  # fmt: skip
         begun = int(state.step)
         with _records(workdir, begun) as records, profiled(workdir, profile_steps) as at:
@@ -184,7 +194,7 @@ class _Run:
 
     step: Callable
     batches: object
-    spec: ModelSpec | PairSpec
+    spec: ModelSpec | PairSpec | None
     devices: Mesh
     steps: int
     checkpoint_steps: int

@@ -23,7 +23,7 @@ class Meter:
         bar: the progress bar.
         records: where rows go; None in processes that write nothing.
         bad: what is done with a step that is not finite.
-        spec: the model, or the pair of models.
+        spec: the model, or the pair of models; None where no encoder runs.
         devices: the mesh.
     """
 
@@ -32,7 +32,7 @@ class Meter:
         bar: tqdm,
         records: Records | None,
         bad: BadSteps,
-        spec: ModelSpec | PairSpec,
+        spec: ModelSpec | PairSpec | None,
         devices: Mesh,
     ):
         self._bar, self._records, self._bad, self._spec = bar, records, bad, spec
@@ -66,11 +66,12 @@ class Meter:
         tokens = int(batch.query.mask.sum() + batch.document.mask.sum())
         row["pairs_per_second"] = len(batch.positive) * self._parts / seconds
         row["tokens_per_second"] = tokens * self._parts / seconds
-        sides = batch.query.ids.shape, batch.document.ids.shape
-        flops = encoder_flops(self._spec, *sides) * self._parts / seconds
-        row["model_tflops_per_second"] = flops / 1e12
-        if self._peak:
-            row["mfu"] = flops / self._peak
+        if self._spec:
+            sides = batch.query.ids.shape, batch.document.ids.shape
+            flops = encoder_flops(self._spec, *sides) * self._parts / seconds
+            row["model_tflops_per_second"] = flops / 1e12
+            if self._peak:
+                row["mfu"] = flops / self._peak
         row["data_wait_fraction"] = min(1.0, self._waited / seconds)
         row["memory_mib"] = _peak_bytes() / 2**20
         self.restart()

@@ -161,12 +161,16 @@ def transformation(
     steps: int,
     ema_decay: float = 0.0,
     skip_bad_steps: int = 0,
+    trained: str = "",
 ) -> optax.GradientTransformation:
     """What a run updates with: its optimizer, what averages the weights, what skips bad steps.
 
-    Args: those of `gemb.training.loop.train`.
+    Args: those of `gemb.training.loop.train`, and
+        trained: start of the paths of what is trained; the rest stays as it is. '' trains all.
     """
     made = optimizer(steps=steps)
+    if trained:
+        made = _without(made, lambda path: not path.startswith(trained))
     if ema_decay:
         made = with_ema(made, ema_decay)
     return optax.apply_if_finite(made, skip_bad_steps) if skip_bad_steps else made
@@ -190,14 +194,23 @@ def _by_path(core, clip_norm: float, frozen: str, rate_scales) -> optax.Gradient
     if not frozen:
         return train
 
+    def matches(path: str) -> bool:
+        return bool(re.search(frozen, path))
+
+    return _without(train, matches, f"frozen: {frozen!r} matches no parameter")
+
+
+def _without(transform, frozen: Callable[[str], bool], none: str = ""):
+    """The transformation of all but some paths, which have no state; what to say where none is."""
+
     def label(params) -> dict:
         if not isinstance(params, dict):  # optax asks with a stand-in where a state has parameters
             return {}
-        labels = {path: "frozen" if re.search(frozen, path) else "train" for path in params}
-        check("frozen" in labels.values(), f"frozen: {frozen!r} matches no parameter")
+        labels = {path: "frozen" if frozen(path) else "train" for path in params}
+        check(not none or "frozen" in labels.values(), none)
         return labels
 
-    return optax.partition({"train": train, "frozen": optax.set_to_zero()}, label)
+    return optax.partition({"train": transform, "frozen": optax.set_to_zero()}, label)
 
 
 def _scaled(scales: dict[str, float]) -> optax.GradientTransformation:

@@ -69,6 +69,7 @@ def batch_loss(
     loss_key: jax.Array | None = None,
     query_microbatches: int = 1,
     document_microbatches: int = 1,
+    head_only: bool = False,
     execution: Execution = Execution(),
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The mean loss over the real rows of a batch, and what to log beside it.
@@ -81,6 +82,7 @@ def batch_loss(
         key: PRNG key of dropout; None for none.
         loss_key: PRNG key of losses that draw, which get it as `key`.
         query_microbatches, document_microbatches: gradient-cached parts of each side.
+        head_only: whether the head reads the teacher's vectors, and no encoder runs.
         execution: how to compute the model.
 
     Returns:
@@ -90,6 +92,9 @@ def batch_loss(
     fields = _loss_fields(batch) | {"key": loss_key}
 
     def encode(name, apply, tokens, microbatches, side):
+        if head_only:
+            check(microbatches == 1, f"{name}_microbatches: with head_only no encoder runs")
+            return model.head(params, fields[f"teacher_{name}"], execution)
         dropout_key = None if key is None else jax.random.fold_in(key, side)
         if f"teacher_{name}_states" not in fields:
             return embed(
@@ -156,7 +161,7 @@ def make_step(
         seed: of dropout and of losses that draw, anew at each step, the same after a resume.
         teacher: see gemb.training.teachers; its frozen parameters are the step's third argument.
         quantize: params -> params as the forward pass sees them.
-        **options: of `batch_loss`: microbatches.
+        **options: of `batch_loss`: microbatches, head_only.
 
     Returns:
         (state, batch) -> (state, {name: scalar}), with "gradient_norm" and "parameter_norm" among
