@@ -62,11 +62,12 @@ def options(tmp_path_factory):
         document_length=16,
     )  # fmt: skip
     one = functools.partial(make_mesh, 1, 1, 1, devices=jax.devices()[:1])
-    schedule = functools.partial(optax.constant_schedule, 0.01)
+    adamw = functools.partial(
+        optimizers.adamw, schedule=lambda steps: optax.constant_schedule(0.01)
+    )
     return {
         "model": STUDENT, "data": data, "loss": LOSS, "steps": 5, "mesh": one,
-        "optimizer": functools.partial(optimizers.adamw, schedule=lambda steps: schedule()),
-        "teacher": teachers.live([ENCODER]), "widths": (16, 8, 4),
+        "optimizer": adamw, "teacher": teachers.live([ENCODER]), "widths": (16, 8, 4),
     }  # fmt: skip
 
 
