@@ -43,8 +43,10 @@ installed() {
   done
 }
 
+# Bytecode is compiled at first import, for what is imported alone, and kept.
+unset PYTHONDONTWRITEBYTECODE
+
 pip_install() {
-  # bytecode is compiled at first import, and only for what is imported
   "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-compile "$@"
 }
 

@@ -49,6 +49,16 @@ MADE_BEFORE = {
     "code_stage2": ["packages/reading.files.paths", "MINED"],
 }
 
+# Whose step is that of others but for numbers.
+LIKE_OTHERS = (
+    "code_stage2", "distill_minilm3", "distill_stage1", "distill_stage2", "distill_stage3",
+    "distill_two_teachers",
+)  # fmt: skip
+DRY_RUNS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LIKE_OTHERS))
+    for path in EXPERIMENTS
+]
+
 
 def bindings_of(path, pairs_folder):
     if path.stem not in MADE_BEFORE:
@@ -57,7 +67,7 @@ def bindings_of(path, pairs_folder):
     return [f"{name} = '{file}'" for name in MADE_BEFORE[path.stem]]
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DRY_RUNS)
 def test_experiment_dry_runs_on_a_laptop(path, pairs_folder):
     config.load([str(path), "configs/debug.gin"], bindings_of(path, pairs_folder))
     text = dry_run(**config.arguments(loop.train))

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def environment(**more):
-    plain = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    return {**plain, "PYTHONPATH": str(ROOT), **more}
+    one_device = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
+    return {**one_device, "PYTHONPATH": str(ROOT), **more}
 
 
 def gemb(*arguments, **kwargs):

@@ -14,7 +14,6 @@ CANDIDATES = BATCH * (1 + NEGATIVES)
 LOG = np.log(CANDIDATES)
 WIDTHS = (8, 4)
 TERMS = {"contrast": losses.info_nce, "spread": losses.spread_out}
-FAST = {"xla_backend_optimization_level": 0}  # compiles in less time
 
 # loss -> its options, and its value where all vectors and all teachers' are equal, texts differ,
 # and the grades of the pairs are 0, 1, 2 ...
@@ -98,7 +97,7 @@ def compiled(name):
         value = value_of(name, batch | vectors)
         return jnp.sum(value), value
 
-    return jax.jit(jax.value_and_grad(total, has_aux=True), compiler_options=FAST)
+    return jax.jit(jax.value_and_grad(total, has_aux=True))
 
 
 def run(name, batch):
@@ -196,7 +195,7 @@ def test_half_precision_is_only_read(name):
     batch = example()
     half = {k: x.astype(jnp.bfloat16) if x.ndim > 1 else x for k, x in batch.items()}
     rounded = {k: x.astype(np.float32) if batch[k].ndim > 1 else x for k, x in half.items()}
-    value = jax.jit(functools.partial(value_of, name), compiler_options=FAST)(half)
+    value = jax.jit(functools.partial(value_of, name))(half)
     assert value.dtype == np.float32
     np.testing.assert_allclose(value, run(name, rounded)[0], rtol=1e-4, atol=1e-5)
 

@@ -196,8 +196,8 @@ def numbers(size=496, ties=True):
 def test_sorted_equals_blocked_equals_brute_force():
     scores, aims, real = numbers()
     want = brute_force(*map(np.asarray, (scores, aims, real)), 0.3)
-    by_sorting = reference.fast_jit(jax.value_and_grad(ordering.hinge_sorted), static_argnums=3)
-    by_block = reference.fast_jit(jax.value_and_grad(ordering.hinge_blocked), static_argnums=(3, 4))
+    by_sorting = jax.jit(jax.value_and_grad(ordering.hinge_sorted), static_argnums=3)
+    by_block = jax.jit(jax.value_and_grad(ordering.hinge_blocked), static_argnums=(3, 4))
     one, two = by_sorting(scores, aims, real, 0.3), by_block(scores, aims, real, 0.3, 100)
     np.testing.assert_allclose(one[0], want, rtol=1e-10)
     np.testing.assert_allclose(two[0], want, rtol=1e-10)
@@ -209,9 +209,7 @@ def test_sampled_is_unbiased():
     scores, aims, real = numbers()
     exact = brute_force(*map(np.asarray, (scores, aims, real)), 0.3)
     keys = jax.random.split(jax.random.key(0), 1000)
-    draw = reference.fast_jit(
-        jax.vmap(lambda key: ordering.hinge_sampled(scores, aims, real, 0.3, 64, key))
-    )
+    draw = jax.jit(jax.vmap(lambda key: ordering.hinge_sampled(scores, aims, real, 0.3, 64, key)))
     drawn = np.asarray(draw(keys))
     assert abs(drawn.mean() - exact) < 3 * drawn.std() / np.sqrt(1000)
 
@@ -239,7 +237,7 @@ def test_jasper_terms():
         "similarity": np.mean((s @ s.T - t @ t.T) ** 2),
         "relative": brute_force(*near, np.ones(len(pairs), bool), 0.015),
     }
-    total, terms = reference.fast_jit(losses.jasper)(*arrays, **fields)
+    total, terms = jax.jit(losses.jasper)(*arrays, **fields)
     assert sorted(terms) == sorted(want)
     for name, value in want.items():
         np.testing.assert_allclose(terms[name], weight * value, rtol=1e-10)

@@ -24,7 +24,7 @@ def test_matryoshka_is_the_weighted_sum_over_widths():
         nested = functools.partial(
             losses.matryoshka, widths=tuple(weights), width_weights=tuple(weights.values())
         )
-        got = reference.fast_jit(nested)(*arrays, **batch)
+        got = jax.jit(nested)(*arrays, **batch)
         want = sum(
             weight * reference.info_nce(*(shortened(a, m) for a in arrays[:2]), arrays[2], **batch)
             for m, weight in weights.items()
@@ -38,7 +38,7 @@ def test_zero_leading_coordinates_send_no_nan():
     def total(rows):
         return jnp.sum(losses.matryoshka(rows, rows, jnp.arange(4), widths=(4, 1)))
 
-    assert np.all(np.isfinite(reference.fast_jit(jax.grad(total))(rows)))
+    assert np.all(np.isfinite(jax.jit(jax.grad(total))(rows)))
 
 
 def test_matryoshka_keeps_the_terms_of_what_it_wraps():
@@ -56,7 +56,7 @@ def test_layers_are_drawn_without_bias():
     layers = jnp.asarray(reference.unit(rng, 3, 4, 6), jnp.float32)
     arrays = layers[2], layers[2], jnp.arange(4)
     options = {"widths": (6, 2), "query_layers": layers[:2], "document_layers": layers[:2]}
-    every = reference.fast_jit(functools.partial(losses.matryoshka_2d, widths=(6, 2)))(
+    every = jax.jit(functools.partial(losses.matryoshka_2d, widths=(6, 2)))(
         *arrays, query_layers=layers[:2], document_layers=layers[:2]
     )
     widths = {"widths": (6, 2)}
@@ -64,9 +64,7 @@ def test_layers_are_drawn_without_bias():
         losses.matryoshka(layer, layer, jnp.arange(4), **widths) / 2 for layer in layers[:2]
     )
     np.testing.assert_allclose(every, want, rtol=1e-5)
-    draw = reference.fast_jit(
-        jax.vmap(lambda key: losses.matryoshka_2d(*arrays, key=key, **options))
-    )
+    draw = jax.jit(jax.vmap(lambda key: losses.matryoshka_2d(*arrays, key=key, **options)))
     drawn = np.unique(np.asarray(draw(jax.random.split(jax.random.key(0), 64))), axis=0)
     assert len(drawn) == 2
     np.testing.assert_allclose(drawn.mean(axis=0), every, rtol=1e-5)

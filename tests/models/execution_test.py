@@ -54,7 +54,9 @@ def test_gradients_of_rounded_products_stay_near_those_of_float32():
         def loss(params):
             return jnp.square(functional(SPEC).apply(params, TOKENS, execution) - goal).sum()
 
-        return jnp.concatenate([g.ravel() for g in jax.tree.leaves(jax.grad(loss)(params))])
+        return jnp.concatenate(
+            [g.ravel() for g in jax.tree.leaves(jax.jit(jax.grad(loss))(params))]
+        )
 
     exact, near = slopes(Execution()), slopes(Execution(matmul_dtype="bfloat16"))
     off = float(jnp.linalg.norm(near - exact) / jnp.linalg.norm(exact))

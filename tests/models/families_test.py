@@ -262,11 +262,8 @@ def test_padding_batching_and_packing_leave_vectors_as_they_are(checkpoint, name
     left = apply(loaded.params, _tokens(loaded, left=True))
     np.testing.assert_allclose(left, right, atol=2e-6)
     tokens = _tokens(loaded)
-    for row in range(len(TEXTS)):
-        alone = tokens.ids[row : row + 1, : tokens.mask[row].sum()]
-        np.testing.assert_allclose(
-            apply(loaded.params, _as_tokens(alone))[0], right[row], atol=2e-6
-        )
+    alone = _as_tokens(tokens.ids[1:2, : tokens.mask[1].sum()])
+    np.testing.assert_allclose(apply(loaded.params, alone)[0], right[1], atol=2e-6)
     from gemb.data.features import pack
 
     packed, places = pack([row[m] for row, m in zip(*tokens[:2], strict=True)], 64)
@@ -317,9 +314,9 @@ def test_a_subset_of_layers_is_what_transformers_computes_with_those_layers(chec
 def test_lora_starts_as_the_model_and_merges_into_it(checkpoint, tmp_path):
     folder, _ = checkpoint("llama")
     plain, adapted = load(str(folder)), load(str(folder), lora_rank=2)
-    apply = functional(adapted.spec).apply
+    apply = jax.jit(functional(adapted.spec).apply)
     tokens = _tokens(plain)
-    before = functional(plain.spec).apply(plain.params, tokens)
+    before = jax.jit(functional(plain.spec).apply)(plain.params, tokens)
     np.testing.assert_allclose(apply(adapted.params, tokens), before, atol=1e-6)
     rng = np.random.default_rng(0)
     params = {
@@ -334,7 +331,7 @@ def test_lora_starts_as_the_model_and_merges_into_it(checkpoint, tmp_path):
     merged = load(str(tmp_path / "merged"))
     assert merged.params.keys() == plain.params.keys()
     np.testing.assert_allclose(
-        functional(merged.spec).apply(merged.params, tokens), after, atol=1e-5
+        jax.jit(functional(merged.spec).apply)(merged.params, tokens), after, atol=1e-5
     )
 
 

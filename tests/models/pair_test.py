@@ -41,11 +41,10 @@ def batch():
 
 def test_each_side_goes_through_its_own_tower(towers):
     one = batch()
-    value, metrics = batch_loss(
-        towers.spec, partial(losses.info_nce, temperature=7.0), towers.params, one
-    )
+    loss = partial(losses.info_nce, temperature=7.0)
+    value, metrics = jax.jit(partial(batch_loss, towers.spec, loss))(towers.params, one)
     query, document = (
-        functional(side.spec).apply(side.params, tokens)
+        jax.jit(functional(side.spec).apply)(side.params, tokens)
         for side, tokens in ((towers.query, one.query), (towers.document, one.document))
     )
     scores = np.asarray(query @ document.T, np.float64) / 0.1  # the learned one, not the loss's
@@ -55,9 +54,9 @@ def test_each_side_goes_through_its_own_tower(towers):
 
 
 def test_the_temperature_and_both_towers_receive_gradients(towers):
-    gradients = jax.grad(lambda p: batch_loss(towers.spec, losses.info_nce, p, batch())[0])(
-        towers.params
-    )
+    gradients = jax.jit(
+        jax.grad(lambda p: batch_loss(towers.spec, losses.info_nce, p, batch())[0])
+    )(towers.params)
     assert abs(float(gradients["temperature/log"])) > 1e-4
     for side in ("query", "document"):
         assert np.abs(gradients[f"{side}/text/token/table"]).max() > 0

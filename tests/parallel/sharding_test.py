@@ -142,6 +142,7 @@ def test_no_mesh_rematerialises(shape, spec, execution, capfd):
     assert "rematerialization" not in warnings
 
 
+@pytest.mark.slow
 def test_a_loop_has_the_collectives_of_one_period_whatever_its_layers(capfd):
     four, six = (
         collectives((1, 8, 1), capfd, decoder(layers), execution=LOOPED)[0] for layers in (4, 6)

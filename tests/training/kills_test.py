@@ -26,8 +26,8 @@ def start(workdir, count, cache):
     with socket.create_server(("localhost", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}" if count == 2 else ""
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": str(ROOT),
-        "JAX_NUM_CPU_DEVICES": str(4 // count), "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(4 // count),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }  # fmt: skip
     options = {"mesh": [2, 2, 1], "steps": STEPS, "checkpoint_steps": 3, "pause": 0.1}

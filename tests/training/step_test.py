@@ -106,8 +106,9 @@ def test_rows_that_only_fill_up_count_for_nothing(params):
     shorter = jax.tree.map(lambda x: x[:9], batch)
     real = np.arange(12) < 9
     masked = batch._replace(query_mask=real, document_mask=real)
-    assert float(batch_loss(SPEC, losses.info_nce, params, masked)[0]) == pytest.approx(
-        float(batch_loss(SPEC, losses.info_nce, params, shorter)[0]), rel=1e-6
+    loss = jax.jit(partial(batch_loss, SPEC, losses.info_nce))
+    assert float(loss(params, masked)[0]) == pytest.approx(
+        float(loss(params, shorter)[0]), rel=1e-6
     )
 
 
