@@ -89,6 +89,10 @@ def choose(execution: Execution, head_size: int, cap: float, relative: bool, len
             asked != "cudnn" or half,
             "attention: cudnn needs dtype bfloat16 or float16 in Execution",
         )
+        check(
+            asked != "xla" or execution.dtype != "float16" or jax.default_backend() != "cpu",
+            "attention: xla multiplies no float16 on CPUs; choose plain or auto, or bfloat16",
+        )
         return asked
     platform = jax.default_backend()
     fits_cudnn = half and not cap and head_size % 8 == 0 and head_size <= 128 and length % 2 == 0

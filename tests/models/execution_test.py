@@ -102,6 +102,21 @@ def test_a_matmul_dtype_that_says_nothing_is_refused(wrong, message):
         Execution(**wrong)
 
 
+def test_a_token_that_sees_nothing_is_no_nan_in_half_precision():
+    mask = np.arange(16)[None] < 3  # padding from place 5 on sees none of them
+    seen = attention.view(mask, causal=False, window=4, relative=None, backend="plain")
+    parts = jax.random.normal(jax.random.key(0), (3, 1, 2, 16, 8))
+    half = attention.attend(*parts.astype(jnp.float16), seen, backend="xla")
+    assert np.all(np.isfinite(half))
+    exact = attention.attend(*parts, seen)
+    np.testing.assert_allclose(half[:, :, :3], exact[:, :, :3], atol=2e-2)
+
+
+def test_float16_that_xla_cannot_multiply_on_a_cpu_is_told():
+    with pytest.raises(ValueError, match="xla multiplies no float16 on CPUs; choose plain"):
+        attention.choose(Execution(dtype="float16", attention="xla"), 8, 0.0, False, 16)
+
+
 @pytest.mark.parametrize(
     ("version", "capability", "length", "backend"),
     [

@@ -401,18 +401,6 @@ def test_wishes_that_a_model_cannot_fulfil_are_one_line(checkpoint):
             load(str(folder), **wish)
 
 
-def test_a_token_that_sees_nothing_is_no_nan_in_half_precision(checkpoint):
-    folder, _ = checkpoint("modernbert")  # has windows, out of which padding falls
-    loaded = load(str(folder))
-    ids = np.zeros((1, 32), np.int32)
-    ids[0, :3] = 5
-    tokens = Tokens(jnp.asarray(ids), jnp.asarray(ids > 0))
-    apply = functional(loaded.spec).apply
-    expected = apply(loaded.params, tokens)
-    half = apply(loaded.params, tokens, Execution(dtype="float16", attention="xla"))
-    np.testing.assert_allclose(half, expected, atol=2e-2)
-
-
 def test_a_new_pooler_takes_nothing_of_the_old(checkpoint, tmp_path):
     folder, _ = checkpoint("bert")
     learned = load(str(folder), pooling="attention")
