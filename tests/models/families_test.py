@@ -262,8 +262,11 @@ def test_padding_batching_and_packing_leave_vectors_as_they_are(checkpoint, name
     left = apply(loaded.params, _tokens(loaded, left=True))
     np.testing.assert_allclose(left, right, atol=2e-6)
     tokens = _tokens(loaded)
-    alone = _as_tokens(tokens.ids[1:2, : tokens.mask[1].sum()])
-    np.testing.assert_allclose(apply(loaded.params, alone)[0], right[1], atol=2e-6)
+    for row in range(len(TEXTS)):
+        alone = tokens.ids[row : row + 1, : tokens.mask[row].sum()]
+        np.testing.assert_allclose(
+            apply(loaded.params, _as_tokens(alone))[0], right[row], atol=2e-6
+        )
     from gemb.data.features import pack
 
     packed, places = pack([row[m] for row, m in zip(*tokens[:2], strict=True)], 64)
