@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["gemb", "gemb.*"]),
-    package_data={"gemb": ["models/pretrained/*.txt"]},
+    package_data={"gemb": ["pretrained/*.txt"]},
     install_requires=[
         "absl-py>=2.1",
         "bm25s>=0.2.13",
@@ -61,5 +61,5 @@ setup(
             "transformers>=4.48",
         ],
     },
-    entry_points={"console_scripts": ["gemb = gemb.main.__main__:main"]},
+    entry_points={"console_scripts": ["gemb = gemb.cli.__main__:main"]},
 )

@@ -31,8 +31,8 @@ from gemb.data.mixing import Task
 from gemb.data.pipeline import mixture
 from gemb.data.preprocess.spans import inputs_and_targets
 from gemb.data.randomness import uniform
-from gemb.data.sentencepiece_encoder import SentencePieceEncoder
 from gemb.data.sources.reading import files
+from gemb.tokenizers.sentencepiece_encoder import SentencePieceEncoder
 
 LENGTH, DENSITY, MEAN, ROWS = 128, 0.15, 3.0, 32
 CHUNK = 2048  # lines tokenized, and rows corrupted, at a time

@@ -50,9 +50,9 @@ def gemb_worker(folder: str, matmul_dtype: str = ""):
     import jax.numpy as jnp
 
     from gemb import Embedder
-    from gemb.data.features import bucket
     from gemb.inference import encode
     from gemb.models.execution import Execution
+    from gemb.processors.padding import bucket
 
     embedder = Embedder.load(folder, LENGTH, Execution(matmul_dtype=matmul_dtype))
     left, right = jnp.ones((1024, 384)), jnp.ones((384, 1536))
@@ -100,8 +100,8 @@ def ort_worker(folder: str):
     import torch
     from transformers import AutoModel
 
-    from gemb.data.features import pad
-    from gemb.data.tokenizers import Tokenizer
+    from gemb.processors.padding import pad
+    from gemb.tokenizers.tokenizer import Tokenizer
 
     class Hidden(torch.nn.Module):
         def __init__(self):
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    from gemb.models.pretrained.fetch import model_folder
+    from gemb.pretrained.fetch import model_folder
 
     folder = str(model_folder(options.model or "all-MiniLM-L6-v2"))
     if options.worker:

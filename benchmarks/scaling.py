@@ -8,9 +8,9 @@ The batch grows with the devices, 8 pairs of 64 + 64 tokens each, through two la
 over, recomputed and in two gradient-cached microbatches (`looped`), or unrolled in one pass
 (`plain`). FLOPs are of one device by XLA's cost analysis, which looks into a loop once, so that
 only `plain` tells all of them. Received is what a device gets by the collectives of the compiled
-program, counted as rings and as often as their loop runs, beside what
-`gemb.training.scale.traffic` predicts. Nothing runs and no array is made. One JSON line a row,
-then the table.
+program, counted as rings and as often as their loop runs, next to what
+`gemb.training.planning.estimate.traffic` predicts. Nothing runs and no array is made. One JSON
+line a row, then the table.
 
 `--chips` prints for configs/model/encoder_*.gin at 32,768 pairs of 64 + 256 tokens whether they fit
 on 8, 64 and 256 chips, with the settings that `gemb train --dry_run --chips` would advise.
@@ -122,8 +122,8 @@ def measure(mesh_name: str, form_name: str, count: int) -> dict:
     from gemb.models.execution import Execution
     from gemb.models.spec import ModelSpec, Rotary, StackSpec, TextSpec
     from gemb.parallel.mesh import make_mesh
-    from gemb.training import scale
-    from gemb.training.scale_work import Settings, Workload
+    from gemb.training.planning import estimate
+    from gemb.training.planning.workload import Settings, Workload
     from gemb.training.state import abstract_state, state_shardings
     from gemb.training.step import make_step
 
@@ -152,9 +152,9 @@ def measure(mesh_name: str, form_name: str, count: int) -> dict:
         "mesh": sizes,
         "devices": count,
         "flops": compiled.cost_analysis()["flops"],
-        "predicted_flops": scale.flops(work, settings)[0],
+        "predicted_flops": estimate.flops(work, settings)[0],
         "collectives": collectives(compiled.as_text(), count),
-        "predicted": scale.traffic(work, settings, scatter=False),
+        "predicted": estimate.traffic(work, settings, scatter=False),
         "temp_mib": round(compiled.memory_analysis().temp_size_in_bytes / 2**20, 1),
     }
 
@@ -197,9 +197,9 @@ def chips_table() -> None:
 
     from gemb import losses
     from gemb.models.execution import Execution
-    from gemb.parallel.chips import CHIPS
-    from gemb.training.scale_advice import advise, judge
-    from gemb.training.scale_work import Settings, Workload
+    from gemb.training.planning.advice import advise, judge
+    from gemb.training.planning.chips import CHIPS
+    from gemb.training.planning.workload import Settings, Workload
 
     rows, short, long = 32_768, 64, 256
     loss = functools.partial(losses.info_nce, temperature=0.05)

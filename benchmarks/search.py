@@ -183,7 +183,7 @@ def _read(args):
     documents = np.load(args.folder / "documents.npy")
     queries = np.load(args.folder / "queries.npy")
     if args.dim < documents.shape[1]:
-        from gemb.store.vectors import truncate
+        from gemb.metrics.geometry import truncate
 
         documents, queries = truncate(documents, args.dim), truncate(queries, args.dim)
     if args.rows > len(documents):

@@ -52,7 +52,7 @@ def gemb_worker(folder: str, name: str, options, widths: tuple[int, ...]):
     from gemb import losses
     from gemb.inference.compilation import use_compilation_cache
     from gemb.models.execution import Execution
-    from gemb.models.pretrained.adapt import load
+    from gemb.pretrained.adapt import load
     from gemb.structs import Batch, Tokens
     from gemb.training.state import TrainState
     from gemb.training.step import make_step
@@ -193,7 +193,7 @@ def main() -> None:
     if options.caching:
         caching()
         return
-    from gemb.models.pretrained.fetch import model_folder
+    from gemb.pretrained.fetch import model_folder
 
     folder = str(model_folder(options.model or "all-MiniLM-L6-v2"))
     widths = tuple(int(width) for width in options.widths.split(",") if width)

@@ -24,7 +24,7 @@ host is lost or told to stop (status 75), all start again from the last checkpoi
 A name is taken until --stop, by a run that has ended too: stop that one, then start it again.
 
   --name=NAME         of the JobSet: lower-case letters, digits and -
-  --image=IMAGE       container image in which `python -m gemb.main` works
+  --image=IMAGE       container image in which `python -m gemb.cli` works
   --volume=CLAIM      persistent volume claim, read and written by many hosts
   --hosts=N           hosts (default 1)
   --accelerator=NAME  GKE's name of the chip; those that begin with tpu- are TPUs

@@ -52,7 +52,7 @@ if [[ -n $setup ]]; then
   run bash -euo pipefail -c "$install" setup "${launch%/*}" "$setup"
 fi
 default_python
-command=("$python" -m gemb.main "$@")
+command=("$python" -m gemb.cli "$@")
 ((${#environment[@]} == 0)) || command=(env "${environment[@]}" "${command[@]}")
 
 # Fills `words` with the command of process I.

@@ -43,7 +43,7 @@ gemb() {
     shown+=" $argument"
   done
   say "$shown"
-  "$VENV/bin/python" -m gemb.main "$@"
+  "$VENV/bin/python" -m gemb.cli "$@"
 }
 
 question="read a file line by line without loading it all"

@@ -9,7 +9,7 @@ shift 2
 status=0
 srun --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=300 \
   ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
-  "$python" -m gemb.main "$@" || status=$?
+  "$python" -m gemb.cli "$@" || status=$?
 
 case $status in # as in command.sh, which is not beside SLURM's copy of this script
   75 | 134 | 137) ;;

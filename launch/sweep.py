@@ -8,7 +8,7 @@
     python launch/sweep.py ... --table                        # what has come out so far
 
 The file defines `sweep() -> list[dict[str, object]]`: a dict of gin bindings a member, see
-gemb/training/sweeps.py. Without --submit the commands are printed and nothing runs. The workdir
+gemb/runs/sweeps.py. Without --submit the commands are printed and nothing runs. The workdir
 receives sweep.json (members, bindings, commands, workdirs), a folder a member, logs/, and the
 table as results.csv and results.html.
 """
@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this very checko
 import sweep_table
 from sweep_plan import LAUNCHERS, plan, read_sweep
 
-from gemb.cache import atomic_file
 from gemb.checks import UserError
-from gemb.training.runs import finished
+from gemb.files import atomic_file
+from gemb.runs.curves import finished
 
 MANIFEST = "sweep.json"
 

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 from gemb.checks import UserError
-from gemb.training.sweeps import Member, gin_params
+from gemb.runs.sweeps import Member, gin_params
 
 LAUNCH = Path(__file__).resolve().parent
 LAUNCHERS = ("local", "gpu_host", "slurm", "tpu_pod", "k8s")

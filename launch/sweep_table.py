@@ -5,10 +5,10 @@ import io
 import math
 from pathlib import Path
 
-from gemb.cache import atomic_file
-from gemb.pages import page
-from gemb.training.records import read_metrics
-from gemb.training.runs import finished, main_result
+from gemb.files import atomic_file
+from gemb.reports import html
+from gemb.runs.curves import finished, main_result
+from gemb.runs.records import read_metrics
 
 CSV, HTML = "results.csv", "results.html"
 
@@ -21,9 +21,9 @@ def show(members: list[dict], workdir: Path) -> None:
     csv.writer(written).writerows([head, *rows])
     done = sum(finished(Path(member["workdir"])) for member in members)
     subtitle = f"{done} of {len(members)} members finished"
-    body = page.table(head, [[_shown(cell) for cell in row] for row in rows], texts=len(head) - 3)
-    html = page.page(f"Sweep {workdir.name}", subtitle, [page.section("Members", "", body)])
-    for name, text in ((CSV, written.getvalue()), (HTML, html)):
+    body = html.table(head, [[_shown(cell) for cell in row] for row in rows], texts=len(head) - 3)
+    page = html.page(f"Sweep {workdir.name}", subtitle, [html.section("Members", "", body)])
+    for name, text in ((CSV, written.getvalue()), (HTML, page)):
         with atomic_file(workdir / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     print(f"{subtitle}: {workdir / CSV}, {workdir / HTML}")

@@ -30,6 +30,6 @@ done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/setup_venv.sh
 setup_venv "$python" "${extras[@]}"
-[[ " ${extras[*]} " != *" peers "* ]] || "$VENV/bin/python" -m gemb.main fetch  # for the parity tests
+[[ " ${extras[*]} " != *" peers "* ]] || "$VENV/bin/python" -m gemb.cli fetch  # for the parity tests
 say "running the tests"
 exec "$VENV/bin/python" -m pytest "$@"

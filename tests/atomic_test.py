@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from gemb.cache import atomic_file, atomic_folder
 from gemb.checks import UserError
+from gemb.files import atomic_file, atomic_folder
 
 
 def test_two_writers_of_one_number_do_not_meet(tmp_path):

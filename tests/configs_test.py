@@ -11,7 +11,7 @@ import pytest
 from gemb import config
 from gemb.checks import UserError
 from gemb.training import loop
-from gemb.training.dry_run import dry_run
+from gemb.training.planning.dry_run import dry_run
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.gin"))

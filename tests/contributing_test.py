@@ -7,7 +7,7 @@ import gin
 import pytest
 
 from gemb import config
-from gemb.main.__main__ import VERBS
+from gemb.cli.__main__ import VERBS
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,10 +36,10 @@ def test_recipes_touch_names_that_exist():
     named = {
         "POOLERS": "gemb/models/poolers.py",
         "EXPECTED": "tests/models/poolers_test.py",
-        "POOLING_FLAGS": "gemb/models/pretrained/modules.py",
+        "POOLING_FLAGS": "gemb/pretrained/modules.py",
         "StackSpec": "gemb/models/spec.py",
         "POOLINGS": "gemb/models/spec.py",
-        "FAMILIES": "gemb/models/pretrained/families/__init__.py",
+        "FAMILIES": "gemb/pretrained/families/__init__.py",
         "VARIANTS": "tests/models/families_test.py",
         "RULES": "gemb/parallel/rules.py",
         "KINDS": "gemb/evaluation/tasks.py",
@@ -80,7 +80,7 @@ def test_readme_bindings_bind(tmp_path):
     block = re.search(r"^adapt\.load\.model.*?(?=^```)", text, re.DOTALL | re.MULTILINE)
     imports = """from __gin__ import dynamic_registration
 from gemb.models import execution
-from gemb.models.pretrained import adapt
+from gemb.pretrained import adapt
 from gemb.training import loop
 """
     (tmp_path / "readme.gin").write_text(imports + block[0])

@@ -35,7 +35,7 @@ if name == "kubectl" and "create" in sys.argv:
 with open(os.environ["CALLS"], "a") as calls:
     calls.write(json.dumps(call) + "\\n")
 """.replace("PYTHON", sys.executable)
-# As in launch_test.py, and: `python -m gemb.main` ends as the next line of $STATUSES says.
+# As in launch_test.py, and: `python -m gemb.cli` ends as the next line of $STATUSES says.
 PYTHON = """#!/bin/bash
 case "$1 $2" in
   "-c "*) exit 0 ;;
@@ -140,9 +140,9 @@ class Cluster:
         return [call["argv"] for call in process.calls if call["name"] == name]
 
     def gemb(self, process):
-        """The arguments of each `python -m gemb.main`."""
+        """The arguments of each `python -m gemb.cli`."""
         argvs = self.argvs(process, "record")
-        assert all(argv[:2] == ["-m", "gemb.main"] for argv in argvs)
+        assert all(argv[:2] == ["-m", "gemb.cli"] for argv in argvs)
         return [argv[2:] for argv in argvs]
 
     def until_ready(self, lines=1):
@@ -405,7 +405,7 @@ def test_a_jobset_of_gpus(cluster, hosts):
     received = [kubernetes_expands(a, {"JOB_COMPLETION_INDEX": "2"}) for a in container["args"]]
     joined = ["--coordinator=mine-hosts-0-0.mine:8482", "--process_count=3", "--process_id=2"]
     assert received == TRAIN + (joined if hosts > 1 else [])
-    assert container["command"] == ["python", "-m", "gemb.main"]
+    assert container["command"] == ["python", "-m", "gemb.cli"]
     assert not re.search(r"(?<!\$)\$\{", call["stdin"])  # nothing left to fill in
 
 

@@ -96,12 +96,12 @@ def test_quickstart_runs_every_verb_in_order(launch):
     assert done.returncode == 0, done.stderr
     assert _pip(done) == [".[dev]"]
     workdir = "--workdir=runs/quickstart"
-    assert [call for call in done.calls if "gemb.main" in call] == [
-        "python -m gemb.main fetch",
-        "python -m gemb.main harvest",
-        f"python -m gemb.main train --gin_file=configs/experiments/quickstart.gin {workdir}",
-        f"python -m gemb.main evaluate {workdir}",
-        f"python -m gemb.main search {workdir} read a file line by line without loading it all",
+    assert [call for call in done.calls if "gemb.cli" in call] == [
+        "python -m gemb.cli fetch",
+        "python -m gemb.cli harvest",
+        f"python -m gemb.cli train --gin_file=configs/experiments/quickstart.gin {workdir}",
+        f"python -m gemb.cli evaluate {workdir}",
+        f"python -m gemb.cli search {workdir} read a file line by line without loading it all",
     ]
     assert "runs/quickstart/report.html" in done.stdout
 
@@ -163,7 +163,7 @@ def test_missing_interpreter_and_unknown_option_are_one_line(launch):
 
 def test_force_and_workdir_reach_the_verbs(launch, tmp_path):
     calls = launch("launch/quickstart.sh", "--force", "--workdir=mine").calls
-    verbs = [call for call in calls if "gemb.main" in call]
+    verbs = [call for call in calls if "gemb.cli" in call]
     assert all(call.endswith("--force") for call in verbs[:4])
     assert f"--workdir={tmp_path}/mine" in verbs[2]
     calls = launch("launch/quickstart.sh", "--workdir", f"{tmp_path}/other").calls
@@ -178,6 +178,6 @@ def test_ci_lints_before_it_tests(launch):
         "ruff check .",
         "ruff format --check .",
         "python -m pytest -n 0 -m peers and not slow --hide-peers tests",
-        "python -m gemb.main fetch",
+        "python -m gemb.cli fetch",
         "python -m pytest",
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemb.main.__main__ import VERBS
+from gemb.cli.__main__ import VERBS
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +24,7 @@ def environment(**more):
 
 def gemb(*arguments, **kwargs):
     return subprocess.run(
-        [sys.executable, "-m", "gemb.main", *map(str, arguments)],
+        [sys.executable, "-m", "gemb.cli", *map(str, arguments)],
         cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, **kwargs
     )  # fmt: skip
 
@@ -32,10 +32,10 @@ def gemb(*arguments, **kwargs):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A small BEIR folder with training pairs, of this checkout's own source."""
-    from gemb.data.sources import code
+    from gemb.datasets import python_code
 
     output = tmp_path_factory.mktemp("harvest") / "gemb"
-    code.harvest({"gemb": ROOT / "gemb"}, output, undocumented=True, progress=False)
+    python_code.harvest({"gemb": ROOT / "gemb"}, output, undocumented=True, progress=False)
     return output
 
 
@@ -75,7 +75,7 @@ def test_help_teaches_and_is_quick():
 
     jax_seconds = min(cpu_seconds("-c", "import jax")[0] for _ in range(2))
     for verb in (None, *VERBS):
-        arguments = ["-m", "gemb.main", *([verb] if verb else []), "--help"]
+        arguments = ["-m", "gemb.cli", *([verb] if verb else []), "--help"]
         seconds, text = cpu_seconds(*arguments)
         assert seconds < 1.5 * jax_seconds
         assert "gemb" in text
@@ -84,7 +84,7 @@ def test_help_teaches_and_is_quick():
 
 def test_module_form_is_the_same_as_the_verb():
     result = subprocess.run(
-        [sys.executable, "-m", "gemb.main.train", "--help"],
+        [sys.executable, "-m", "gemb.cli.train", "--help"],
         cwd=ROOT, env=environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert result.stdout == gemb("train", "--help").stdout
@@ -144,7 +144,7 @@ def test_a_run_leaves_its_results(finished):
 def test_a_killed_run_goes_on_bit_for_bit(folder, finished, tmp_path, kill_at):
     workdir, command = tmp_path / "killed", debug_run(folder, tmp_path / "killed", *LONGER)
     process = subprocess.Popen(
-        [sys.executable, "-m", "gemb.main", *command],
+        [sys.executable, "-m", "gemb.cli", *command],
         cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 240

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from gemb import config
-from gemb.training.sweeps import gin_params, grid, log_uniform, product, random, uniform
+from gemb.runs.sweeps import gin_params, grid, log_uniform, product, random, uniform
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "configs" / "sweeps").glob("*.py"))
@@ -157,7 +157,7 @@ def test_commands_are_printed_and_run_nothing(sweep):
     subprocess.run(["bash", "-c", done.out], cwd=ROOT, env=sweep.environment, check=False)
     calls = [json.loads(x) for x in (sweep.folder.parent / "calls").read_text().splitlines()]
     expected = [
-        ["-m", "gemb.main", "train", "--gin_file=some.gin", "--gin_param=STEPS = 3"]
+        ["-m", "gemb.cli", "train", "--gin_file=some.gin", "--gin_param=STEPS = 3"]
         + [f"--gin_param={name} = {value}" for name, value in member.items()]
         + [f"--workdir={planned['workdir']}"]
         for member, planned in zip(grid(FOUR), manifest["members"], strict=True)

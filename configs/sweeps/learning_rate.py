@@ -4,7 +4,7 @@ python launch/sweep.py configs/sweeps/learning_rate.py \
     --gin_file=configs/experiments/quickstart.gin --workdir=runs/learning_rate
 """
 
-from gemb.training.sweeps import grid
+from gemb.runs.sweeps import grid
 
 
 def sweep() -> list[dict[str, object]]:

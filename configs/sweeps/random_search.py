@@ -4,7 +4,7 @@ python launch/sweep.py configs/sweeps/random_search.py \
     --gin_file=configs/experiments/quickstart.gin --workdir=runs/random_search
 """
 
-from gemb.training.sweeps import log_uniform, random
+from gemb.runs.sweeps import log_uniform, random
 
 
 def sweep() -> list[dict[str, object]]:

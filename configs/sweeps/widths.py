@@ -4,7 +4,7 @@ python launch/sweep.py configs/sweeps/widths.py \
     --gin_file=configs/experiments/quickstart.gin --workdir=runs/widths
 """
 
-from gemb.training.sweeps import grid, product
+from gemb.runs.sweeps import grid, product
 
 
 def sweep() -> list[dict[str, object]]:

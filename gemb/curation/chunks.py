@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from gemb.cache import atomic_file
+from gemb.files import atomic_file
 
 
 class Piece(NamedTuple):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.cache import atomic_file
-from gemb.pages import page
-from gemb.pages.drawing import svg
+from gemb.files import atomic_file
+from gemb.reports import html
+from gemb.reports.svg import svg
 
 RESULTS, REPORT = "results.json", "report.html"
 EXAMPLES = 20
@@ -132,17 +132,17 @@ def _page(results: Mapping, histograms: Mapping, examples: Sequence[Mapping]) ->
         for caption, series in histograms.items()
         if any(len(figures) for figures in series.values())
     }
-    warned = [page.section("Warning", text) for text in results["warnings"]]
+    warned = [html.section("Warning", text) for text in results["warnings"]]
     about = f"{len(examples)}, evenly spaced, not picked."
     parts = [
         *warned,
-        page.section("Counts", "", page.definitions(counts)),
-        page.section("Rates", "", page.definitions(rates)) if rates else "",
-        page.section("Figures", "", page.figures(drawn)) if drawn else "",
-        page.section("Settings", "", page.definitions(settings)),
-        page.section("Examples", about, *map(_example, examples)) if examples else "",
+        html.section("Counts", "", html.definitions(counts)),
+        html.section("Rates", "", html.definitions(rates)) if rates else "",
+        html.section("Figures", "", html.figures(drawn)) if drawn else "",
+        html.section("Settings", "", html.definitions(settings)),
+        html.section("Examples", about, *map(_example, examples)) if examples else "",
     ]
-    return page.page(f"gemb {results['verb']}", "", parts)
+    return html.page(f"gemb {results['verb']}", "", parts)
 
 
 def _words(name: str) -> str:

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.data.features import pad, text_ids
 from gemb.data.forms import Texts
 from gemb.data.mixing import Task
 from gemb.data.preprocess.spans import windows
 from gemb.data.preprocess.texts import pick
 from gemb.data.randomness import uniform
 from gemb.data.selection import Selection
-from gemb.data.tokenizers import Tokenizer
+from gemb.processors.padding import pad, text_ids
 from gemb.structs import Batch
+from gemb.tokenizers.tokenizer import Tokenizer
 
 _MASKS = ("[MASK]", "<mask>", "<extra_id_0>", "<|mask|>")
 _PROMPTS, _WINDOW, _CUT, _VIEWS = 8, 9, 10, (16, 24)  # streams of random numbers

@@ -15,11 +15,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from seqio import beam_utils
 from tqdm import tqdm
 
-from gemb.cache import atomic_folder
 from gemb.checks import UserError
-from gemb.data import tasks
+from gemb.data import seqio_tasks
 from gemb.data.batches import Part
 from gemb.data.sources.cached import COMPLETED, NOTES, notes_of
+from gemb.files import atomic_folder
 
 _QUIET = "--default_sdk_harness_log_level=ERROR"  # workers of their own print every record else
 
@@ -58,7 +58,7 @@ def write(
         parts: the tasks with their records.
         tokenizer_json: the model's tokenizer.
         output: the folder of caches; the task's becomes `output/name_task`.
-        name: of the mixture, as in `gemb.data.tasks.register`.
+        name: of the mixture, as in `gemb.data.seqio_tasks.register`.
         shards: files that each task is written to.
         options: Beam's pipeline options, such as "--runner=DirectRunner".
         setup: called in each worker before it reads, such as `register` with its arguments.
@@ -90,7 +90,7 @@ def register(name: str, make: Callable[[], tuple[Sequence[Part], str]]) -> None:
         return
     parts, tokenizer_json = make()
     for part in parts:
-        tasks.add_task(f"{name}_{part.name}", part.task, part.selection, tokenizer_json)
+        seqio_tasks.add_task(f"{name}_{part.name}", part.task, part.selection, tokenizer_json)
 
 
 def _present(folder: Path, part: Part) -> dict | None:
@@ -117,7 +117,7 @@ def _write_task(
 ) -> dict:
     count = len(part.selection)
     with atomic_folder(folder) as made, tqdm(total=count, desc=f"cache {part.name}") as bar:
-        tasks.add_task(folder.name, part.task, part.selection, tokenizer_json, bar.update)
+        seqio_tasks.add_task(folder.name, part.task, part.selection, tokenizer_json, bar.update)
         _run(folder.name, made, shards, options, setup)
         _check_whole(made, folder, count)
         notes = {
@@ -134,7 +134,7 @@ def _write_task(
 
 def _run(name: str, folder: Path, shards: int, options: Sequence[str], setup) -> None:
     """One task's pipeline: records to TFRecords, with what seqio wants to know of them."""
-    task, place, split = seqio.TaskRegistry.get(name), str(folder), tasks.SPLIT
+    task, place, split = seqio.TaskRegistry.get(name), str(folder), seqio_tasks.SPLIT
     info, stats = (
         f(place, split) for f in (seqio.get_cached_info_path, seqio.get_cached_stats_path)
     )
@@ -162,7 +162,7 @@ def _plain(example: dict) -> dict:
 
 
 def _check_whole(made: Path, folder: Path, count: int) -> None:
-    stats = Path(seqio.get_cached_stats_path(str(made), tasks.SPLIT))
+    stats = Path(seqio.get_cached_stats_path(str(made), seqio_tasks.SPLIT))
     written = json.loads(stats.read_text())["examples"] if stats.exists() else 0
     if written != count:
         raise UserError(

@@ -1,7 +1,7 @@
 """Batches of pairs for training, from what a config says: the functions that gin binds as DATA.
 
-No TensorFlow and no seqio: training hosts need neither. `gemb.data.tasks` gives the same tasks to
-seqio.
+No TensorFlow and no seqio: training hosts need neither. `gemb.data.seqio_tasks` gives the same
+tasks to seqio.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from gemb.data.forms import Pairs
 from gemb.data.mixing import Schedule, Task, resolve_rates
 from gemb.data.randomness import bits
 from gemb.data.selection import Selection
-from gemb.data.sources import code
 from gemb.data.sources.reading import files
+from gemb.datasets import python_code
 from gemb.structs import NO_PROMPTS, Prompts
 
 _ORDER = 2  # raise it when the same state would give other batches
@@ -118,7 +118,7 @@ def pairs(
     Raises:
         UserError: for a missing file, a bad rate, or a batch size that the hosts do not divide.
     """
-    home = Path(folder).expanduser() if folder else code.ensure_harvest()
+    home = Path(folder).expanduser() if folder else python_code.ensure_harvest()
     tasks = {}
     for name in rates:
         path = home / f"{name}.jsonl"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gemb import checks
-from gemb.store.vectors import truncate
+from gemb.metrics.geometry import truncate
 
 _ITERATIONS = 200
 _RATES = np.concatenate([[0.0], np.geomspace(1e-4, 0.3, 40)])

@@ -6,11 +6,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gemb.cache import atomic_file
 from gemb.evaluation import figures, suite, suite_report
 from gemb.evaluation.tasks import Task
+from gemb.files import atomic_file
 from gemb.inference.embedder import Embedder
-from gemb.pages import page
+from gemb.reports import html
 
 
 def evaluate_checkpoints(
@@ -24,7 +24,7 @@ def evaluate_checkpoints(
     """Measures checkpoints on tasks; what was measured of a model before is read from the cache.
 
     Args:
-        models: (step, model), as `gemb.training.checkpoint_models` gives them.
+        models: (step, model), as `gemb.training.checkpoints.models` gives them.
         tasks: from `gemb.evaluation.tasks.read_tasks`.
         widths, force, cache: as for `gemb.evaluation.suite.evaluate_model`.
 
@@ -70,7 +70,7 @@ def write_checkpoint_report(path: str | Path, title: str, tree: Mapping[str, Any
     ]
     subtitle = f"{len(tree['steps'])} checkpoints on {len(tree['tasks'])} tasks"
     with atomic_file(path) as temporary:
-        temporary.write_text(page.page(title, subtitle, parts), encoding="utf-8")
+        temporary.write_text(html.page(title, subtitle, parts), encoding="utf-8")
 
 
 def headline(tree: Mapping[str, Any]) -> str:
@@ -81,7 +81,7 @@ def headline(tree: Mapping[str, Any]) -> str:
         width = max(rows, key=int)
         figure = f"{rows[width]['tasks']:.3f}"
         shown.append((figure, f"{what} checkpoint, mean of tasks", f"step {step}, width {width}"))
-    return page.tiles(shown)
+    return html.tiles(shown)
 
 
 def steps_section(tree: Mapping[str, Any]) -> str:
@@ -102,4 +102,4 @@ def steps_section(tree: Mapping[str, Any]) -> str:
         main = about["main"]
         shown[f"{task}, {main}"] = drawn(main, tree["results"][task], main)
     about = "The best was picked by these very figures: on other data it may not be the best."
-    return page.section("Over the steps of training", about, page.figures(shown))
+    return html.section("Over the steps of training", about, html.figures(shown))

@@ -60,7 +60,7 @@ def compare_all(
     Args:
         tasks: the tasks.
         items: model -> task's name -> width -> [items], from `Measured.items`.
-        cache: folder of the cache; default below `gemb.cache.cache_dir()`.
+        cache: folder of the cache; default below `gemb.files.cache_dir()`.
         pairs: (left, right); default every two.
 
     Returns:

@@ -5,7 +5,7 @@ from typing import Any
 
 from gemb.evaluation import figures
 from gemb.evaluation.wording import figure_of, label_of
-from gemb.pages import page
+from gemb.reports import html
 
 _COSTS = (
     "The trained model, a mark a width. The broad line joins what nothing else beats in both, with "
@@ -53,6 +53,6 @@ def costs_section(results: figures.Curves, precisions: Sequence[Mapping[str, Any
         for row in rows
     ]
     head = ["precision", "width", "bytes", *map(label_of, names)]
-    table = page.table(head, cells, texts=2)
+    table = html.table(head, cells, texts=2)
     table = f"<details><summary>Every precision and width</summary>{table}</details>"
-    return page.section("Size and speed", _COSTS, page.figures(drawn), table)
+    return html.section("Size and speed", _COSTS, html.figures(drawn), table)

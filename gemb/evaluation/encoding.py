@@ -86,7 +86,7 @@ def with_prompts(encoder: Encoder, prompts: Mapping[str, str]) -> Encoder:
 
 
 def _prompted(pretrained, prompts: Mapping[str, str]):
-    """One model, or two towers (a `gemb.models.pretrained.pair.Pair`), under other prompts."""
+    """One model, or two towers (a `gemb.pretrained.pair.Pair`), under other prompts."""
     if all(hasattr(pretrained, side) for side in SIDES):
         query, document = pretrained.query, pretrained.document
         new = _prompted(query, prompts)

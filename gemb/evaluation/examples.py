@@ -10,7 +10,7 @@ import numpy as np
 
 from gemb import search
 from gemb.evaluation.retrieval import DEPTH
-from gemb.store.vectors import truncate
+from gemb.metrics.geometry import truncate
 
 _SHOWN = 160  # characters of a document without a name
 

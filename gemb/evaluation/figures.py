@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gemb.pages.drawing import TEXT, svg
+from gemb.reports.svg import TEXT, svg
 
 Curves = Mapping[str, Mapping[str, Mapping[str, float]]]  # system -> width -> metric -> figure
 

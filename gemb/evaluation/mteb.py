@@ -11,7 +11,7 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.evaluation.encoding import EncodedOnce, Encoder, with_prompts
-from gemb.store.vectors import truncate
+from gemb.metrics.geometry import truncate
 
 
 class MtebEncoder:

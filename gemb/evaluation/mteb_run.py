@@ -107,7 +107,7 @@ def evaluate_mteb(
         widths: coordinates to keep; default the model's nested widths.
         prompts: as for `MtebEncoder`.
         force: measure again although it is cached.
-        cache: folder of the cache; default below `gemb.cache.cache_dir()`.
+        cache: folder of the cache; default below `gemb.files.cache_dir()`.
 
     Returns:
         task -> str(width), widest first -> metric -> figure, each the mean over the splits and

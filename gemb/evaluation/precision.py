@@ -7,8 +7,8 @@ from tqdm import tqdm
 
 from gemb import checks, search
 from gemb.evaluation.retrieval import measure
+from gemb.metrics.geometry import truncate
 from gemb.search.quantized import PRECISIONS
-from gemb.store.vectors import truncate
 
 RESCORED = 10  # candidates for each of the 100 documents ranked, scored again in float32
 

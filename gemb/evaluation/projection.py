@@ -155,7 +155,7 @@ def task_map(
         task: the task.
         method: one of METHODS.
         label: of the progress bar.
-        cache: folder of the cache; default below `gemb.cache.cache_dir()`.
+        cache: folder of the cache; default below `gemb.files.cache_dir()`.
         force: make it anew although it is there.
 
     Returns:

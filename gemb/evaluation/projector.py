@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.cache import atomic_file
 from gemb.evaluation.encoding import Encoder
 from gemb.evaluation.projection import encode_points, shortened, task_points
 from gemb.evaluation.tasks import Task
+from gemb.files import atomic_file
 
 _LIMIT = 10_000  # points of a task: what the projector still turns smoothly
 

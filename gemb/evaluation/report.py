@@ -1,7 +1,7 @@
 """The report of a run: one report.html that needs nothing else, and JSON beside it.
 
 What a report says stands here, a function for each section: it takes its part of the results and
-gives HTML, or "" where there is nothing to show. How a page looks stands in `gemb.pages.page`,
+gives HTML, or "" where there is nothing to show. How a page looks stands in `gemb.reports.html`,
 the figures in `gemb.evaluation.figures`.
 """
 
@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from gemb.cache import atomic_file
 from gemb.evaluation import figures
 from gemb.evaluation.cost_section import costs_section
 from gemb.evaluation.map_figure import HOVER, MAPS, map_figure
 from gemb.evaluation.wording import figure_of, label_of
-from gemb.pages import page
+from gemb.files import atomic_file
+from gemb.reports import html
 
 _EXACT = ("ndcg@10", "recall@10", "recall@100", "mrr@10", "queries_per_second")
 _APPROXIMATE = (*(f"scann_{name}" for name in _EXACT), "scann_agreement@10")
@@ -67,9 +67,9 @@ def write_report(
             results,
             _APPROXIMATE,
         ),
-        page.section("This run", "", page.definitions(summary)) if summary else "",
+        html.section("This run", "", html.definitions(summary)) if summary else "",
     ]
-    _write(path, page.page(title, "Retrieval, before and after training", parts))
+    _write(path, html.page(title, "Retrieval, before and after training", parts))
 
 
 def write_json(path: str | os.PathLike, tree: Any) -> None:
@@ -104,7 +104,7 @@ def headline(results: figures.Curves) -> str:
         if base and system != "pretrained":
             remark += f", {_gain(rows[width], base)} over pretrained"
         shown.append((f"{rows[width]['ndcg@10']:.3f}", f"{_name(system)}, nDCG@10", remark))
-    return page.tiles(shown)
+    return html.tiles(shown)
 
 
 def curves_section(
@@ -125,7 +125,7 @@ def curves_section(
     if loss_curve:
         caption = f"Training loss, {loss_curve[-1]['step']:,} steps"
         drawn[caption] = figures.loss_figure(loss_curve)
-    return page.section("Curves", about, page.figures(drawn)) if drawn else ""
+    return html.section("Curves", about, html.figures(drawn)) if drawn else ""
 
 
 def map_section(plane: Mapping[str, Any] | None) -> str:
@@ -133,7 +133,7 @@ def map_section(plane: Mapping[str, Any] | None) -> str:
     if not plane:
         return ""
     drawn = {"Queries and documents by the trained model": map_figure("map", plane)}
-    return page.section("Map", f"{MAPS[plane['method']]} {HOVER}", page.figures(drawn))
+    return html.section("Map", f"{MAPS[plane['method']]} {HOVER}", html.figures(drawn))
 
 
 def examples_section(examples: Sequence[Mapping[str, Any]]) -> str:
@@ -156,7 +156,7 @@ def examples_section(examples: Sequence[Mapping[str, Any]]) -> str:
             f'<p class="quiet">Looked for: <code>{escape(example["relevant"])}</code></p>'
             f'<div class="grid">{columns}</div></details>'
         )
-    return page.section("Example queries", about, *shown)
+    return html.section("Example queries", about, *shown)
 
 
 def table_section(title: str, about: str, results: figures.Curves, metrics: Sequence[str]) -> str:
@@ -182,7 +182,7 @@ def table_section(title: str, about: str, results: figures.Curves, metrics: Sequ
         for line, (system, width, values) in zip(cells, rows, strict=True):
             other = None if system == "pretrained" else base.get(width)
             line.append(_gain(values, other, present[0]))
-    return page.section(title, about, page.table(head, cells, texts=2))
+    return html.section(title, about, html.table(head, cells, texts=2))
 
 
 def _speeds(results: figures.Curves) -> dict[str, dict[str, dict[str, float]]]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from gemb.cache import atomic_file, cache_dir
 from gemb.evaluation.kind import Measured
+from gemb.files import atomic_file, cache_dir
 
 # Raise it when a figure changes its meaning, so that no older one is taken for it.
 EVALUATORS = 2
@@ -24,7 +24,7 @@ class ResultCache:
         model: fingerprint of the model, prompts included.
         task: fingerprint of the task.
         main: the task's main metric, whose items are kept.
-        folder: where; default below `gemb.cache.cache_dir()`.
+        folder: where; default below `gemb.files.cache_dir()`.
     """
 
     def __init__(self, model: str, task: str, main: str, folder: Path | None = None):
@@ -71,7 +71,7 @@ def remembered(
         what: texts that it depends on.
         items: arrays that it depends on.
         make: makes it.
-        folder: where; default below `gemb.cache.cache_dir()`.
+        folder: where; default below `gemb.files.cache_dir()`.
         force: make it anew although it is there.
 
     Returns:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from gemb.cache import atomic_file
 from gemb.evaluation import figures
 from gemb.evaluation.tasks import KINDS, Task
+from gemb.files import atomic_file
 from gemb.metrics.correlation import spearman
-from gemb.pages import page
+from gemb.reports import html
 
 REPORT = "retention.html"
 _SAMPLE, _PAIRS = 256, 1000  # texts that are timed, pairs that are drawn
@@ -83,7 +83,7 @@ def write_retention(path: str | Path, kept: Mapping[str, Any]) -> None:
     """
     students = ", ".join(kept["scores"])
     parts = [_kept_section(kept), _cost_section(kept), _scores_section(kept)]
-    text = page.page(f"gemb: {students}", f"distilled from {kept['teacher']}", parts)
+    text = html.page(f"gemb: {students}", f"distilled from {kept['teacher']}", parts)
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -96,8 +96,8 @@ def _kept_section(kept: Mapping[str, Any]) -> str:
         for task, by_model in kept["kept"].items()
         for name, row in by_model.items()
     ]
-    table = page.table(["task", "student", *widths], rows, texts=2)
-    return page.section("What students keep", _KEPT, table)
+    table = html.table(["task", "student", *widths], rows, texts=2)
+    return html.section("What students keep", _KEPT, table)
 
 
 def _cost_section(kept: Mapping[str, Any]) -> str:
@@ -116,8 +116,8 @@ def _cost_section(kept: Mapping[str, Any]) -> str:
     points = {n: [(kept["speed"][n], kept["front"][n], n)] for n in kept["speed"]}
     labels = ("texts a second", "mean of tasks")
     drawn = figures.trade_figure("pareto", points, labels, more_is_better=True)
-    shown = page.figures({"Quality against speed, at full width": drawn})
-    return page.section("Speed and size", _SPEED, page.table(head, rows), shown)
+    shown = html.figures({"Quality against speed, at full width": drawn})
+    return html.section("Speed and size", _SPEED, html.table(head, rows), shown)
 
 
 def _scores_section(kept: Mapping[str, Any]) -> str:
@@ -130,7 +130,7 @@ def _scores_section(kept: Mapping[str, Any]) -> str:
         for name, pair in kept["scores"].items()
     }
     about = "The same pairs of texts, of which most have nothing to do with each other."
-    return page.section("Scores of student and teacher", about, page.figures(drawn))
+    return html.section("Scores of student and teacher", about, html.figures(drawn))
 
 
 def _kept(student: Mapping[str, Any], teacher: Mapping[str, Any], main: str) -> dict:

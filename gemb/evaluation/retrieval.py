@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from gemb import checks, metrics, search
+from gemb.metrics.geometry import truncate
 from gemb.search import scann
-from gemb.store.vectors import truncate
 
 DEPTH = 100  # documents ranked for each query: what recall@100 asks for
 

@@ -1,16 +1,16 @@
 """The page of runs side by side: a table, where their configs differ, a figure for each metric.
 
-It takes the tree of `gemb.training.compare.compare`. How a page looks stands in
-`gemb.pages.page`, the figures in `gemb.evaluation.figures`.
+It takes the tree of `gemb.runs.comparison.compare`. How a page looks stands in
+`gemb.reports.html`, the figures in `gemb.evaluation.figures`.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gemb.cache import atomic_file
 from gemb.evaluation import figures
-from gemb.pages import page
+from gemb.files import atomic_file
+from gemb.reports import html
 
 Tree = Mapping[str, Any]
 _NONE = "\u2013"
@@ -21,13 +21,13 @@ def write_run_report(path: str | Path, tree: Tree) -> None:
 
     Args:
         path: where to write it.
-        tree: from `gemb.training.compare.compare`.
+        tree: from `gemb.runs.comparison.compare`.
 
     Raises:
         UserError: the file cannot be written.
     """
     parts = [runs_section(tree), config_section(tree), curves_section(tree)]
-    text = page.page("Runs: " + ", ".join(tree["runs"]), f"{len(tree['runs'])} runs", parts)
+    text = html.page("Runs: " + ", ".join(tree["runs"]), f"{len(tree['runs'])} runs", parts)
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -39,7 +39,7 @@ def runs_section(tree: Tree) -> str:
         f"Last and best are of running means over {tree['smoothing']} logged steps. Best is told "
         "of metrics of which more or less is known to be better; its step stands behind it."
     )
-    return page.section("Runs", about, page.table(head, rows))
+    return html.section("Runs", about, html.table(head, rows))
 
 
 def runs_table(tree: Tree) -> tuple[list[str], list[list[str]]]:
@@ -70,7 +70,7 @@ def curves_section(tree: Tree) -> str:
         metric: figures.steps_figure(metric, curves, names)
         for metric, curves in tree["curves"].items()
     }
-    return page.section("Curves", about.strip(), page.figures(drawn))
+    return html.section("Curves", about.strip(), html.figures(drawn))
 
 
 def config_section(tree: Tree) -> str:
@@ -78,14 +78,14 @@ def config_section(tree: Tree) -> str:
     if len(tree["runs"]) < 2:
         return ""
     if not tree["config"]:
-        return page.section("Configs", "No binding differs.")
+        return html.section("Configs", "No binding differs.")
     rows = [
         [binding, *(_NONE if values[name] is None else values[name] for name in tree["runs"])]
         for binding, values in tree["config"].items()
     ]
     head = ["binding", *tree["runs"]]
     about = f"Only what differs; {_NONE} where a config does not bind it."
-    return page.section("Configs", about, page.table(head, rows, texts=len(head)))
+    return html.section("Configs", about, html.table(head, rows, texts=len(head)))
 
 
 def _cell(run: Mapping[str, Any], figure: str) -> str:

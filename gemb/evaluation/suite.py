@@ -16,7 +16,7 @@ from gemb.evaluation.kind import Measured
 from gemb.evaluation.result_cache import ResultCache
 from gemb.evaluation.tasks import KINDS, Task
 from gemb.evaluation.wins import all_wins
-from gemb.store.vectors import truncate
+from gemb.metrics.geometry import truncate
 
 
 class ModelResults(NamedTuple):
@@ -51,7 +51,7 @@ def evaluate_model(
         tasks: from `gemb.evaluation.tasks.read_tasks`.
         widths: coordinates to keep, each 1 to the model's dim; default the model's nested widths.
         force: measure again although it is cached.
-        cache: folder of the cache; default below `gemb.cache.cache_dir()`.
+        cache: folder of the cache; default below `gemb.files.cache_dir()`.
         label: the model's name, for progress bars and errors.
 
     Returns:
@@ -122,7 +122,7 @@ def summary(
     Args:
         tasks: the tasks measured.
         models: name -> results on all of them.
-        cache: folder of the cache; default below `gemb.cache.cache_dir()`.
+        cache: folder of the cache; default below `gemb.files.cache_dir()`.
         pairs: the models to compare with each other; default every two.
 
     Returns:

@@ -1,7 +1,7 @@
 """The report of models over tasks: tables of tasks by width, curves, and which differences hold.
 
 It takes the tree of `gemb.evaluation.suite.summary`. How a page looks stands in
-`gemb.pages.page`, the figures in `gemb.evaluation.figures`.
+`gemb.reports.html`, the figures in `gemb.evaluation.figures`.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from gemb.cache import atomic_file
 from gemb.evaluation import figures
 from gemb.evaluation.map_figure import HOVER, MAPS, map_figure
-from gemb.pages import page
+from gemb.files import atomic_file
+from gemb.reports import html
 
 Tree = Mapping[str, Any]
 _NESTED = "A vector is cut to its first dimensions and made unit length again."
@@ -49,7 +49,7 @@ def write_suite_report(
         figures_section(tree),
         models_section(tree),
     ]
-    text = page.page(f"gemb: {models}", f"{len(tree['tasks'])} tasks", parts)
+    text = html.page(f"gemb: {models}", f"{len(tree['tasks'])} tasks", parts)
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -61,7 +61,7 @@ def headline(tree: Tree) -> str:
         width = max(rows, key=int)
         remark = f"width {width}; mean of kinds {rows[width]['kinds']:.3f}"
         shown.append((f"{rows[width]['tasks']:.3f}", f"{model}, mean of tasks", remark))
-    return page.tiles(shown)
+    return html.tiles(shown)
 
 
 def main_section(tree: Tree) -> str:
@@ -78,7 +78,7 @@ def main_section(tree: Tree) -> str:
             for model, by_width in tree["averages"].items()
         ]
     head = ["task", "metric", "model", *widths]
-    return page.section("Tasks by width", _NESTED, page.table(head, rows, texts=3))
+    return html.section("Tasks by width", _NESTED, html.table(head, rows, texts=3))
 
 
 def comparisons_section(tree: Tree) -> str:
@@ -93,11 +93,11 @@ def comparisons_section(tree: Tree) -> str:
         return ""
     head = ["task", "models", "better", "width", "difference", "95 % interval"]
     head += ["p, bootstrap", "p, randomisation"]
-    shown = [page.table(head, full, texts=3)] if full else []
+    shown = [html.table(head, full, texts=3)] if full else []
     if narrower:
-        table = page.table(head, narrower, texts=3)
+        table = html.table(head, narrower, texts=3)
         shown.append(f"<details><summary>At narrower widths</summary>{table}</details>")
-    return page.section("Which differences hold", _CALLED, *shown)
+    return html.section("Which differences hold", _CALLED, *shown)
 
 
 def _compared(row: Tree) -> list[str]:
@@ -133,8 +133,8 @@ def retention_section(tree: Tree) -> str:
         kept = (by_width[w]["tasks"] if w in by_width else None for w in widths)
         rows.append(["mean of tasks", "", model, *(_share(value, full) for value in kept)])
     about = "Each figure over the same model's at its full width."
-    table = page.table(["task", "metric", "model", *widths], rows, texts=3)
-    return page.section("What narrower vectors keep", about, table)
+    table = html.table(["task", "metric", "model", *widths], rows, texts=3)
+    return html.section("What narrower vectors keep", about, table)
 
 
 def wins_section(tree: Tree) -> str:
@@ -154,13 +154,13 @@ def wins_section(tree: Tree) -> str:
         if not told:
             continue
         counts = f"{right} better on {better:,}, worse on {worse:,}, equal on {equal:,}"
-        table = page.table(["better", "text", left, right], told, texts=2)
+        table = html.table(["better", "text", left, right], told, texts=2)
         shown.append(
             f"<details><summary>{escape(row['task'])}: {escape(left)} \u2192 {escape(right)}"
             f'<span class="quiet">{escape(counts)}</span></summary>{table}</details>'
         )
     about = "The largest differences of single items, by the task's main metric at full width."
-    return page.section("Won and lost", about, *shown) if shown else ""
+    return html.section("Won and lost", about, *shown) if shown else ""
 
 
 def curves_section(tree: Tree) -> str:
@@ -180,7 +180,7 @@ def curves_section(tree: Tree) -> str:
     for task, info in tree["tasks"].items():
         main = info["main"]
         drawn[f"{task}, {main}"] = figures.curves_figure(tree["results"][task], [main], main)
-    return page.section("Curves", _NESTED, page.figures(drawn))
+    return html.section("Curves", _NESTED, html.figures(drawn))
 
 
 def calibration_section(tree: Tree) -> str:
@@ -194,7 +194,7 @@ def calibration_section(tree: Tree) -> str:
         "The logistic probe at full width, by ten bins of its largest probability: above the "
         "diagonal it is right more often than it is sure. The larger a mark, the more texts."
     )
-    return page.section("Calibration", about, page.figures(drawn)) if drawn else ""
+    return html.section("Calibration", about, html.figures(drawn)) if drawn else ""
 
 
 def maps_section(maps: Mapping[tuple[str, str], Tree]) -> str:
@@ -206,7 +206,7 @@ def maps_section(maps: Mapping[tuple[str, str], Tree]) -> str:
         for (task, model), plane in maps.items()
     }
     about = MAPS[next(iter(maps.values()))["method"]]
-    return page.section("Maps", f"{about} {HOVER}", page.figures(drawn))
+    return html.section("Maps", f"{about} {HOVER}", html.figures(drawn))
 
 
 def figures_section(tree: Tree) -> str:
@@ -222,9 +222,9 @@ def figures_section(tree: Tree) -> str:
             for width, row in by_width.items()
         ]
         summary = f"<summary>{escape(task)}</summary>"
-        table = page.table(["model", "width", *names], rows, texts=2)
+        table = html.table(["model", "width", *names], rows, texts=2)
         shown.append(f"<details>{summary}{table}</details>")
-    return page.section("Every figure", "", *shown)
+    return html.section("Every figure", "", *shown)
 
 
 def models_section(tree: Tree) -> str:
@@ -234,7 +234,7 @@ def models_section(tree: Tree) -> str:
         f"{sum(info['seconds'].values()):,.1f} s this time (what is cached takes none)"
         for model, info in tree["models"].items()
     }
-    return page.section("Models", "", page.definitions(values))
+    return html.section("Models", "", html.definitions(values))
 
 
 def widths_of(tree: Tree) -> list[str]:

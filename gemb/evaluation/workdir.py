@@ -11,10 +11,11 @@ from gemb.evaluation.precision import evaluate_precisions
 from gemb.evaluation.projection import vectors_map
 from gemb.evaluation.report import write_json, write_report
 from gemb.evaluation.retrieval import evaluate_bm25, evaluate_vectors
+from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
+from gemb.runs.records import read_metrics, read_object
 from gemb.search import scann
-from gemb.store.vectors import load_vectors, save_vectors, texts_fingerprint
-from gemb.training.records import read_metrics, read_object
+from gemb.store.vectors import load_vectors, save_vectors
 
 RESULTS, REPORT = "results.json", "report.html"
 

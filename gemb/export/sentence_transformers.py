@@ -7,19 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.cache import atomic_folder
 from gemb.checks import UserError
-from gemb.data.tokenizers import Tokenizer
+from gemb.files import atomic_folder, save_tensors
+from gemb.identity import fingerprint
 from gemb.inference.embedder import model_fingerprint
-from gemb.models.pretrained.adapt import merge_lora
-from gemb.models.pretrained.folder import MANIFEST, Pretrained
-from gemb.models.pretrained.modules import DTYPES, POOLING_FLAGS, WEIGHTS, module_list
-from gemb.models.pretrained.pair import ROUTER, SIDES, Pair, router_config
-from gemb.models.pretrained.sentence_transformers import DENSE_ACTIVATIONS
-from gemb.models.pretrained.weights import tensors_from_params
 from gemb.models.spec import ModelSpec
-from gemb.store.fingerprint import fingerprint
-from gemb.store.tensors import save_tensors
+from gemb.pretrained.adapt import merge_lora
+from gemb.pretrained.folder import MANIFEST, Pretrained
+from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, WEIGHTS, module_list
+from gemb.pretrained.pair import ROUTER, SIDES, Pair, router_config
+from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS
+from gemb.pretrained.weights import tensors_from_params
+from gemb.tokenizers.tokenizer import Tokenizer
 
 # Copied from the folder that training started from; the tokenizer's side files.
 _COPIED = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")

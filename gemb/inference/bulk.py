@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from gemb.cache import atomic_file
 from gemb.checks import UserError
 from gemb.data.sources.records import digest
+from gemb.files import atomic_file
 
 DTYPES = ("float32", "float16")
 _STEP = 1024

@@ -2,7 +2,7 @@
 
 import jax
 
-from gemb.cache import cache_dir
+from gemb.files import cache_dir
 
 
 def use_compilation_cache() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.models.pretrained.fetch import REQUIRED_FILES, model_folder
+from gemb.pretrained.fetch import REQUIRED_FILES, model_folder
 
 
 class CrossEncoder:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.data.tokenizers import Tokenizer
+from gemb.identity import fingerprint
 from gemb.inference.compilation import use_compilation_cache
 from gemb.inference.encode import encode_ids, place, program
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, rounded_kernels
-from gemb.models.pretrained.folder import Pretrained
-from gemb.models.pretrained.pair import SIDES, Pair, load_any
-from gemb.store.fingerprint import fingerprint
+from gemb.pretrained.folder import Pretrained
+from gemb.pretrained.pair import SIDES, Pair, load_any
+from gemb.tokenizers.tokenizer import Tokenizer
 
 KINDS = SIDES
 
@@ -22,7 +22,7 @@ class Embedder:
     """A model ready to encode.
 
     Args:
-        pretrained: one model or two towers, as `gemb.models.pretrained.pair.load_any` returns.
+        pretrained: one model or two towers, as `gemb.pretrained.pair.load_any` returns.
         execution: how to compute the model.
         devices: that share the work, see `gemb.inference.encode.place`.
 
@@ -150,7 +150,7 @@ class Embedder:
 
 
 def model_fingerprint(pretrained: Pretrained | Pair) -> str:
-    """The fingerprint of a model as read: see gemb.store.fingerprint."""
+    """The fingerprint of a model as read: see gemb.identity."""
     if isinstance(pretrained, Pair):
         sides = {side: model_fingerprint(getattr(pretrained, side)) for side in KINDS}
         return fingerprint({}, "", **sides)

@@ -10,10 +10,10 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from gemb.data.features import bucket, pad
 from gemb.models.execution import Execution
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
+from gemb.processors.padding import bucket, pad
 from gemb.structs import Tokens
 
 # Padded tokens in one batch. On CPU the activations of about a thousand tokens stay in cache, and

@@ -75,7 +75,7 @@ def layerwise_distance(
         document: [candidates, dim] floats.
         positive: [batch] int32.
         query_layerwise: [batch] floats, D of `hidden_state_distance`; the training step gives them
-            where the teacher is `gemb.training.teachers.layerwise`. Required.
+            where the teacher is `gemb.training.distillation.teachers.layerwise`. Required.
         document_layerwise: [candidates] floats, likewise.
         query_mask: [batch] bool.
         document_mask: [candidates] bool.
@@ -103,7 +103,7 @@ def layerwise_distance(
         if array is None:
             raise checks.ArgumentError(
                 f"{name}: expected the distances of token vectors, got None; they come of the "
-                "teacher gemb.training.teachers.layerwise"
+                "teacher gemb.training.distillation.teachers.layerwise"
             )
     query, _ = inputs.prepare(query, document, positive, **fields, **distances)
     far = [array.astype(query.dtype) for array in distances.values()]

@@ -151,3 +151,40 @@ def _checked(vectors, name: str = "vectors", rows: int = 1) -> np.ndarray:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def truncate(vectors: np.ndarray, width: int, name: str = "vectors") -> np.ndarray:
+    """Keeps the first coordinates of each vector and makes it unit length again.
+
+    Args:
+        vectors: [rows, dim] floats.
+        width: coordinates to keep, 1 to dim.
+        name: what the caller calls the vectors.
+
+    Returns:
+        [rows, width] float32 of unit length.
+
+    Raises:
+        ValueError: a width outside 1 to dim, a value that is not finite, or a row whose first
+            `width` coordinates are all zero: it has no direction.
+
+    Example:
+        >>> truncate(np.array([[3.0, 4.0, 12.0]]), 2)
+        array([[0.6, 0.8]], dtype=float32)
+    """
+    checks.check_rank(name, vectors, 2)
+    (width,) = checks.check_widths("width", [width], vectors.shape[1])
+    kept = np.asarray(vectors[:, :width], dtype=np.float32)
+    lengths = np.linalg.norm(kept.astype(np.float64), axis=1, keepdims=True)
+    if not np.isfinite(lengths).all():
+        row = int(np.argmin(np.isfinite(lengths)))
+        raise checks.ArgumentError(
+            f"{name}: expected finite values, got NaN or infinity in row {row}"
+        )
+    if not lengths.all():
+        row = int(np.argmin(lengths))
+        raise checks.ArgumentError(
+            f"{name}: row {row} is zero in its first {width} coordinates, so its cosine is "
+            "undefined; drop the row or encode it again"
+        )
+    return (kept / lengths).astype(np.float32)

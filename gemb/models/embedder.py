@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from gemb.models.block import ACTIVATIONS
+from gemb.models.encoders.text import TextEncoder
 from gemb.models.execution import Execution
-from gemb.models.layer import ACTIVATIONS
 from gemb.models.layers import Linear
 from gemb.models.poolers import LEARNED_POOLERS, POOLERS
 from gemb.models.spec import DenseSpec, ModelSpec
-from gemb.models.text import TextEncoder
 from gemb.structs import Tokens
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gemb.models.attention import choose, view
+from gemb.models.block import Layer, Surroundings, stack_norm
 from gemb.models.execution import REMAT, Execution
 from gemb.models.initial import initial
-from gemb.models.layer import Layer, Surroundings, stack_norm
 from gemb.models.layers import Embed
 from gemb.models.positions import angles, positions, relative_buckets
 from gemb.models.spec import StackSpec

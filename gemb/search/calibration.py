@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from gemb import checks
+from gemb.metrics.geometry import truncate
 from gemb.search import searcher
 from gemb.search.exact import ExactSearcher
 from gemb.search.policy import Policy, full_flops
 from gemb.search.rotation import rotate
-from gemb.store.vectors import truncate
 
 _SPREAD = 2**0.5  # neighbouring shortlists differ by this factor
 _LONGEST = 5  # a shortlist holds at most a fifth of the corpus

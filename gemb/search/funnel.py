@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from gemb import checks
+from gemb.metrics.geometry import truncate
 from gemb.search import first_stage, searcher
 from gemb.search import policy as policies
 from gemb.search.rotation import rotate
 from gemb.search.scann import ScannSearcher
 from gemb.search.selection import best_rows
-from gemb.store.vectors import truncate
 
 FIRSTS = ("exact", "scann")
 

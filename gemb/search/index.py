@@ -10,8 +10,9 @@ with. Nothing in a folder is unpickled.
 import json
 from pathlib import Path
 
-from gemb.cache import atomic_folder
+from gemb import files
 from gemb.checks import UserError
+from gemb.files import atomic_folder, parse_manifest
 from gemb.search.exact import ExactSearcher
 from gemb.search.funnel import FunnelSearcher
 from gemb.search.hybrid import FusedSearcher
@@ -19,7 +20,6 @@ from gemb.search.lexical import Bm25Searcher
 from gemb.search.quantized import QuantizedSearcher
 from gemb.search.scann import ScannSearcher
 from gemb.search.searcher import Searcher
-from gemb.store import manifest
 
 FORMAT, VERSION = "gemb index", 1
 # What every version has, by kind, but a hybrid's parts.
@@ -61,7 +61,7 @@ def check_replaceable(folder: Path) -> None:
     if not folder.exists():
         return
     try:
-        manifest.parse_manifest(folder / "index.json", FORMAT)
+        parse_manifest(folder / "index.json", FORMAT)
     except (OSError, ValueError, RecursionError):
         raise UserError(f"{folder}: exists and is no index; choose another folder") from None
 
@@ -73,7 +73,7 @@ def read_manifest(folder: str | Path) -> dict:
         UserError: no index there, a broken one, or one of another format version.
     """
     path = Path(folder) / "index.json"
-    return manifest.read_manifest(path, FORMAT, VERSION, _FIELDS, "gemb index")
+    return files.read_manifest(path, FORMAT, VERSION, _FIELDS, "gemb index")
 
 
 def load_index(folder: str | Path, *, model: str) -> Searcher:

@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gemb.cache import atomic_file
 from gemb.checks import UserError
-from gemb.store.manifest import read_manifest
+from gemb.files import atomic_file, read_manifest
 
 FORMAT, VERSION = "gemb embeddings", 1
 MANIFEST, VECTORS, IDS = "embeddings.json", "vectors.npy", "ids.jsonl"

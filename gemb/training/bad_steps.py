@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gemb.cache import atomic_file
 from gemb.checks import UserError
+from gemb.files import atomic_file
 from gemb.structs import Batch
 
 FOLDER = "bad_batches"

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 import jax
 
 from gemb.checks import UserError
-from gemb.models.pretrained.folder import Pretrained
-from gemb.models.pretrained.pair import Pair
 from gemb.parallel import hosts
 from gemb.parallel.mesh import make_mesh
+from gemb.pretrained.folder import Pretrained
+from gemb.pretrained.pair import Pair
 
 
 class Evaluators:

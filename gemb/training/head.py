@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.models.pretrained.folder import Pretrained
-from gemb.models.pretrained.pair import Pair
-from gemb.training.teachers.teacher import Teacher
+from gemb.pretrained.folder import Pretrained
+from gemb.pretrained.pair import Pair
+from gemb.training.distillation.teacher import Teacher
 
 
 def head_of(model: Pretrained | Pair, teacher: Teacher | None) -> str:

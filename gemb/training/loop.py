@@ -14,22 +14,22 @@ from tqdm import tqdm
 from gemb.checks import UserError, check, check_widths
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
-from gemb.models.pretrained.folder import Pretrained
-from gemb.models.pretrained.pair import Pair, learned_temperature
 from gemb.models.spec import ModelSpec, PairSpec, with_widths
 from gemb.parallel import hosts
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import data_shard, place_batch
-from gemb.training.averaging import averaged
+from gemb.pretrained.folder import Pretrained
+from gemb.pretrained.pair import Pair, learned_temperature
+from gemb.runs.interruption import Stopped, lost_process, stop_on_sigterm
+from gemb.runs.records import Records
 from gemb.training.bad_steps import BadSteps
-from gemb.training.checkpoint import Checkpoints
+from gemb.training.checkpoints.averaging import averaged
+from gemb.training.checkpoints.storage import Checkpoints
 from gemb.training.evaluators import Evaluators
 from gemb.training.head import head_of
-from gemb.training.interruption import Stopped, lost_process, stop_on_sigterm
 from gemb.training.meter import Meter
 from gemb.training.optimizers import bad_steps_in_a_row, transformation
 from gemb.training.profile import profiled
-from gemb.training.records import Records
 from gemb.training.state import TrainState, abstract_state, initial_state, state_shardings
 from gemb.training.step import by_shape, make_step
 
@@ -92,10 +92,10 @@ def train(
         skip_bad_steps: steps in a row whose loss or gradient is not finite that are passed over,
             weights and moments as they were; one more stops the run.
         profile_steps: (first, last) step to record for TensorBoard's profiler.
-        teacher: adds fields to the batches, see gemb.training.teachers; None for none.
+        teacher: adds fields to the batches, see gemb.training.distillation.teachers; None for none.
         head_only: trains the last linear layer alone, which reads the teacher's vectors in place of
             its encoder's; the teacher must be that encoder. No encoder runs, so that thousands of
-            texts go into a step. For a model of `gemb.training.students.reduced`.
+            texts go into a step. For a model of `gemb.training.distillation.students.reduced`.
         quantize: params -> params as the forward pass sees them and as the model is returned, such
             as gemb.training.quantisation.int8_weights; None for the weights as they are.
 

@@ -8,12 +8,12 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from gemb.models.spec import ModelSpec, PairSpec
-from gemb.parallel.chips import peak_flops
 from gemb.parallel.placement import data_shard
+from gemb.runs.records import Records
 from gemb.structs import Batch
 from gemb.training.bad_steps import BadSteps
-from gemb.training.records import Records
-from gemb.training.scale_shapes import encoder_flops
+from gemb.training.planning.chips import peak_flops
+from gemb.training.planning.shapes import encoder_flops
 
 
 class Meter:

@@ -7,7 +7,7 @@ import optax
 
 from gemb.checks import check
 from gemb.models.functional import is_layer_kernel
-from gemb.training.averaging import with_ema
+from gemb.training.checkpoints.averaging import with_ema
 
 # No decay for biases, norms and position tables: pulling those to zero regularises nothing.
 NO_DECAY = r"(^|/)(bias|scale)$|/position/|/type/|^temperature/"

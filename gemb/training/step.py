@@ -159,7 +159,8 @@ def make_step(
         out_shardings: TrainState of shardings, from state_shardings.
         execution: how to compute the model.
         seed: of dropout and of losses that draw, anew at each step, the same after a resume.
-        teacher: see gemb.training.teachers; its frozen parameters are the step's third argument.
+        teacher: see gemb.training.distillation.teachers; its frozen parameters are the step's
+            third argument.
         quantize: params -> params as the forward pass sees them.
         **options: of `batch_loss`: microbatches, head_only.
 

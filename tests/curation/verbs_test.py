@@ -10,8 +10,8 @@ from absl.testing import flagsaver
 from word_encoder import WordEncoder
 
 from gemb.checks import UserError
+from gemb.cli import dedup, filter, mine, split
 from gemb.inference.embedder import Embedder
-from gemb.main import dedup, filter, mine, split
 
 MODELS = {"first": WordEncoder(), "second": WordEncoder(seed=5)}
 

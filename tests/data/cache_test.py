@@ -16,7 +16,7 @@ from gemb.data.mixing import Task
 from gemb.data.pipeline import mixture
 from gemb.data.sources import cached, tfrecord
 from gemb.data.sources.reading import files
-from gemb.data.tokenizers import byte_tokenizer_json
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 ROOT = Path(__file__).parents[2]
 ROWS = [{"query": f"q{i}", "document": "dö " * (i % 7 + 1) + str(i)} for i in range(41)]
@@ -108,11 +108,11 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import seqio
 from gemb.checks import UserError
-from gemb.data import forms, offline, tasks
+from gemb.data import forms, offline, seqio_tasks
 from gemb.data.mixing import Task
 from gemb.data.pipeline import mixture
 from gemb.data.sources import cached, reading
-from gemb.data.tokenizers import byte_tokenizer_json
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 folder, tokenizer = Path(sys.argv[1]), byte_tokenizer_json()
 FORMS = {
@@ -148,7 +148,7 @@ def told(call):
 
 shown = {}
 source_tasks = made(lambda name: reading.files(source), FORMS)
-tasks._SHARD_RECORDS = 20  # three shards to read
+seqio_tasks._SHARD_RECORDS = 20  # three shards to read
 first = write(source_tasks)
 shown["first"] = [(r.folder.name, r.records, r.left_out, r.fresh) for r in first]
 shown["again"] = [r.fresh for r in write(source_tasks)]
@@ -164,14 +164,16 @@ for _ in range(60):
     same.append(all(np.array_equal(*pair) for pair in pairs))
 shown["same batches"] = sum(same)
 
-tasks.register("mix", tokenizer, tasks=made(lambda name: reading.files(source), ["hard", "spans"]))
+made_tasks = made(lambda name: reading.files(source), ["hard", "spans"])
+seqio_tasks.register("mix", tokenizer, tasks=made_tasks)
 seqio.add_global_cache_dirs([str(folder / "out")])
 def seqio_rows(**options):
-    found = tasks.batches("mix_hard", batch_size=53, query_length=24, document_length=32, **options)
+    sizes = {"batch_size": 53, "query_length": 24, "document_length": 32}
+    found = seqio_tasks.batches("mix_hard", **sizes, **options)
     return sorted(map(bytes, next(found).query.ids))
 shown["seqio"] = [seqio_rows(seed=1, use_cached=True) == seqio_rows(seed=2)]
-shown["seqio"].append(next(tasks.batches("mix", batch_size=8, query_length=24, document_length=32,
-    use_cached=True)).query.ids.shape)
+sizes = {"batch_size": 8, "query_length": 24, "document_length": 32}
+shown["seqio"].append(next(seqio_tasks.batches("mix", **sizes, use_cached=True)).query.ids.shape)
 
 source.write_text(json.dumps(rows[0]) + "\\n" + json.dumps(rows[1]) + "\\n")
 shown["other"] = told(lambda: write(made(lambda name: reading.files(source), ["hard"])))
@@ -242,7 +244,7 @@ def test_other_data_is_refused_and_nothing_half_stays(beam):
 
 MISTAKES = """
 import json, sys
-from gemb.main.__main__ import run
+from gemb.cli.__main__ import run
 sys.modules["apache_beam"] = None
 for arguments in json.loads(sys.argv[1]):
     try:

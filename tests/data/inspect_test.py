@@ -11,7 +11,7 @@ import pytest
 
 from gemb import config
 from gemb.data.inspection import inspect
-from gemb.data.tokenizers import byte_tokenizer_json
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 from gemb.training import loop
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def test_the_verb_and_its_mistakes(data):
         quickstart = ["configs/experiments/quickstart.gin", "configs/debug.gin"]
         files = [f"--gin_file={ROOT / name}" for name in quickstart]
         bind = f"--gin_param=pipeline.pairs.folder = '{data}'"
-        command = [sys.executable, "-m", "gemb.main", "inspect-data", *files, bind, *arguments]
+        command = [sys.executable, "-m", "gemb.cli", "inspect-data", *files, bind, *arguments]
         environment = os.environ | {"PYTHONWARNINGS": "ignore"}
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 

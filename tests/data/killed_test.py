@@ -15,7 +15,7 @@ from gemb.data import forms
 from gemb.data.mixing import Task
 from gemb.data.pipeline import mixture
 from gemb.data.sources.reading import files
-from gemb.data.tokenizers import byte_tokenizer_json
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 folder, mode = sys.argv[1:]
 FORMS = {

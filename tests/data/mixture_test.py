@@ -11,8 +11,8 @@ from gemb.data import forms
 from gemb.data.mixing import Task, resolve_rates
 from gemb.data.pipeline import mixture
 from gemb.data.sources.reading import files
-from gemb.data.tokenizers import Tokenizer, byte_tokenizer_json
 from gemb.structs import Prompts
+from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json
 
 DECODER = Tokenizer(byte_tokenizer_json(), 512)
 

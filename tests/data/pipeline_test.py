@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from gemb.checks import UserError
-from gemb.data import features
 from gemb.data.pipeline import pairs
-from gemb.data.tokenizers import Tokenizer, byte_tokenizer_json
+from gemb.processors import padding
+from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json
 
 TOKENIZER = byte_tokenizer_json()
 
@@ -104,7 +104,7 @@ def test_mistakes_are_named(folder):
 
 def test_buckets_waste_little_and_are_few():
     lengths = np.arange(1, 257)
-    padded = np.array([features.bucket(int(n), 256) for n in lengths])
+    padded = np.array([padding.bucket(int(n), 256) for n in lengths])
     assert (padded >= lengths).all()
     assert ((padded - lengths)[lengths >= 32] / padded[lengths >= 32]).max() < 0.2
     assert len(set(padded)) <= 40

@@ -12,10 +12,10 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from gemb.cache import cache_dir
 from gemb.checks import UserError
-from gemb.data.tokenizers import Tokenizer, byte_tokenizer_json
-from gemb.models.pretrained.tokenizer_files import read_tokenizer
+from gemb.files import cache_dir
+from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json
+from gemb.tokenizers.tokenizer_files import read_tokenizer
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -245,7 +245,7 @@ def test_light_import():
     heavy = ("tensorflow", "torch", "transformers", "sentencepiece", "jax")
     code = (
         f"import sys\nfor name in {heavy}: sys.modules[name] = None\n"
-        "from gemb.data.tokenizers import Tokenizer, byte_tokenizer_json\n"
+        "from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json\n"
         "print(Tokenizer(byte_tokenizer_json(), 4).encode(['ab']))"
     )
     done = subprocess.run(

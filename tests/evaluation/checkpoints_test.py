@@ -9,6 +9,7 @@ import pytest
 from task_folders import house
 
 from gemb.checks import UserError
+from gemb.cli.__main__ import run
 from gemb.evaluation import comparison
 from gemb.evaluation.checkpoints import (
     evaluate_checkpoints,
@@ -17,14 +18,13 @@ from gemb.evaluation.checkpoints import (
 from gemb.evaluation.suite import evaluate_model
 from gemb.evaluation.tasks import read_tasks
 from gemb.inference.embedder import Embedder
-from gemb.main.__main__ import run
-from gemb.models.pretrained.scratch import from_scratch
 from gemb.parallel.mesh import make_mesh
+from gemb.pretrained.scratch import from_scratch
+from gemb.runs.interruption import sole_run
 from gemb.training import optimizers, schedules
-from gemb.training.averaging import with_ema
-from gemb.training.checkpoint import Checkpoints
-from gemb.training.checkpoint_models import checkpoint_models as read_models
-from gemb.training.interruption import sole_run
+from gemb.training.checkpoints.averaging import with_ema
+from gemb.training.checkpoints.models import checkpoint_models as read_models
+from gemb.training.checkpoints.storage import Checkpoints
 from gemb.training.state import initial_state
 
 STEPS = (2, 4, 6)
@@ -100,7 +100,7 @@ def test_the_average_is_what_is_measured(tmp_path):
 def test_two_towers_take_a_tasks_prompts(made):
     """Each side's prompt goes to its own tower, as if it stood in front of the text."""
     from gemb.evaluation.encoding import with_prompts
-    from gemb.models.pretrained.pair import Pair
+    from gemb.pretrained.pair import Pair
 
     _, _, models = made
     towers = Embedder(Pair(models[2].pretrained, models[4].pretrained))
@@ -183,13 +183,15 @@ def test_the_verb_measures_a_runs_checkpoints(tmp_path):
     import sys
     from pathlib import Path
 
-    from gemb.data.sources import code
+    from gemb.datasets import python_code
 
     root = Path(__file__).parents[2]
-    code.harvest({"gemb": root / "gemb"}, tmp_path / "data", undocumented=True, progress=False)
+    python_code.harvest(
+        {"gemb": root / "gemb"}, tmp_path / "data", undocumented=True, progress=False
+    )
 
     def gemb(*arguments):
-        command = [sys.executable, "-m", "gemb.main", *arguments]
+        command = [sys.executable, "-m", "gemb.cli", *arguments]
         return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
     trained = gemb(

@@ -10,13 +10,13 @@ from stub_encoder import StubEncoder
 from task_folders import STS, house, write
 
 from gemb import checks
+from gemb.cli.__main__ import run
 from gemb.evaluation import comparison, similarity, suite
 from gemb.evaluation.encoding import EncodedOnce, _prompted, with_prompts
 from gemb.evaluation.mteb import MtebEncoder
 from gemb.evaluation.mteb_run import get_tasks, whole_names
 from gemb.evaluation.suite_report import write_suite_report
 from gemb.evaluation.tasks import read_tasks
-from gemb.main.__main__ import run
 
 WORDS = [f"word{i}" for i in range(40)]
 
@@ -207,7 +207,7 @@ def test_the_report_shows_tasks_models_and_differences(tasks, tmp_path):
 
 
 def test_prompts_of_two_towers_go_to_the_tower_of_their_side(tmp_path):
-    from gemb.models.pretrained.pair import Pair
+    from gemb.pretrained.pair import Pair
 
     query, document = StubEncoder(seed=1).pretrained, StubEncoder(seed=2).pretrained
     towers = Pair(query, document)

@@ -9,11 +9,11 @@ import pytest
 from stub_encoder import StubEncoder
 from task_folders import write
 
-from gemb.cache import cache_dir
+from gemb.cli.__main__ import run
 from gemb.evaluation import mteb_run, mteb_tasks
 from gemb.evaluation.mteb import MtebEncoder
 from gemb.evaluation.tasks import read_tasks
-from gemb.main.__main__ import run
+from gemb.files import cache_dir
 
 if importlib.util.find_spec("mteb") is None:
     pytest.skip("the extra mteb is not installed", allow_module_level=True)

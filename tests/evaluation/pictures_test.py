@@ -16,7 +16,7 @@ from gemb.evaluation.map_figure import map_figure
 from gemb.evaluation.precision import evaluate_precisions
 from gemb.evaluation.tasks import read_tasks
 from gemb.evaluation.wins import wins_and_losses
-from gemb.pages.drawing import svg
+from gemb.reports.svg import svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -200,8 +200,8 @@ def test_wins_and_losses_are_the_largest_differences(tasks):
 def test_the_verb_draws_maps_and_writes_the_projector(tmp_path, monkeypatch, capsys):
     from absl import flags
 
+    from gemb.cli.__main__ import run
     from gemb.inference.embedder import Embedder
-    from gemb.main.__main__ import run
 
     monkeypatch.setattr(Embedder, "load", staticmethod(lambda place: StubEncoder(seed=len(place))))
     monkeypatch.setenv("GEMB_CACHE", str(tmp_path / "gemb"))

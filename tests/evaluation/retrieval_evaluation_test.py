@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gemb import evaluation, metrics, search
+from gemb.metrics.geometry import truncate
 from gemb.search import scann
-from gemb.store.vectors import truncate
 
 NAMES = [*metrics.metric_names(), "queries_per_second", "queries"]
 PREFIXED = [f"scann_{name}" for name in NAMES if name != "queries"]

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from gemb.checks import UserError
-from gemb.models.pretrained.convert import convert, gguf_llama
+from gemb.pretrained.convert import convert, gguf_llama
 
 gguf = pytest.importorskip("gguf")
 VOCAB = 288

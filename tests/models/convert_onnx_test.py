@@ -9,8 +9,8 @@ from foreign_models import OnnxExport, bert_weights, quantized
 from safetensors.numpy import load_file
 
 from gemb.checks import UserError
-from gemb.models.pretrained.convert import onnx_bert
-from gemb.models.pretrained.convert.onnx_graph import dequantize
+from gemb.pretrained.convert import onnx_bert
+from gemb.pretrained.convert.onnx_graph import dequantize
 
 onnx = pytest.importorskip("onnx")
 
@@ -175,7 +175,7 @@ def test_exports_of_torch(tmp_path, kind, random):
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer, models
 
-    from gemb.models.pretrained.convert import convert
+    from gemb.pretrained.convert import convert
 
     torch.manual_seed(0)
     sizes = {"vocab_size": 30, "hidden_size": 16, "intermediate_size": 24}

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models
 
 from gemb.checks import UserError
-from gemb.models.pretrained.convert import convert
+from gemb.pretrained.convert import convert
 
 pytest.importorskip("onnx")
 pytest.importorskip("gguf")
@@ -220,7 +220,7 @@ def test_missing_extra_names_what_to_install(tmp_path, monkeypatch, name):
 
 def gemb(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "gemb.main", "convert", *map(str, arguments)],
+        [sys.executable, "-m", "gemb.cli", "convert", *map(str, arguments)],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
 

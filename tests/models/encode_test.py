@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.inference.embedder import Embedder
 from gemb.models.functional import initial_params
-from gemb.models.pretrained.scratch import from_scratch
 from gemb.parallel.placement import place_batch
+from gemb.pretrained.scratch import from_scratch
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 
 @pytest.mark.parametrize("count", [1, 5, 70])

@@ -10,14 +10,14 @@ import pytest
 
 from gemb import Embedder
 from gemb.checks import UserError
-from gemb.data.features import pad
-from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers as export
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
-from gemb.models.pretrained.adapt import load
-from gemb.models.pretrained.families import FAMILIES
+from gemb.pretrained.adapt import load
+from gemb.pretrained.families import FAMILIES
+from gemb.processors.padding import pad
 from gemb.structs import Tokens
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 pytestmark = pytest.mark.peers
 
@@ -150,7 +150,7 @@ def _write(folder, model_class: str, config_class: str, options: dict):
 
 
 def _tokens(pretrained, left=False):
-    from gemb.data.tokenizers import Tokenizer
+    from gemb.tokenizers.tokenizer import Tokenizer
 
     ids = Tokenizer(pretrained.tokenizer_json, 64).encode(TEXTS)
     tokens = pad(ids, max(map(len, ids)))
@@ -267,7 +267,7 @@ def test_padding_batching_and_packing_leave_vectors_as_they_are(checkpoint, name
         np.testing.assert_allclose(
             apply(loaded.params, _as_tokens(alone))[0], right[row], atol=2e-6
         )
-    from gemb.data.features import pack
+    from gemb.processors.padding import pack
 
     packed, places = pack([row[m] for row, m in zip(*tokens[:2], strict=True)], 64)
     assert len(packed.ids) < len(TEXTS)

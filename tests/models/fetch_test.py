@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from gemb.checks import UserError
-from gemb.models.pretrained import fetch as fetching
+from gemb.pretrained import fetch as fetching
 
 CONTENT = {
     "config.json": b'{"hidden_size": 8}',

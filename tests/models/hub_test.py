@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from gemb.checks import UserError
-from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.functional import initial_params
-from gemb.models.pretrained import fetch as fetching
-from gemb.models.pretrained import hub
-from gemb.models.pretrained.adapt import load
-from gemb.models.pretrained.scratch import from_scratch
+from gemb.pretrained import fetch as fetching
+from gemb.pretrained import hub
+from gemb.pretrained.adapt import load
+from gemb.pretrained.scratch import from_scratch
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

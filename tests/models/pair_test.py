@@ -10,13 +10,13 @@ import pytest
 
 from gemb import Embedder, losses
 from gemb.checks import UserError
-from gemb.data.features import pad
-from gemb.data.tokenizers import Tokenizer, byte_tokenizer_json
 from gemb.export import sentence_transformers as export
 from gemb.models.functional import functional, initial_params
-from gemb.models.pretrained.pair import load_any, pair
-from gemb.models.pretrained.scratch import from_scratch
+from gemb.pretrained.pair import load_any, pair
+from gemb.pretrained.scratch import from_scratch
+from gemb.processors.padding import pad
 from gemb.structs import Batch
+from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json
 from gemb.training.step import batch_loss
 
 

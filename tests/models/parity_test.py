@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from gemb import Embedder
-from gemb.cache import cache_dir
 from gemb.checks import UserError
-from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers as export
-from gemb.models.pretrained.adapt import load
-from gemb.models.pretrained.families import FAMILIES
-from gemb.models.pretrained.folder import Pretrained
+from gemb.files import cache_dir
 from gemb.models.spec import ModelSpec
+from gemb.pretrained.adapt import load
+from gemb.pretrained.families import FAMILIES
+from gemb.pretrained.folder import Pretrained
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 pytestmark = pytest.mark.peers
 MINILM = cache_dir() / "models" / "all-MiniLM-L6-v2"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from gemb import Embedder
-from gemb.cache import cache_dir
-from gemb.data.features import pad
-from gemb.data.tokenizers import Tokenizer
+from gemb.files import cache_dir
 from gemb.models.functional import functional
-from gemb.models.pretrained.adapt import load
+from gemb.pretrained.adapt import load
+from gemb.processors.padding import pad
+from gemb.tokenizers.tokenizer import Tokenizer
 
 STS = Path(__file__).parents[3] / "shared/data/text/sts/stsb_en_test.tsv.gz"
 

@@ -3,9 +3,9 @@
 import pytest
 
 from gemb.checks import UserError
-from gemb.data.tokenizers import byte_tokenizer_json
-from gemb.models.pretrained.adapt import take_layers
-from gemb.models.pretrained.scratch import from_config
+from gemb.pretrained.adapt import take_layers
+from gemb.pretrained.scratch import from_config
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 CONFIG = {
     "model_type": "qwen3", "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64,

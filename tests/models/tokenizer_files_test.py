@@ -10,8 +10,8 @@ import sentencepiece
 import tokenizers
 
 from gemb.checks import UserError
-from gemb.data.tokenizers import Tokenizer
-from gemb.models.pretrained.tokenizer_files import read_tokenizer
+from gemb.tokenizers.tokenizer import Tokenizer
+from gemb.tokenizers.tokenizer_files import read_tokenizer
 
 LONG = 1 << 30
 CORPUS = [

@@ -84,7 +84,7 @@ def test_two_processes_sum_over_all_eight_devices(coordinator):
 @pytest.mark.parametrize(("process_id", "missing"), [(0, "process 1"), (1, "process 0")])
 def test_train_names_the_host_that_waits_and_whom_it_waits_for(coordinator, process_id, missing):
     process = start(
-        "-m", "gemb.main", "train", "--gin_file=configs/experiments/quickstart.gin",
+        "-m", "gemb.cli", "train", "--gin_file=configs/experiments/quickstart.gin",
         "--workdir=never/made", f"--coordinator={coordinator}", f"--process_id={process_id}",
         "--process_count=2", "--join_timeout=1",
     )  # fmt: skip

@@ -17,7 +17,7 @@ def table(shape) -> str:
 
     from gemb.models.spec import DenseSpec, ModelSpec, Rotary, StackSpec, TextSpec
     from gemb.parallel.mesh import make_mesh
-    from gemb.training.dry_run import sharding_table
+    from gemb.training.planning.dry_run import sharding_table
     from gemb.training.state import state_shardings
 
     stack = StackSpec(

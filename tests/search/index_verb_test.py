@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gemb.checks import UserError
+from gemb.cli.__main__ import run
 from gemb.inference import bulk
-from gemb.main.__main__ import run
 from gemb.models.execution import Execution
 from gemb.search import read_manifest, scann
 from gemb.search.build import KINDS

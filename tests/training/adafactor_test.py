@@ -13,7 +13,7 @@ from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
 from gemb.structs import Batch, Tokens
 from gemb.training import optimizers, schedules
-from gemb.training.checkpoint import Checkpoints
+from gemb.training.checkpoints.storage import Checkpoints
 from gemb.training.state import abstract_state, initial_state, state_shardings
 from gemb.training.step import make_step
 

@@ -9,7 +9,7 @@ from gemb.checks import UserError
 from gemb.models.spec import ModelSpec, StackSpec, TextSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.training import optimizers, schedules
-from gemb.training.checkpoint import Checkpoints
+from gemb.training.checkpoints.storage import Checkpoints
 from gemb.training.state import abstract_state, initial_state, state_shardings
 
 TRANSFORM = optimizers.adamw(9, schedule=partial(schedules.warmup_linear, peak_rate=0.1))

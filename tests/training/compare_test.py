@@ -10,9 +10,9 @@ import pytest
 
 from gemb.checks import UserError
 from gemb.evaluation.run_report import write_run_report
-from gemb.training import compare as comparing
-from gemb.training.compare import POINTS, compare
-from gemb.training.runs import main_result, read_config
+from gemb.runs import comparison as comparing
+from gemb.runs.comparison import POINTS, compare
+from gemb.runs.curves import main_result, read_config
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "# Macros:\nSTEPS = {}\n\n# Parameters for loop.train:\nloop.train.steps = %STEPS\n"
@@ -106,7 +106,7 @@ def test_the_page_stands_alone(two, tmp_path):
 
 def test_the_verb_writes_both_and_prints_a_table(two, tmp_path):
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "gemb.main.compare", *map(str, two), f"--output={output}"]
+    command = [sys.executable, "-m", "gemb.cli.compare", *map(str, two), f"--output={output}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads((output / "results.json").read_text())["runs"]["b"]["last"]["loss"] == 4.0

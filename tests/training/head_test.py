@@ -12,15 +12,16 @@ import pytest
 from gemb import losses
 from gemb.checks import UserError
 from gemb.data import pipeline
-from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.models.functional import initial_params
-from gemb.models.pretrained.pair import pair
-from gemb.models.pretrained.scratch import from_scratch
 from gemb.models.spec import DenseSpec
 from gemb.parallel.mesh import make_mesh
-from gemb.training import optimizers, teachers
-from gemb.training.dry_run import dry_run
+from gemb.pretrained.pair import pair
+from gemb.pretrained.scratch import from_scratch
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.training import optimizers
+from gemb.training.distillation import teachers
 from gemb.training.loop import train
+from gemb.training.planning.dry_run import dry_run
 
 HEAD = "dense/layers/0/kernel"
 LOSS = functools.partial(

@@ -13,8 +13,8 @@ import pytest
 import tiny_runs
 
 from gemb.parallel.mesh import make_mesh
-from gemb.training.interruption import RESUMABLE
-from gemb.training.records import read_metrics
+from gemb.runs.interruption import RESUMABLE
+from gemb.runs.records import read_metrics
 
 ROOT = Path(__file__).parents[2]
 

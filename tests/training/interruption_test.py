@@ -14,14 +14,8 @@ import pytest
 from tiny_runs import run
 
 from gemb.checks import UserError
-from gemb.training.interruption import (
-    RESUMABLE,
-    LostProcess,
-    Stopped,
-    lost_process,
-    sole_run,
-)
-from gemb.training.records import read_metrics
+from gemb.runs.interruption import RESUMABLE, LostProcess, Stopped, lost_process, sole_run
+from gemb.runs.records import read_metrics
 
 
 def all_losses(workdir):
@@ -98,7 +92,7 @@ def test_bad_steps_in_a_row_are_counted_over_a_resume(tmp_path):
 def test_a_workdir_is_held_by_one_process(tmp_path):
     code = (
         "import sys, pathlib\n"
-        "from gemb.training.interruption import sole_run\n"
+        "from gemb.runs.interruption import sole_run\n"
         "with sole_run(pathlib.Path(sys.argv[1])):\n"
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"

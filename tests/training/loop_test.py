@@ -17,11 +17,11 @@ from gemb.inference.embedder import Embedder
 from gemb.metrics import geometry
 from gemb.models.functional import initial_params
 from gemb.parallel.mesh import make_mesh
+from gemb.runs.records import read_metrics
 from gemb.training import optimizers
-from gemb.training.averaging import averaged, with_ema
+from gemb.training.checkpoints.averaging import averaged, with_ema
 from gemb.training.optimizers import transformation
 from gemb.training.profile import parse_steps
-from gemb.training.records import read_metrics
 from gemb.training.schedules import warmup_linear
 from gemb.training.state import TrainState
 from gemb.training.watching import watch

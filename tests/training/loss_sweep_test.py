@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from gemb import config
-from gemb.data.features import pad
-from gemb.data.tokenizers import Tokenizer, byte_tokenizer_json
+from gemb.processors.padding import pad
 from gemb.structs import Batch
+from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json
 from gemb.training import loop
 
 ROOT = Path(__file__).parents[2]

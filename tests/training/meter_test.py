@@ -11,7 +11,7 @@ from gemb.models.spec import ModelSpec, StackSpec, TextSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.structs import Batch, Tokens
 from gemb.training.meter import Meter
-from gemb.training.scale_shapes import encoder_flops
+from gemb.training.planning.shapes import encoder_flops
 
 
 def test_utilisation_is_useful_flops_over_the_peak(monkeypatch):

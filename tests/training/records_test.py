@@ -3,8 +3,8 @@ import json
 import pytest
 
 from gemb.checks import UserError
-from gemb.training.interruption import sole_run
-from gemb.training.records import Records, check_workdir, claim_workdir, read_metrics
+from gemb.runs.interruption import sole_run
+from gemb.runs.records import Records, check_workdir, claim_workdir, read_metrics
 
 
 def test_rows_after_the_resumed_step_are_written_anew(tmp_path):

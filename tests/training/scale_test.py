@@ -18,15 +18,16 @@ from gemb.checks import UserError
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
 from gemb.models.spec import ModelSpec, PairSpec, Rotary, StackSpec, TextSpec
-from gemb.parallel.chips import CHIPS, Chip, parse
 from gemb.parallel.mesh import make_mesh
 from gemb.structs import NO_PROMPTS, Batch, Tokens
-from gemb.training import loop, scale
-from gemb.training.dry_run import dry_run
-from gemb.training.scale_advice import advise, bindings, fits, judge
-from gemb.training.scale_report import describe, dry_run_on_chips
-from gemb.training.scale_shapes import matmul_flops
-from gemb.training.scale_work import Settings, Workload, whole_share
+from gemb.training import loop
+from gemb.training.planning import estimate
+from gemb.training.planning.advice import advise, bindings, fits, judge
+from gemb.training.planning.chips import CHIPS, Chip, parse
+from gemb.training.planning.chips_report import describe, dry_run_on_chips
+from gemb.training.planning.dry_run import dry_run
+from gemb.training.planning.shapes import matmul_flops
+from gemb.training.planning.workload import Settings, Workload, whole_share
 from gemb.training.state import TrainState, initial_state
 from gemb.training.step import make_step
 
@@ -85,7 +86,7 @@ def test_products_in_loops_and_branches_are_counted_as_often_as_they_run():
 )
 def test_flops_are_those_of_the_passes(parts, execution, passes):
     work = workload()
-    executed, useful = scale.flops(work, Settings(2, 2, 2, parts, parts, execution))
+    executed, useful = estimate.flops(work, Settings(2, 2, 2, parts, parts, execution))
     scores = 2 * ROWS * ROWS * WIDTH
     # What is recomputed of a layer stops short of its last product, which nothing needs again.
     last = 2 * WIDTH * MLP * LAYERS * ROWS * (SHORT + LONG) if execution.remat == "full" else 0
@@ -102,10 +103,10 @@ def test_flops_are_xlas_within_3_percent():
     moments = jax.eval_shape(work.optimizer.init, params)
     state = TrainState(jax.ShapeDtypeStruct((), "int32"), params, moments)
     compiled = step.lower(state, work.batch).compile()
-    executed, _ = scale.flops(work, Settings(1, 1, 1))
+    executed, _ = estimate.flops(work, Settings(1, 1, 1))
     assert executed == pytest.approx(compiled.cost_analysis()["flops"], rel=0.03)
     # and the estimate of memory is near what XLA sets aside
-    parts = scale.memory(work, Settings(1, 1, 1))
+    parts = estimate.memory(work, Settings(1, 1, 1))
     temporaries = compiled.memory_analysis().temp_size_in_bytes
     assert sum(parts.values()) - parts["state"] == pytest.approx(temporaries, rel=0.25)
 
@@ -122,17 +123,17 @@ def test_state_bytes_are_those_of_real_arrays(mesh):
         for shard in leaf.addressable_shards
         if shard.device == first
     )
-    assert scale.memory(work, Settings(*mesh))["state"] == held
+    assert estimate.memory(work, Settings(*mesh))["state"] == held
 
 
 def test_memory_shrinks_with_what_is_said_to_shrink_it():
     work = workload(rows=1024)
-    base = scale.memory(work, Settings(8, 1, 1))
-    assert scale.memory(work, Settings(1, 8, 1))["state"] < base["state"] / 7
-    assert scale.memory(work, Settings(8, 1, 1, 4, 4))["activations"] < base["activations"] / 2
-    looped = scale.memory(work, Settings(8, 1, 1, execution=LOOPED))
+    base = estimate.memory(work, Settings(8, 1, 1))
+    assert estimate.memory(work, Settings(1, 8, 1))["state"] < base["state"] / 7
+    assert estimate.memory(work, Settings(8, 1, 1, 4, 4))["activations"] < base["activations"] / 2
+    looped = estimate.memory(work, Settings(8, 1, 1, execution=LOOPED))
     assert looped["activations"] < base["activations"]
-    half = scale.memory(work, Settings(8, 1, 1, execution=Execution(dtype="bfloat16")))
+    half = estimate.memory(work, Settings(8, 1, 1, execution=Execution(dtype="bfloat16")))
     assert half["activations"] < 0.75 * base["activations"]
 
 
@@ -140,31 +141,31 @@ def test_traffic_of_the_axes():
     work, size = workload(), 4
     layers = LAYERS * (4 * WIDTH * WIDTH + 3 * WIDTH * MLP)
     table, norms = VOCAB * WIDTH, (2 * LAYERS + 1) * WIDTH
-    assert not any(scale.traffic(work, Settings(1, 1, 1)).values())
-    once = scale.traffic(work, Settings(1, 8, 1))
+    assert not any(estimate.traffic(work, Settings(1, 1, 1)).values())
+    once = estimate.traffic(work, Settings(1, 8, 1))
     assert once["weights"] == (layers + table) * size * 7 / 8
     # four microbatches of each side: forward, forward again, backward; the table once in each
-    cached = scale.traffic(work, Settings(1, 8, 1, 4, 4, LOOPED))
+    cached = estimate.traffic(work, Settings(1, 8, 1, 4, 4, LOOPED))
     assert cached["weights"] == 2 * 4 * (3 * layers + table) * size * 7 / 8
     # sums of the whole norms go twice round the ring
     assert cached["gradients"] == 2 * 4 * (layers + table + 2 * norms) * size * 7 / 8
-    replicas = scale.traffic(work, Settings(8, 1, 1))
+    replicas = estimate.traffic(work, Settings(8, 1, 1))
     assert replicas["weights"] == 0
     assert replicas["gradients"] == 2 * 2 * (layers + table + norms) * size * 7 / 8
-    odd = scale.traffic(work, Settings(1, 3, 1))  # 3 does not divide the width
+    odd = estimate.traffic(work, Settings(1, 3, 1))  # 3 does not divide the width
     assert odd["weights"] == 0
     assert whole_share(work, Settings(1, 3, 1)) == 1
     # of the layers and the table only the norms lie whole
     share = whole_share(work, Settings(1, 8, 1))
     assert share == pytest.approx(2 * LAYERS * WIDTH / (layers + table + 2 * LAYERS * WIDTH))
-    tensor = scale.traffic(work, Settings(1, 1, 4))["activations"]
+    tensor = estimate.traffic(work, Settings(1, 1, 4))["activations"]
     tokens = ROWS * (SHORT + LONG)
     assert tensor == 2 * (3 / 4) * tokens * WIDTH * size * LAYERS * 2 * 2
 
 
 def test_advice_makes_it_fit_with_no_more_than_it_takes():
     work, before = workload(rows=1024), Settings(8, 1, 1)
-    need = sum(scale.memory(work, before).values())
+    need = sum(estimate.memory(work, before).values())
     small = Chip("small", ("small",), 1e12, need / 2, 1e9)
     assert not fits(work, before, small)
     after = advise(work, before, small)
@@ -184,7 +185,7 @@ def test_advice_makes_it_fit_with_no_more_than_it_takes():
 def test_advice_for_rounded_products_is_of_bfloat16_altogether():
     work = workload(rows=1024)
     before = Settings(8, 1, 1, execution=Execution(matmul_dtype="bfloat16"))
-    small = Chip("small", ("small",), 1e12, sum(scale.memory(work, before).values()) / 2, 1e9)
+    small = Chip("small", ("small",), 1e12, sum(estimate.memory(work, before).values()) / 2, 1e9)
     after = advise(work, before, small)
     assert (after.execution.dtype, after.execution.matmul_dtype) == ("bfloat16", "")
     assert "execution.Execution.matmul_dtype = ''" in bindings(before, after)
@@ -197,7 +198,9 @@ def test_advice_for_rounded_products_is_of_bfloat16_altogether():
 def test_advice_uses_all_the_devices_there_are(devices):
     work, before = workload(rows=1024), Settings(devices, 1, 1)
     for part in (2, 4, 16, 64):
-        chip = Chip("small", ("small",), 1e12, sum(scale.memory(work, before).values()) / part, 1e9)
+        chip = Chip(
+            "small", ("small",), 1e12, sum(estimate.memory(work, before).values()) / part, 1e9
+        )
         assert advise(work, before, chip).devices == devices
 
 
@@ -266,7 +269,7 @@ def test_averaged_weights_count_in_both_dry_runs(monkeypatch):
     assert averaged == pytest.approx(plain * 4 / 3, rel=0.02)  # a copy more beside two moments
     asked = []
     monkeypatch.setattr(
-        "gemb.training.scale_report.transformation",
+        "gemb.training.planning.chips_report.transformation",
         lambda optimizer, **options: asked.append(options) or optimizer(steps=options["steps"]),
     )
     dry_run_on_chips("h200:8", ema_decay=0.9, skip_bad_steps=2, **run)
@@ -306,8 +309,8 @@ def test_two_towers_are_each_their_sides():
     small = dataclasses.replace(SPEC, text=dataclasses.replace(TEXT, stack=STACK.take((0,))))
     spec = PairSpec(small, SPEC, temperature=0.05)
     work = Workload(spec, losses.info_nce, optax.adamw(1e-3), shapes())
-    executed, _ = scale.flops(work, Settings(1, 1, 1))
+    executed, _ = estimate.flops(work, Settings(1, 1, 1))
     assert 3 * forward_flops() > executed > 3 * forward_flops() / 2
-    shared = scale.traffic(workload(), Settings(1, 8, 1, 2, 2, LOOPED))
-    apart = scale.traffic(work, Settings(1, 8, 1, 2, 2, LOOPED))
+    shared = estimate.traffic(workload(), Settings(1, 8, 1, 2, 2, LOOPED))
+    apart = estimate.traffic(work, Settings(1, 8, 1, 2, 2, LOOPED))
     assert apart["weights"] == pytest.approx(0.75 * shared["weights"], rel=0.1)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from gemb.checks import UserError
-from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.models.functional import initial_params
-from gemb.models.pretrained.scratch import from_scratch
-from gemb.training.soup import slerp, soup
+from gemb.pretrained.scratch import from_scratch
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.training.checkpoints.soup import slerp, soup
 
 PATH = "text/stack/layers/0/up/kernel"
 

@@ -11,13 +11,13 @@ from sklearn import linear_model
 
 from gemb.checks import UserError
 from gemb.data.sources.reading import files
-from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.functional import initial_params
-from gemb.models.pretrained.scratch import from_scratch
 from gemb.models.spec import DenseSpec
-from gemb.training import students
+from gemb.pretrained.scratch import from_scratch
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.training.distillation import students
 
 TEXTS = [f"{word}{i}" for word in ("red ", "green ", "blue ") for i in range(8)]
 

@@ -12,24 +12,24 @@ import pytest
 from gemb import losses
 from gemb.checks import UserError
 from gemb.data import pipeline
-from gemb.data.tokenizers import byte_tokenizer_json
 from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params, is_layer_kernel
-from gemb.models.pretrained.pair import pair
-from gemb.models.pretrained.scratch import from_scratch
 from gemb.models.spec import DenseSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
-from gemb.training import optimizers, teachers
-from gemb.training.checkpoint import Checkpoints
+from gemb.pretrained.pair import pair
+from gemb.pretrained.scratch import from_scratch
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.training import optimizers
+from gemb.training.checkpoints.storage import Checkpoints
+from gemb.training.distillation import cross_encoder, lesson, teachers
+from gemb.training.distillation.cache import RowCache
+from gemb.training.distillation.model import TeacherModel
 from gemb.training.loop import train
 from gemb.training.quantisation import int8_weights
 from gemb.training.state import abstract_state, state_shardings
-from gemb.training.teachers import cross_encoder, lesson
-from gemb.training.teachers.cache import RowCache
-from gemb.training.teachers.model import TeacherModel
 
 PAIRS, ROWS = 24, 8  # an epoch is three batches
 LOSS = functools.partial(

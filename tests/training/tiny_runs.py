@@ -18,9 +18,9 @@ import numpy as np
 import optax
 
 from gemb import losses
-from gemb.data.tokenizers import byte_tokenizer_json
-from gemb.models.pretrained.scratch import from_scratch
+from gemb.pretrained.scratch import from_scratch
 from gemb.structs import Batch, Tokens
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 MODEL = from_scratch(byte_tokenizer_json(), layers=1, width=8, heads=2, mlp=16)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.cache import atomic_file, cache_dir
 from gemb.checks import UserError
 from gemb.data.sources import records
+from gemb.files import atomic_file, cache_dir
 
 _ROWS = 4096  # rows that one piece of a converted file holds
 _CACHED = "cache-*.arrow"  # what `map` and `filter` leave beside a saved dataset

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.cache import atomic_file, cache_dir
 from gemb.checks import UserError
 from gemb.data.sources import records
 from gemb.data.sources.numbered import json_object
+from gemb.files import atomic_file, cache_dir
 
 MAX_RECORD_BYTES = 16 * 2**20  # a longer line is a mistake in the file, not a text
 _KEEP_INDEX_BYTES = 64 * 2**20

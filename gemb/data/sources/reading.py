@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gemb.checks import UserError, suggest
-from gemb.data.sources import code, columnar, judged, lines, tfrecord
+from gemb.data.sources import columnar, judged, lines, tfrecord
 from gemb.data.sources.records import EachText, Joined, Records, digest, found
+from gemb.datasets.python_code import harvest, is_harvest
 
 _FORMATS = {
     ".jsonl": "jsonl",
@@ -85,10 +86,10 @@ def python_code(folder: str, output: str) -> Records:
 
     Args:
         folder: whose Python is harvested when the harvest is not there yet.
-        output: where the harvest is kept; see `gemb.data.sources.code`.
+        output: where the harvest is kept; see `gemb.datasets.python_code`.
     """
-    if not code.is_harvest(output):
-        code.harvest([folder], output)
+    if not is_harvest(output):
+        harvest([folder], output)
     return files(Path(output) / "train_stdlib.jsonl")
 
 
@@ -100,9 +101,9 @@ def tfds(name: str, split: str = "train", data_dir: str | None = None) -> Record
         split: which split.
         data_dir: where prepared data lies or is downloaded to; default TFDS's own.
     """
-    from gemb.data import tasks  # TensorFlow: only where it is asked for
+    from gemb.data import seqio_tasks
 
-    return lines.json_lines(tasks.unpack_tfds(name, split, data_dir))
+    return lines.json_lines(seqio_tasks.unpack_tfds(name, split, data_dir))
 
 
 def _reader(path: Path, format: str | None, unit: str, header: Sequence[str]) -> Records:

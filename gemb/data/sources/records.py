@@ -13,8 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from gemb.cache import atomic_folder, cache_dir
 from gemb.checks import UserError
+from gemb.files import atomic_folder, cache_dir
 
 
 class Records(Protocol):

@@ -14,7 +14,7 @@ from gemb.data.preprocess import spans
 from gemb.data.preprocess.sentences import split_sentences
 from gemb.data.randomness import bits, permuted, spread, uniform
 from gemb.data.sources.reading import files
-from gemb.data.tokenizers import Tokenizer, byte_tokenizer_json
+from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json
 
 PLAIN = Path(__file__).parents[4] / "shared" / "data" / "text" / "plain"
 needs_plain = pytest.mark.skipif(not PLAIN.is_dir(), reason=f"{PLAIN} is absent")

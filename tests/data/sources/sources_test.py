@@ -263,11 +263,11 @@ import json, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import tensorflow_datasets as tfds
-from gemb.data import tasks
+from gemb.data import seqio_tasks
 from gemb.data.mixing import Task
 from gemb.data.pipeline import mixture
 from gemb.data.sources import reading
-from gemb.data.tokenizers import byte_tokenizer_json
+from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 folder, tokenizer = sys.argv[1], byte_tokenizer_json()
 
@@ -288,11 +288,11 @@ records = reading.tfds("small:1.0.0", "train", folder)
 columns = {"query": "ask", "document": "reply"}
 made = {"t": Task(records, columns=columns, query_length=8, document_length=8)}
 made["v"] = made["t"]
-name = tasks.register("mix", tokenizer, tasks=made, rates={"t": 1, "v": 1})
-task = list(tasks.batches("mix_t", batch_size=10, query_length=8, document_length=8, seed=3))
-halves = [list(tasks.batches("mix_t", batch_size=5, query_length=8, document_length=8, seed=3,
+name = seqio_tasks.register("mix", tokenizer, tasks=made, rates={"t": 1, "v": 1})
+task = list(seqio_tasks.batches("mix_t", batch_size=10, query_length=8, document_length=8, seed=3))
+halves = [list(seqio_tasks.batches("mix_t", batch_size=5, query_length=8, document_length=8, seed=3,
                              shard=(i, 2))) for i in range(2)]
-mixed = tasks.batches("mix", batch_size=10, query_length=8, document_length=8, seed=3)
+mixed = seqio_tasks.batches("mix", batch_size=10, query_length=8, document_length=8, seed=3)
 ours = mixture(tokenizer, 0, tasks={"t": made["t"]}, batch_size=30)
 rows = lambda batches: sorted(map(bytes, np.concatenate([b.query.ids for b in batches])))
 print(json.dumps([

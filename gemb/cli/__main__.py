@@ -1,0 +1,134 @@
+"""gemb VERB [--flag=value ...]: embedding models in JAX, from raw text to versioned vectors.
+
+Verbs, in the order of use:
+{verbs}
+
+    gemb VERB --help      what a verb does, with examples and its flags
+    ./launch/quickstart.sh    all of it at once, on the Python of this machine
+"""
+
+import importlib
+import os
+import sys
+import traceback
+
+from absl import flags
+
+VERBS = (
+    "fetch",
+    "convert",
+    "harvest",
+    "inspect-data",
+    "cache",
+    "dedup",
+    "filter",
+    "split",
+    "mine",
+    "teach",
+    "train",
+    "compare",
+    "soup",
+    "evaluate",
+    "embed",
+    "index",
+    "search",
+)
+
+
+def main() -> None:
+    """The console script: `gemb VERB ...`, also `python -m gemb.cli VERB ...`."""
+    verb, arguments = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
+    if verb in ("--help", "-h", "help"):
+        print(_overview())
+    elif verb == "--version":
+        from gemb import __version__
+
+        print(f"gemb {__version__}")
+    elif verb in VERBS:
+        run(verb, arguments)
+    else:
+        from gemb.checks import suggest
+
+        known = ", ".join(VERBS)
+        _fail("", f"unknown verb {verb!r}; expected one of {known}.{suggest(verb, VERBS)}")
+
+
+def run(verb: str, arguments: list[str] | None = None) -> None:
+    """Parses flags, runs one verb and exits: 0 when done, 2 with one line for a user's mistake.
+
+    Args:
+        verb: one of VERBS.
+        arguments: what stands behind the verb; default that of the process.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    known = sys.modules.get(_module(verb))
+    # Verbs share names of flags, and the last to define one counts: where a process runs several.
+    module = importlib.reload(known) if known else importlib.import_module(_module(verb))
+    if {"--help", "-h", "-help"} & set(arguments):
+        print(f"{module.__doc__.strip()}\n\nFlags:\n{_flag_help(module)}")
+        return
+    # TensorFlow and Orbax tell the terminal more than anybody asked for.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    from absl import logging
+
+    from gemb.checks import UserError
+    from gemb.cli.arguments import check_lists
+
+    logging.set_verbosity(logging.ERROR)
+    try:
+        positional = flags.FLAGS([f"gemb {verb}", *arguments])[1:]
+        check_lists()
+        sys.exit(module.main(positional) or 0)
+    except flags.Error as error:
+        _fail(verb, str(error))
+    except UserError as error:
+        # gin appends its call stack
+        message = str(error).split("In call to configurable")[0]
+        _fail(verb, message, error.status, alone=not error.shared)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        config = sys.modules.get("gemb.config")
+        if config and isinstance(error, TypeError) and (message := config.mistake(error)):
+            _fail(verb, message)
+        traceback.print_exc()
+        _leave(1)
+
+
+def _module(verb: str) -> str:
+    return f"gemb.cli.{verb.replace('-', '_')}"
+
+
+def _overview() -> str:
+    summaries = []
+    for verb in VERBS:
+        first = importlib.import_module(_module(verb)).__doc__.splitlines()[0]
+        summaries.append(f"    {verb:<14}{first.split(': ', 1)[1]}")
+    return __doc__.format(verbs="\n".join(summaries)).strip()
+
+
+def _flag_help(module) -> str:
+    own = flags.FLAGS.get_flags_for_module(module.__name__)
+    return "\n".join(f"  --{flag.name}: {flag.help}" for flag in own) or "  none"
+
+
+def _fail(verb: str, message: str, status: int = 2, alone: bool = False) -> None:
+    print(f"gemb {verb}".strip() + f": error: {' '.join(message.split())}", file=sys.stderr)
+    if alone:
+        _leave(status)
+    sys.exit(status)
+
+
+def _leave(status: int) -> None:
+    """Exits; at once where it and the other processes of a run would wait for each other."""
+    distributed = sys.modules.get("gemb.parallel.distributed")
+    if distributed and distributed.joined():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

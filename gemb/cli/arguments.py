@@ -1,0 +1,90 @@
+"""What every verb checks of its command line before anything heavy is imported."""
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from gemb.checks import UserError
+
+
+def check_arguments(argv: list[str], *required: str) -> None:
+    """Refuses words that are no flags, and required flags that are empty.
+
+    Args:
+        argv: what was left when the flags were read.
+        required: names of flags that a verb cannot do without.
+
+    Raises:
+        UserError: naming the word or the flag.
+    """
+    if argv:
+        raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
+    for flag in required:
+        if not flags.FLAGS[flag].value:
+            raise UserError(f"--{flag} is missing")
+
+
+def check_lists() -> None:
+    """Refuses lists that are given twice, of which the last alone would count.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        if flag.present > 1 and isinstance(flag.parser, flags.ListParser):
+            raise UserError(f"--{name} is given {flag.present} times; give it once, with commas")
+
+
+def check_folder(flag: str) -> None:
+    """Refuses a folder to write into that is a file, or lies in one.
+
+    Raises:
+        UserError: naming the flag and the file.
+    """
+    folder = Path(flags.FLAGS[flag].value)
+    try:
+        place = next(place for place in (folder, *folder.parents) if place.exists())
+    except OSError as error:
+        raise UserError(f"--{flag}: {folder}: {error.strerror}") from None
+    if not place.is_dir():
+        raise UserError(f"--{flag}: {place} is a file, not a folder")
+
+
+def check_no_run(flag: str) -> None:
+    """Refuses a folder to write into that is a run.
+
+    Raises:
+        UserError: naming the flag and the folder.
+    """
+    from gemb.runs.records import CONFIG_FILE
+
+    folder = Path(flags.FLAGS[flag].value)
+    if (folder / CONFIG_FILE).exists():
+        raise UserError(f"--{flag}: {folder} is a run, with a report of its own; choose another")
+
+
+def check_apart(flag: str, files: Sequence[str], *inputs: str) -> None:
+    """Refuses a folder to write into where a file to be written is one of those to be read.
+
+    Args:
+        flag: of the folder.
+        files: names of what is written there.
+        *inputs: files, patterns or folders; '' for none.
+
+    Raises:
+        UserError: naming the flag and the file.
+    """
+    check_folder(flag)
+    written = {(Path(flags.FLAGS[flag].value) / name).resolve() for name in files}
+    for given in map(os.path.expanduser, filter(None, inputs)):
+        inside = Path(given).rglob("*") if Path(given).is_dir() else ()
+        for path in [Path(given), *map(Path, glob.glob(given)), *inside]:
+            if path.resolve() in written:
+                raise UserError(
+                    f"--{flag}: {path} is what is read, and would be overwritten; choose another "
+                    "folder"
+                )

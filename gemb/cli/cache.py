@@ -1,0 +1,122 @@
+"""gemb cache: read and check an experiment's records once, offline, with seqio's Beam cache.
+
+    gemb cache --gin_file=runs/data.gin --output_cache_dir=data/cache
+    gemb cache --gin_file=... --output_cache_dir=... --tasks=retrieval \\
+        --pipeline_options=--direct_num_workers=4,--direct_running_mode=multi_processing
+
+Each task of the experiment's mixture becomes a folder OUTPUT_CACHE_DIR/NAME_TASK of TFRecords: its
+good records, with the form's columns. Training reads them with
+
+    retrieval/mixing.Task.records = @retrieval/cached.records()
+    retrieval/cached.records.folder = 'data/cache/data_retrieval'
+
+(`from gemb.data.sources import cached`; no `columns` any more) and gets the batches that it had
+without; seqio reads them as `use_cached` of the tasks that `gemb.data.seqio_tasks.register`
+registers under NAME. What is drawn, such as masks and prompts, is drawn in training as ever.
+
+A cache that is there already is left as it is; one of other data is refused. A run that is killed
+leaves no cache of the task it was at, and keeps those before. Any Beam runner will do whose workers
+see the same files under the same names. Needs pip install 'gemb[beam]'.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_multi_string(
+    "gin_file", [], "Experiment; repeatable, later files win.", allow_override=True
+)
+flags.DEFINE_multi_string(
+    "gin_param", [], "Binding such as 'STEPS = 10'; repeatable, wins.", allow_override=True
+)
+flags.DEFINE_string("output_cache_dir", "", "Folder of caches.", allow_override=True)
+flags.DEFINE_string(
+    "name", "", "In front of the tasks' names; default the first gin file's.", allow_override=True
+)
+flags.DEFINE_list("tasks", [], "Tasks to cache; default all.", allow_override=True)
+flags.DEFINE_integer("shards", 16, "Files that each task is written to.", allow_override=True)
+flags.DEFINE_list(
+    "pipeline_options", ["--runner=DirectRunner"], "Of Beam, with commas.", allow_override=True
+)
+
+
+def main(argv: list[str]) -> None:
+    import functools
+    import logging
+
+    from gemb.checks import UserError
+
+    name = _checked_name(argv)
+    logging.getLogger().setLevel(logging.ERROR)  # Beam warns of libraries that it does without
+    try:
+        from gemb.data import offline
+    except ImportError as error:
+        raise UserError(f"{error}: pip install 'gemb[beam]'") from None
+    parts, tokenizer_json = _parts(FLAGS.gin_file, FLAGS.gin_param)
+    again = functools.partial(_parts, list(FLAGS.gin_file), list(FLAGS.gin_param))
+    results = offline.write(
+        _chosen(parts, FLAGS.tasks),
+        tokenizer_json,
+        FLAGS.output_cache_dir,
+        name=name,
+        shards=FLAGS.shards,
+        options=FLAGS.pipeline_options,
+        setup=functools.partial(offline.register, name, again),
+    )
+    for result in results:
+        left_out = ", ".join(f"{count:,} {kind}" for kind, count in result.left_out.items())
+        state = "" if result.fresh else ", there already"
+        print(f"{result.folder}: {result.records:,} records ({left_out} left out){state}")
+    fresh, total = sum(r.fresh for r in results), sum(r.records for r in results)
+    size = sum(r.size for r in results) / 2**20
+    print(f"cached {fresh} of {len(results)} tasks: {total:,} records, {size:,.1f} MiB in all")
+
+
+def _checked_name(argv: list[str]) -> str:
+    """Checks the flags, and gives what stands in front of the tasks' names."""
+    import re
+    from pathlib import Path
+
+    from gemb.checks import UserError
+    from gemb.cli.arguments import check_arguments
+
+    check_arguments(argv)
+    if not FLAGS.gin_file:
+        raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
+    if not FLAGS.output_cache_dir:
+        raise UserError("--output_cache_dir is missing: the folder that caches go to")
+    if "://" in FLAGS.output_cache_dir:
+        raise UserError("--output_cache_dir: expected a folder; mount the bucket to write there")
+    if FLAGS.shards < 1:
+        raise UserError(f"--shards: expected at least 1, got {FLAGS.shards}")
+    name = FLAGS.name or re.sub(r"\W", "_", Path(FLAGS.gin_file[0]).stem)
+    if not re.fullmatch(r"\w+", name):
+        raise UserError(f"--name: expected letters, digits and underscores, got {name!r}")
+    return name
+
+
+def _parts(files: list[str], params: list[str]) -> tuple[list, str]:
+    """The tasks of the config's mixture with their records, and the tokenizer."""
+    from gemb import config
+    from gemb.training import loop
+
+    config.load(files, params)
+    bound = config.arguments(loop.train)
+    model = bound["model"]
+    batches = bound["data"](model.tokenizer_json, 0, (0, 1), model.prompts)
+    return batches.parts, model.tokenizer_json
+
+
+def _chosen(parts: list, names: list[str]) -> list:
+    from gemb.checks import UserError, suggest
+
+    known = [part.name for part in parts]
+    for name in names:
+        if name not in known:
+            raise UserError(f"--tasks: no task is named {name!r}.{suggest(name, known)}")
+    return [part for part in parts if not names or part.name in names]
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("cache")

@@ -1,0 +1,50 @@
+"""gemb compare RUN...: curves of several runs side by side, and a table of what differs.
+
+    gemb compare runs/seed0 runs/seed1
+    gemb compare runs/sweep/*=*/ --output=runs/comparison --smoothing=50
+
+RUN is the workdir of a run, finished or not. OUTPUT receives report.html, a file that opens without
+network (loss by name, gradient norm, accuracy, pairs a second and whatever else metrics.jsonl
+holds, over steps; last and best figures; the lines in which the configs differ), and
+results.json with the same figures.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "output", "runs/comparison", "Where to write the comparison.", allow_override=True
+)
+flags.DEFINE_integer(
+    "smoothing",
+    0,
+    "Logged steps of the running mean; 0: a twentieth of the longest run.",
+    allow_override=True,
+)
+
+
+def main(argv: list[str]) -> None:
+    from pathlib import Path
+
+    from gemb.cli.arguments import check_no_run
+    from gemb.evaluation.report import write_json
+    from gemb.evaluation.run_report import runs_table, write_run_report
+    from gemb.runs.comparison import compare
+
+    tree = compare(argv, smoothing=FLAGS.smoothing)
+    output = Path(FLAGS.output)
+    check_no_run("output")
+    write_run_report(output / "report.html", tree)
+    write_json(output / "results.json", tree)
+    head, rows = runs_table(tree)
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for first, *cells in (head, *rows):
+        line = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        print(f"{first:{widths[0]}}", *line)
+    print(f"report: {output / 'report.html'}")
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("compare")

@@ -1,0 +1,60 @@
+"""gemb convert SOURCE OUTPUT: an ONNX or GGUF model as a Hugging Face folder.
+
+SOURCE is an ONNX export of BERT (float or dynamically quantised int8) or a GGUF file of the Llama
+architecture (any quantisation; SmolLM2, Mistral 7B, ... are of it). OUTPUT, a new folder, gets
+config.json, model.safetensors and tokenizer.json, whole or not at all, and can be named wherever
+gemb takes a model; transformers and sentence-transformers read it too.
+
+Beside an ONNX file should lie what was published with it: config.json, tokenizer.json and, of a
+sentence-transformers model, modules.json with 1_Pooling. A GGUF file holds its tokenizer.
+Quantised weights come back as floats; what quantisation lost stays lost.
+
+    gemb convert bge-small/model.onnx models/bge-small
+    gemb convert --dtype=bfloat16 SmolLM2-135M.Q4_1.gguf models/smollm2
+    gemb convert --heads=12 --tokenizer=other/tokenizer.json L3.onnx models/L3   # nothing beside it
+    gemb fetch --list                                # models that gemb fetches and converts itself
+
+Needs `pip install gemb[convert]`. Pickles (.bin, .pt, .pth, .ckpt, .pkl) are refused: opening one
+can run any code.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "float16", "bfloat16"],
+    "Of the written weights.",
+    allow_override=True,
+)
+flags.DEFINE_integer(
+    "heads",
+    None,
+    "Attention heads of an ONNX model without config.json; its shapes do not tell.",
+    lower_bound=1,
+    allow_override=True,
+)
+flags.DEFINE_string(
+    "tokenizer",
+    None,
+    "tokenizer.json or its folder; default beside the ONNX file, or inside the GGUF file.",
+    allow_override=True,
+)
+
+
+def main(argv: list[str]) -> None:
+    from gemb.checks import UserError
+
+    if len(argv) != 2:
+        raise UserError(f"expected SOURCE and OUTPUT, got {' '.join(argv) or 'nothing'}")
+    from gemb.pretrained.convert import convert
+
+    source, output = argv
+    convert(source, output, dtype=FLAGS.dtype, heads=FLAGS.heads, tokenizer=FLAGS.tokenizer)
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("convert")

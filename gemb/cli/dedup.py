@@ -1,0 +1,72 @@
+"""gemb dedup: near-duplicates out of a file of documents, one of each cluster stays.
+
+    gemb dedup --input=corpus.jsonl --model=all-MiniLM-L6-v2 --output=runs/clean
+    gemb dedup --input=pairs.jsonl --columns=document --model=... --output=... --keep=longest
+
+Copies by case, punctuation and spacing are found as such. Otherwise the embedding proposes
+neighbours, by ScaNN in a large file, and their words decide: a share of --surface in common, no
+number in the place of another, and no template that three or more texts fill ("of or relating to
+_"). Of seven words one may differ. In shorter texts too (--short=merge), or not (--short=keep): by
+default not where more than a tenth of what is worded alike fills templates, as definitions do.
+--surface=0 goes by the embedding alone; take --similarity=0.95 or so then.
+
+OUTPUT/kept.jsonl holds the records that stay, as they were, clusters.jsonl who was removed for
+whom, report.html counts, a histogram and twenty clusters to read.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("input", "", "File of records, or BEIR folder.", allow_override=True)
+flags.DEFINE_list("columns", ["text"], "Columns to compare, joined.", allow_override=True)
+flags.DEFINE_string("model", "", "Model folder or name.", allow_override=True)
+flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
+flags.DEFINE_string("keep", "first", "Of a cluster: first or longest.", allow_override=True)
+flags.DEFINE_float("similarity", 0.3, "Least cosine.", -1, 1, allow_override=True)
+flags.DEFINE_float("surface", 0.85, "Least share of words in common.", 0, 1, allow_override=True)
+flags.DEFINE_enum(
+    "short", "auto", ["auto", "merge", "keep"], "Texts of 3 to 6 words, one other.",
+    allow_override=True,
+)  # fmt: skip
+flags.DEFINE_integer("neighbours", 10, "Neighbours to look at.", 1, allow_override=True)
+flags.DEFINE_enum(
+    "search", "auto", ["exact", "scann", "auto"], "How to search.", allow_override=True
+)
+flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", allow_override=True)
+flags.DEFINE_float(
+    "max_bad_fraction", 0.0, "Share of broken records to leave out.", allow_override=True
+)
+
+
+def main(argv: list[str]) -> None:
+    from gemb.cli.arguments import check_apart, check_arguments
+
+    check_arguments(argv, "input", "columns", "model", "output")
+    check_apart("output", ["kept.jsonl", "clusters.jsonl"], FLAGS.input)
+    from gemb.curation import deduplicate, inputs, report
+    from gemb.inference.embedder import Embedder
+
+    limit = FLAGS.max_bad_fraction
+    records = inputs.read_texts(FLAGS.input, FLAGS.columns, max_bad_fraction=limit)
+    results = deduplicate(
+        records,
+        FLAGS.columns,
+        Embedder.load(FLAGS.model),
+        FLAGS.output,
+        keep=FLAGS.keep,
+        similarity=FLAGS.similarity,
+        surface=FLAGS.surface,
+        short=FLAGS.short,
+        neighbours=FLAGS.neighbours,
+        search=FLAGS.search,
+        dtype=FLAGS.dtype,
+        about={"input": FLAGS.input, "model": FLAGS.model},
+    )
+    print(report.summary(results))
+    print(f"kept: {FLAGS.output}/kept.jsonl\nreport: {FLAGS.output}/{report.REPORT}")
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("dedup")

@@ -1,0 +1,117 @@
+"""gemb embed: texts to vectors, in a folder that names their model; a killed run goes on.
+
+    gemb embed --model=runs/a/model --input=corpus.jsonl --output=runs/vectors
+    gemb embed --model=... --input=DIR --output=... --dim=128 --dtype=float16     # a BEIR folder
+    gemb embed --model=... --input=questions.txt --kind=query --output=...
+    gemb embed --model=... --input=... --output=... --matmul_dtype=bfloat16   # newer CPUs: faster
+    gemb index --model=... --corpus=DIR --vectors=runs/vectors --output=runs/index
+
+Every format that training reads is read. A record's text stands in --column; in "text", with its
+"title" in front where it has one. The folder holds
+
+    vectors.npy      [texts, dim], for np.load(..., mmap_mode="r") and any other program
+    ids.jsonl        the id of each row: the record's "_id", else its number
+    embeddings.json  fingerprints of the model and of the texts, kind, dim, dtype, matmul_dtype
+
+and gemb.store.embeddings.read_embeddings reads it for the model that it is of, and refuses another.
+It appears when it is whole; until then the same command goes on in its hidden neighbour
+.OUTPUT.KEY.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", "", "Model folder or name.", allow_override=True)
+flags.DEFINE_string("input", "", "File of texts, or BEIR folder.", allow_override=True)
+flags.DEFINE_string("column", "text", "Column of the text.", allow_override=True)
+flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
+flags.DEFINE_enum(
+    "kind", "document", ["document", "query"], "Which prompt stands in front.", allow_override=True
+)
+flags.DEFINE_integer("dim", 0, "Nested width to keep; 0 is the full one.", allow_override=True)
+flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", allow_override=True)
+flags.DEFINE_enum(
+    "matmul_dtype",
+    "float32",
+    ["float32", "bfloat16"],
+    "What the linear maps multiply; bfloat16 moves a vector by a cosine of some 3e-5.",
+    allow_override=True,
+)
+flags.DEFINE_float(
+    "max_bad_fraction", 0.0, "Share of broken records to leave out.", allow_override=True
+)
+
+
+def main(argv: list[str]) -> None:
+    import os
+    from pathlib import Path
+
+    from gemb.checks import UserError
+    from gemb.cli.arguments import check_arguments, check_folder
+
+    check_arguments(argv, "model", "input", "column", "output")
+    check_folder("output")
+    from gemb.data.sources.records import digest
+    from gemb.identity import texts_fingerprint
+    from gemb.inference.bulk import encoded
+    from gemb.inference.embedder import Embedder
+    from gemb.models.execution import Execution
+    from gemb.runs.interruption import sole_run
+    from gemb.runs.records import LOCK_FILE
+    from gemb.store import embeddings
+
+    output = Path(FLAGS.output).absolute()
+    ids, texts = _read()
+    rounded = "" if FLAGS.matmul_dtype == "float32" else FLAGS.matmul_dtype
+    embedder = Embedder.load(FLAGS.model, execution=Execution(matmul_dtype=rounded))
+    dim = embedder.check_dim(FLAGS.dim or embedder.dim)
+    about = {"model": embedder.fingerprint, "texts": texts_fingerprint(texts), "kind": FLAGS.kind}
+    about["matmul_dtype"] = FLAGS.matmul_dtype
+    wanted = about | {"dim": dim, "dtype": FLAGS.dtype}
+    if output.exists() and any(output.iterdir()):
+        if wanted.items() <= embeddings.read_about(output).items():
+            print(f"the vectors are there: {output}")
+            return
+        raise UserError(f"{output}: holds other vectors; choose another folder, or delete that one")
+    key = digest(*map(str, wanted.values()))
+    growing = output.with_name(f".{output.name}.{key[:12]}")
+    options = {"kind": FLAGS.kind, "content": about["texts"], "dtype": FLAGS.dtype}
+    with sole_run(growing):
+        encoded(_Narrow(embedder, dim), texts, growing, stem="vectors", **options)
+        embeddings.describe(growing, ids, **about, encoder=FLAGS.model, input=FLAGS.input)
+        (growing / LOCK_FILE).unlink()
+    os.replace(growing, output)
+    print(f"{len(texts):,} vectors of {dim} {FLAGS.dtype} numbers: {output}")
+
+
+def _read():
+    """Ids and texts by number, read where they lie."""
+    from gemb.curation import inputs
+    from gemb.curation.deduplication import texts_of_columns
+    from gemb.curation.tables import Texts
+    from gemb.data.preprocess.texts import titled_text
+
+    limit = FLAGS.max_bad_fraction
+    if FLAGS.column == "text":
+        records = inputs.read_corpus(FLAGS.input, max_bad_fraction=limit)
+        texts = Texts(len(records), lambda row: titled_text(records[row]))
+    else:
+        records = inputs.read_texts(FLAGS.input, [FLAGS.column], max_bad_fraction=limit)
+        texts = texts_of_columns(records, [FLAGS.column])
+    return (records[row].get("_id", row) for row in range(len(records))), texts
+
+
+class _Narrow:
+    """An embedder at one of its widths."""
+
+    def __init__(self, embedder, dim: int):
+        self._embedder, self.dim, self.fingerprint = embedder, dim, embedder.fingerprint
+
+    def encode(self, texts, *, kind: str):
+        return self._embedder.encode(texts, dim=self.dim, kind=kind)
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("embed")

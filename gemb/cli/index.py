@@ -1,0 +1,135 @@
+"""gemb index: encode a corpus and keep it as an index folder, its settings found by themselves.
+
+    gemb index --model=all-MiniLM-L6-v2 --corpus=DIR --output=runs/index
+    gemb index --model=runs/quickstart/model --corpus=DIR --output=runs/index --kind=funnel
+    gemb search --index=runs/index "read a file line by line"
+
+DIR is a BEIR folder. Long work that shall outlive a kill: `gemb embed` first, its folder here as
+--vectors. Kinds: exact; scann and funnel-scann (approximate, tuned to --target); funnel
+(a pass over narrow vectors, then re-ranking, the cheapest that meets --target); bfloat16, int8,
+binary (fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is measured on
+the corpus's own queries where it has some, else on a sample of its documents. The folder carries
+the model's fingerprint, and another model's queries are refused.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("model", [], "Model folder or name.", allow_override=True)
+flags.DEFINE_string("corpus", "", "BEIR folder with the documents.", allow_override=True)
+flags.DEFINE_string("output", None, "Index folder to write.", allow_override=True)
+flags.DEFINE_string("vectors", "", "What `gemb embed` made of the corpus.", allow_override=True)
+flags.DEFINE_string("kind", "exact", "Kind of index, see above.", allow_override=True)
+flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
+flags.DEFINE_float(
+    "target", 0.99, "Agreement@10 with exact search to keep.", 0.01, 0.9999, allow_override=True
+)
+
+_TUNED = ("scann", "funnel", "funnel-scann")
+_SAMPLE = 500  # queries that settings are found with
+_HITS = 10  # whose agreement with exact search is asked for
+
+
+def main(argv: list[str]) -> None:
+    from gemb.checks import UserError
+    from gemb.cli.arguments import check_arguments, check_folder
+    from gemb.search.build import KINDS
+
+    check_arguments(argv, "corpus", "output")
+    check_folder("output")
+    if FLAGS.kind not in KINDS:
+        raise UserError(f"--kind: unknown {FLAGS.kind!r}; known are {', '.join(KINDS)}")
+    if FLAGS.kind == "bm25" and FLAGS.vectors:
+        raise UserError("--vectors: bm25 reads texts alone; leave it out")
+    if FLAGS.kind != "bm25" and len(FLAGS.model) != 1:
+        raise UserError("--model is missing: one model folder or name")
+    _index()
+
+
+def _index() -> None:
+    from pathlib import Path
+
+    from gemb.checks import UserError
+    from gemb.data.sources import beir
+    from gemb.identity import texts_fingerprint
+    from gemb.inference.embedder import Embedder
+    from gemb.search import save_index
+    from gemb.search.build import build
+    from gemb.search.index import check_replaceable
+
+    check_replaceable(Path(FLAGS.output))  # before the work, not after it
+    _, texts, _ = beir.read_corpus(Path(FLAGS.corpus))
+    about = {"corpus": str(Path(FLAGS.corpus).absolute()), "texts": texts_fingerprint(texts)}
+    settings, fingerprint = {"vectors": None}, ""
+    if FLAGS.kind != "bm25":
+        embedder = Embedder.load(FLAGS.model[0])
+        dim = embedder.check_dim(FLAGS.dim or embedder.dim)
+        here = Path(FLAGS.model[0])
+        about["encoder"] = str(here.absolute()) if here.exists() else FLAGS.model[0]
+        fingerprint = embedder.fingerprint
+        vectors = _vectors(embedder, texts, about["texts"], dim)
+        widths = [width for width in embedder.widths if width <= dim]
+        settings = {"vectors": vectors, "widths": widths, "target": FLAGS.target}
+        settings["k"] = min(_HITS, len(texts))
+        settings["sample"] = _sample(embedder, vectors, dim) if FLAGS.kind in _TUNED else None
+    try:
+        made = build(FLAGS.kind, texts=texts, **settings)
+    except ValueError as error:  # a zero vector, a corpus smaller than what is asked for
+        raise UserError(f"{FLAGS.corpus}: {error}") from None
+    save_index(FLAGS.output, made, model=fingerprint, **about)
+    print(f"{FLAGS.kind} index of {made.documents} documents: {FLAGS.output}{_told(made)}")
+
+
+def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):
+    """[texts, dim] of the corpus, from --vectors where that is given."""
+    from gemb.checks import UserError
+    from gemb.metrics.geometry import truncate
+    from gemb.store.embeddings import read_embeddings
+
+    if not FLAGS.vectors:
+        return embedder.encode(texts, dim=dim, progress="corpus")
+    _, vectors, made = read_embeddings(FLAGS.vectors, model=embedder.fingerprint)
+    if made["texts"] != fingerprint or made["kind"] != "document" or made["dim"] < dim:
+        raise UserError(
+            f"{FLAGS.vectors}: {made['rows']} vectors of kind {made['kind']} and dim "
+            f"{made['dim']}, but wanted are the {len(texts)} documents of {FLAGS.corpus} at {dim}"
+        )
+    return truncate(vectors, dim)
+
+
+def _sample(embedder, vectors, dim: int):
+    """Vectors of the corpus's queries; of some of its documents where it has none, or one."""
+    from pathlib import Path
+
+    import numpy as np
+
+    from gemb.data.sources import beir
+
+    rng, folder = np.random.default_rng(0), Path(FLAGS.corpus)
+    tables = [folder / f"queries.jsonl{gz}" for gz in ("", ".gz")]
+    texts = []
+    if any(map(Path.is_file, tables)) and (folder / "qrels" / "test.tsv").is_file():
+        texts = beir.read_retrieval(folder).query_texts
+    if len(texts) < 2:
+        return vectors[rng.permutation(len(vectors))[:_SAMPLE]]
+    chosen = rng.permutation(len(texts))[:_SAMPLE]
+    return embedder.encode([texts[i] for i in chosen], dim=dim, kind="query")
+
+
+def _told(made) -> str:
+    """What was chosen, for the terminal."""
+    from gemb.search import FunnelSearcher, QuantizedSearcher, ScannSearcher, full_flops
+
+    if isinstance(made, QuantizedSearcher):
+        return f"\n{made.bytes_per_vector} bytes a vector, float32 takes {4 * made.dim}"
+    if isinstance(made, (FunnelSearcher, ScannSearcher)):
+        saved = full_flops(made.documents, made.dim) / made.flops
+        policy = f"{made.policy}, " if isinstance(made, FunnelSearcher) else ""
+        return f"\n{policy}{saved:.1f} times fewer operations than exact search"
+    return ""
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("index")

@@ -1,0 +1,50 @@
+"""gemb inspect-data: read the batches of an experiment as training will see them.
+
+Shows of each task a few pairs as text (what is masked, which prompt, which hard negatives), and
+over more batches the lengths, the share of padding, and how often each task came against its rate.
+Nothing is trained.
+
+    gemb inspect-data --gin_file=configs/experiments/quickstart.gin
+    gemb inspect-data --gin_file=... --pairs=5 --batches=100
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_multi_string(
+    "gin_file", [], "Experiment; repeatable, later files win.", allow_override=True
+)
+flags.DEFINE_multi_string(
+    "gin_param", [], "Binding such as 'STEPS = 10'; repeatable, wins.", allow_override=True
+)
+flags.DEFINE_integer("pairs", 3, "Pairs to show of each task.", allow_override=True)
+flags.DEFINE_integer("batches", 50, "Batches to count over.", allow_override=True)
+flags.DEFINE_integer("seed", None, "Of the data's order; default the run's.", allow_override=True)
+
+
+def main(argv: list[str]) -> None:
+    from gemb import config
+    from gemb.checks import UserError
+    from gemb.cli.arguments import check_arguments
+
+    check_arguments(argv)
+    if not FLAGS.gin_file:
+        raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
+    for name in ("pairs", "batches"):
+        if FLAGS[name].value < 1:
+            raise UserError(f"--{name}: expected at least 1, got {FLAGS[name].value}")
+    config.load(FLAGS.gin_file, FLAGS.gin_param)
+    from gemb.data.inspection import inspect
+    from gemb.training import loop
+
+    bound = config.arguments(loop.train)
+    model = bound["model"]
+    seed = bound.get("seed", 0) if FLAGS.seed is None else FLAGS.seed
+    batches = bound["data"](model.tokenizer_json, seed, (0, 1), model.prompts)
+    print(inspect(batches, model.tokenizer_json, pairs=FLAGS.pairs, count=FLAGS.batches))
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("inspect-data")

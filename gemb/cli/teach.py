@@ -1,0 +1,53 @@
+"""gemb teach: run an experiment's teachers once over its texts, and keep what they say.
+
+The experiment must have a cached teacher (@teachers.cached or @teachers.scored); training then
+only looks it up, epoch after epoch. Every text of the run's batches is taught once. The cache knows
+its teacher by a fingerprint: a model that has changed in any way is taught anew. Killed at any
+time, the same command goes on.
+
+    gemb teach --gin_file=configs/experiments/distill_scores.gin
+    gemb teach --gin_file=runs/scores/config.gin        # for a run that found a text missing
+    gemb teach --gin_file=... --gin_param='TEACHER = @teachers.cached()'
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_multi_string(
+    "gin_file", [], "Experiment; repeatable, later files win.", allow_override=True
+)
+flags.DEFINE_multi_string(
+    "gin_param", [], "Binding such as 'STEPS = 10'; repeatable, wins.", allow_override=True
+)
+flags.DEFINE_integer(
+    "shard_rows", 2048, "Texts written at a time: what a kill costs.", 1, allow_override=True
+)
+
+
+def main(argv: list[str]) -> None:
+    from gemb import config
+    from gemb.checks import UserError
+    from gemb.cli.arguments import check_arguments
+
+    check_arguments(argv)
+    if not FLAGS.gin_file:
+        raise UserError("--gin_file is missing: which experiment shall be taught?")
+    config.load(FLAGS.gin_file, FLAGS.gin_param)
+    from gemb.inference.compilation import use_compilation_cache
+    from gemb.training import loop
+    from gemb.training.distillation.lesson import teach
+
+    use_compilation_cache()
+    run = config.arguments(loop.train)
+    if run.get("teacher") is None:
+        raise UserError("the config binds no loop.train.teacher: there is nobody to teach")
+    model = run["model"]
+    batches = run["data"](model.tokenizer_json, run.get("seed", 0), (0, 1), model.prompts)
+    for folder, count in teach(run["teacher"], batches, run["steps"], FLAGS.shard_rows).items():
+        print(f"{count:,} rows added: {folder}")
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("teach")

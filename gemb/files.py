@@ -1,0 +1,192 @@
+"""Files: the cache folder, atomic writing, manifests, safetensors.
+
+What belongs here: where files go and how they are written whole or not at all. What is written is
+the caller's business.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING
+
+from gemb.checks import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_STALE_SECONDS = 24 * 3600
+_USERS_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
+    *(errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
+}
+
+
+def cache_dir() -> Path:
+    """The folder for models and harvests: $GEMB_CACHE, else `gemb` in the user's cache folder.
+
+    Returns:
+        An absolute path; the folder need not exist yet.
+    """
+    users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("GEMB_CACHE") or f"{users}/gemb").expanduser().absolute()
+
+
+@contextlib.contextmanager
+def atomic_folder(final: str | Path) -> Iterator[Path]:
+    """Gives a temporary folder that becomes `final` when the block ends well.
+
+    Left by an exception, the temporary folder is removed and `final` stays as it was. What a killed
+    process left beside `final` is removed after a day.
+
+    Args:
+        final: the folder to make, or to replace whole.
+
+    Yields:
+        An empty folder on the same disk.
+
+    Raises:
+        UserError: when the disk is full or the place cannot be written.
+    """
+    final, temporary = _beside(final)
+    with _users_errors(final):
+        _remove_stale(final)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            replace_folder(temporary, final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def atomic_file(final: str | Path) -> Iterator[Path]:
+    """Gives a temporary path; the file written there becomes `final` when the block ends well.
+
+    Args:
+        final: the file to make or to replace; its folder is made where it is missing.
+
+    Yields:
+        A path on the same disk, where no file is yet.
+
+    Raises:
+        UserError: when the disk is full or the place cannot be written.
+    """
+    final, temporary = _beside(final)
+    with _users_errors(final):
+        _remove_stale(final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def replace_folder(temporary: Path, final: Path) -> None:
+    """Puts `temporary` in the place of `final`, whose old content is removed afterwards."""
+    old = temporary.with_name(f"{temporary.name}-old")
+    if final.exists():
+        os.replace(final, old)
+    os.replace(temporary, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(final: str | Path) -> tuple[Path, Path]:
+    """The place, and a name beside it that no other process has: in containers all are number 1."""
+    final = Path(os.path.abspath(final))
+    return final, final.with_name(f".{final.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+@contextlib.contextmanager
+def _users_errors(final: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _USERS_ERRORS:
+            raise
+        raise UserError(
+            f"cannot write {final}: {error.strerror}. Free some space or choose another place "
+            "(the cache moves with GEMB_CACHE); nothing half-written was kept."
+        ) from error
+
+
+def _remove_stale(final: Path) -> None:
+    for left in final.parent.glob(f".{final.name}.partial-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def parse_manifest(path: Path, form: str) -> dict:
+    """The manifest of a folder of one format, of any version.
+
+    Raises:
+        OSError, ValueError, RecursionError: if there is none, or another file.
+    """
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(manifest, dict) or manifest.get("format") != form:
+        raise ValueError(f"no {form}")
+    return manifest
+
+
+def read_manifest(
+    path: Path, form: str, version: int, fields: Mapping[str, type | UnionType], made_by: str
+) -> dict:
+    """The manifest of a folder of one format and version.
+
+    Args:
+        path: the file.
+        form: its "format".
+        version: its "version".
+        fields: what every version has, and of which type.
+        made_by: the command that writes such folders, for messages.
+
+    Raises:
+        UserError: if there is none, a broken one, or one of another version.
+    """
+    try:
+        manifest = parse_manifest(path, form)
+        found = manifest["version"]
+        for name, kind in fields.items():
+            if not isinstance(manifest.get(name), kind):
+                expected = getattr(kind, "__name__", kind)
+                raise ValueError(f"{name}: expected {expected}, got {manifest.get(name)!r:.40}")
+    except (OSError, ValueError, KeyError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({why}); make it with `{made_by}`") from None
+    if found != version:
+        raise UserError(
+            f"{path}: of format version {found}, but this gemb reads version {version}; make it "
+            f"again with `{made_by}`"
+        )
+    return manifest
+
+
+def save_tensors(
+    path: Path, tensors: "Mapping[str, np.ndarray]", metadata: dict[str, str] | None = None
+) -> None:
+    """Writes named arrays into one file.
+
+    safetensors itself writes an array's memory as it lies, which is wrong for a slice or a
+    transpose, and for its owner's eyes alone.
+
+    Args:
+        path: the file; its folder must exist.
+        tensors: {name: array}.
+        metadata: texts to keep in the header.
+    """
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    path.touch()
+    mode = path.stat().st_mode & 0o777
+    whole = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    save_file(whole, path, metadata=metadata)
+    path.chmod(mode)

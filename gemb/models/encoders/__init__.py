@@ -1,0 +1,1 @@
+"""Inputs to token vectors, one file per modality."""

@@ -1,0 +1,22 @@
+"""The families of published models: config.json to TextSpec, tensor names to parameter paths.
+
+One file a family. FAMILIES holds them by the `model_type` of their config.json.
+"""
+
+from gemb.pretrained.families import (
+    bert,
+    decoder,
+    distilbert,
+    modernbert,
+    mpnet,
+    nomic,
+    static,
+    t5,
+)
+from gemb.pretrained.families.family import Family
+
+FAMILIES: dict[str, Family] = {
+    model_type: family
+    for module in (bert, decoder, distilbert, modernbert, mpnet, nomic, static, t5)
+    for model_type, family in module.FAMILIES.items()
+}

@@ -1,0 +1,111 @@
+"""What runs tell, finished or not: rows, config and main result, read from their workdirs."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from gemb.checks import UserError
+from gemb.runs.records import CONFIG_FILE, METRICS_FILE, read_metrics, read_object
+
+_BINDING = re.compile(r"([A-Za-z_][\w./]*) = ?(.*)")
+
+
+class Run(NamedTuple):
+    """What a workdir tells.
+
+    Attributes:
+        workdir: its folder.
+        rows: of metrics.jsonl, by step.
+        config: binding -> value, as config.gin has them.
+        finished: whether it was trained to its end.
+        seconds: of training, of a run that was finished in one go; else None.
+        result: (name, value) of its main evaluation, or None.
+    """
+
+    workdir: Path
+    rows: list[dict]
+    config: dict[str, str]
+    finished: bool
+    seconds: float | None
+    result: tuple[str, float] | None
+
+
+def read_run(workdir: str | Path) -> Run:
+    """Reads what a run left.
+
+    Raises:
+        UserError: if the folder is no run, or has no rows yet.
+    """
+    workdir = Path(workdir)
+    if not workdir.is_dir():
+        raise UserError(f"{workdir} is not a folder; give the workdirs of gemb train")
+    if not ((workdir / METRICS_FILE).exists() or (workdir / CONFIG_FILE).exists()):
+        beside = (workdir.parent / METRICS_FILE).exists()
+        hint = f"did you mean {workdir.parent}?" if beside else "give workdirs of gemb train"
+        raise UserError(f"{workdir} is not a run, it holds no {METRICS_FILE}; {hint}")
+    rows = read_metrics(workdir)
+    if not rows:
+        raise UserError(
+            f"{workdir / METRICS_FILE} has no rows: the run has not begun; leave it out"
+        )
+    if not all(isinstance(row, dict) and isinstance(row.get("step"), int) for row in rows):
+        raise UserError(f"{workdir / METRICS_FILE} has a row without a step: not of gemb train")
+    return Run(
+        workdir,
+        sorted(rows, key=lambda row: row["step"]),
+        read_config(workdir / CONFIG_FILE),
+        finished(workdir),
+        _seconds(workdir),
+        main_result(workdir),
+    )
+
+
+def finished(workdir: Path) -> bool:
+    """Whether the run has trained to its end."""
+    return (Path(workdir) / "model" / "gemb.json").exists()
+
+
+def main_result(workdir: Path) -> tuple[str, float] | None:
+    """Name and value of the figure to compare runs by, from results.json; None where there is none.
+
+    It is nDCG@10 or, of a suite, the mean of its tasks, at the greatest width.
+    """
+    tree = read_object(Path(workdir) / "results.json")
+    suite = "averages" in tree
+    try:
+        models = tree["averages" if suite else "retrieval"]
+        model = models["trained"] if "trained" in models else next(iter(models.values()))
+        width = max(model, key=int)
+        name = "mean of tasks" if suite else "ndcg@10"
+        return f"{name} at {width}", float(model[width]["tasks" if suite else name])
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
+        return None
+
+
+def read_config(path: Path) -> dict[str, str]:
+    """Binding -> value of a config.gin, a value of several lines joined; {} where there is none.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "config.gin"
+        >>> _ = file.write_text("STEPS = 60\\nloop.train.widths = \\\\\\n    (384,\\n     96)\\n")
+        >>> read_config(file)
+        {'STEPS': '60', 'loop.train.widths': '(384, 96)'}
+    """
+    values: dict[str, str] = {}
+    name = None
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        begins = _BINDING.fullmatch(line)
+        if begins:
+            name, values[begins[1]] = begins[1], begins[2].rstrip("\\").strip()
+        elif name and line[:1].isspace() and line.strip():
+            values[name] = f"{values[name]} {line.strip()}".strip()
+        else:
+            name = None
+    return values
+
+
+def _seconds(workdir: Path) -> float | None:
+    manifest = read_object(workdir / "model" / "gemb.json")
+    seconds = (manifest.get("training") or {}).get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) else None

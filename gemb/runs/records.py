@@ -1,0 +1,105 @@
+"""What a run leaves behind: metrics.jsonl, TensorBoard events, and the config that reruns it."""
+
+import json
+import os
+from pathlib import Path
+
+from gemb.files import atomic_file
+from gemb.checks import UserError
+
+CONFIG_FILE = "config.gin"
+METRICS_FILE = "metrics.jsonl"
+LOCK_FILE = ".lock"
+
+
+class Records:
+    """Appends metrics to a workdir.
+
+    Args:
+        workdir: the run's folder.
+        step: rows after this step are dropped first: a resumed run writes them again.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._path = workdir / METRICS_FILE
+        kept = [row for row in read_metrics(workdir) if row["step"] <= step]
+        with atomic_file(self._path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = EventFileWriter(str(workdir / "tensorboard"))
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """Appends one row; on disk at once, so that a kill loses none."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._file.flush()
+        values = [Summary.Value(tag=name, simple_value=x) for name, x in metrics.items()]
+        self._events.add_event(Event(step=step, summary=Summary(value=values)))
+
+    def close(self) -> None:
+        """Flushes and closes both files."""
+        self._file.close()
+        self._events.close()
+
+
+def read_metrics(workdir: Path) -> list[dict]:
+    """The rows of metrics.jsonl, [] where there is none; a last line cut by a kill is dropped."""
+    path = Path(workdir) / METRICS_FILE
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def read_object(path: Path) -> dict:
+    """The JSON object of a file; {} where there is none yet, or a damaged one."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def check_workdir(workdir: Path, config: str) -> None:
+    """Looks whether a run of this resolved config may use the workdir; changes nothing.
+
+    Raises:
+        UserError: when the workdir holds another experiment, naming the first line that differs.
+    """
+    path = workdir / CONFIG_FILE
+    if path.exists():
+        before, now = path.read_text(encoding="utf-8").splitlines(), config.splitlines()
+        if before == now:
+            return
+        if (workdir / METRICS_FILE).exists():  # without, it never came to train
+            old, new = next(pair for pair in _pad(before, now) if pair[0] != pair[1])
+            raise UserError(
+                f"{workdir} holds another experiment: its config says {old!r}, this one {new!r}; "
+                "choose another --workdir, or delete that one"
+            )
+    elif workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file; choose another --workdir")
+    elif workdir.exists() and set(os.listdir(workdir)) - {LOCK_FILE}:
+        raise UserError(
+            f"{workdir} is not empty and holds no {CONFIG_FILE}: not a gemb run; "
+            "choose another --workdir"
+        )
+
+
+def claim_workdir(workdir: Path, config: str) -> None:
+    """Writes the resolved config into the workdir, if `check_workdir` lets it."""
+    check_workdir(workdir, config)
+    with atomic_file(workdir / CONFIG_FILE) as temporary:
+        temporary.write_text(config, encoding="utf-8")
+
+
+def _pad(before: list[str], now: list[str]):
+    for i in range(max(len(before), len(now))):
+        yield (before[i] if i < len(before) else "", now[i] if i < len(now) else "")

@@ -1,0 +1,142 @@
+"""Tokenizers: the one place where text becomes ids, for training and inference alike.
+
+The Rust library does the work, or SentencePiece where only that gives its own ids; no TensorFlow
+here, so that inference stays light. `gemb.tokenizers.tokenizer_files` reads tokenizers from
+model folders.
+"""
+
+import functools
+import json
+from collections.abc import Sequence
+
+import tokenizers
+
+from gemb.checks import UserError
+from gemb.tokenizers.sentencepiece_encoder import SentencePieceEncoder
+
+_PADDING = ("[PAD]", "<pad>", "<|pad|>", "<PAD>", "<|endoftext|>")
+
+
+class Tokenizer:
+    """A tokenizer.json with a length limit.
+
+    Texts are taken as they are, as sentence-transformers 6 does (earlier versions stripped outer
+    white space, which only tokenizers that see white space notice). Truncation keeps the special
+    tokens; limits and padding that tokenizer.json sets are overlooked. The name of a special token
+    inside a text ("[SEP]") becomes that token, as in transformers, except where tokenizer.json was
+    made of a SentencePiece file, which knows no such names.
+
+    Args:
+        tokenizer_json: the text of tokenizer.json.
+        max_length: tokens kept, special tokens included.
+        prompt: put in front of every text.
+
+    Raises:
+        UserError: for a broken tokenizer.json, a prompt that is not valid Unicode, or a max_length
+            below the number of special tokens.
+
+    Example:
+        >>> tokenizer = Tokenizer(byte_tokenizer_json(), max_length=4)
+        >>> tokenizer.encode(["ab", "a long text"])
+        [[1, 67, 68, 2], [1, 67, 223, 2]]
+    """
+
+    def __init__(self, tokenizer_json: str, max_length: int, prompt: str = ""):
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json)
+        except Exception as error:  # the Rust library raises Exception itself
+            raise UserError(f"tokenizer_json: not a tokenizer ({error})") from None
+        special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        if max_length < max(special, 1):
+            raise UserError(
+                f"max_length: {max_length} has no room for the tokenizer's {special} special tokens"
+            )
+        _check_unicode("prompt", prompt)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length)
+        self.max_length = max_length
+        self.prompt = prompt
+        self._encode = self._encode_by_rust
+        if '"special_tokens_in_text"' in tokenizer_json:  # else spare the parsing of a big file
+            content = json.loads(tokenizer_json)
+            in_text = content["model"].get("special_tokens_in_text", True)
+            self._tokenizer.encode_special_tokens = not in_text
+            if "sentencepiece" in content["model"]:
+                row = self._tokenizer.token_to_id
+                self._encode = SentencePieceEncoder(content, row, max_length)
+
+    @property
+    def vocab(self) -> int:
+        """Number of tokens, added ones included."""
+        return self._tokenizer.get_vocab_size()
+
+    @property
+    def padding(self) -> int:
+        """The id of the padding token; 0 where the tokenizer has none. Masks hide it anyway."""
+        ids = (self._tokenizer.token_to_id(name) for name in _PADDING)
+        return next((i for i in ids if i is not None), 0)
+
+    @functools.cached_property
+    def prompt_length(self) -> int:
+        """How many leading tokens belong to the prompt, an opening special token included.
+
+        That is what sentence-transformers leaves out of pooling with `include_prompt=False`: the
+        length of the prompt tokenized by itself, without a special token at its end.
+        """
+        ids = self._encode([self.prompt])[0] if self.prompt else []
+        added = self._tokenizer.get_added_tokens_decoder()
+        closed = bool(ids) and ids[-1] in added and added[ids[-1]].special
+        return len(ids) - closed
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenizes a batch, in parallel.
+
+        Returns:
+            One list of ids a text, at most max_length long.
+
+        Raises:
+            UserError: if an item is not a string or not valid Unicode, naming its place.
+        """
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise UserError(f"texts[{i}]: expected a string, got {type(text).__name__}")
+        try:
+            return self._encode([self.prompt + text for text in texts])
+        except TypeError:  # both libraries' word for a lone surrogate
+            for i, text in enumerate(texts):
+                _check_unicode(f"texts[{i}]", text)
+            raise
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Ids back to text, without special tokens."""
+        return self._tokenizer.decode(ids)
+
+    def _encode_by_rust(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
+
+
+def byte_tokenizer_json() -> str:
+    """A tokenizer of one token a byte, for debugging and users' tests: nothing to download.
+
+    Ids: 0 padding, 1 start, 2 end, then the 256 byte symbols.
+    """
+    symbols = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate(["[PAD]", "[CLS]", "[SEP]", *symbols])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(["[PAD]", "[CLS]", "[SEP]"])
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    return tokenizer.to_str()
+
+
+def _check_unicode(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{name}: not valid Unicode (a lone surrogate {text[error.start]!r} at character "
+            f"{error.start}); decode the text again, with errors='replace'"
+        ) from None

@@ -1,0 +1,1 @@
+"""The state of a run on disk, and models made from it."""

@@ -1,0 +1,99 @@
+"""Model soups: one model of the weights of several that started alike."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from gemb.checks import UserError
+from gemb.pretrained.folder import Pretrained
+
+
+def soup(models: Sequence[Pretrained], weights: Sequence[float] = ()) -> Pretrained:
+    """The weighted mean of the models' parameters.
+
+    Args:
+        models: two or more of one shape and tokenizer.
+        weights: one a model, none negative, scaled to a sum of 1; default equal.
+
+    Raises:
+        UserError: if there are fewer than two models, they do not fit, or weights are wrong.
+
+    Reference: Wortsman et al., "Model soups", 2022, arXiv 2203.05482.
+    """
+    _check_alike(models)
+    shares = np.asarray(weights or [1.0] * len(models), np.float64)
+    right = shares.shape == (len(models),) and (shares >= 0).all()
+    if not right or not 0 < shares.sum() < np.inf:
+        raise UserError(
+            f"weights: expected {len(models)} numbers of 0 or more, not all 0, with a finite "
+            f"sum; got {list(weights)}"
+        )
+    shares /= shares.sum()
+    params = {
+        path: sum(
+            share * np.asarray(model.params[path], np.float64)
+            for share, model in zip(shares, models, strict=True)
+        ).astype(np.float32)
+        for path in models[0].params
+    }
+    return models[0].trained(models[0].spec, params)
+
+
+def slerp(models: Sequence[Pretrained], fraction: float = 0.5) -> Pretrained:
+    """Between two models, along the arc of each parameter instead of its chord.
+
+    p = sin((1 - f) a) / sin(a) p_0 + sin(f a) / sin(a) p_1, with a the angle between p_0 and
+    p_1; the chord where they are parallel.
+
+    Args:
+        models: two of one shape and tokenizer.
+        fraction: f, 0 for the first and 1 for the second.
+
+    Raises:
+        UserError: if there are not two models, they do not fit, or fraction is out of [0, 1].
+
+    Reference: Shoemake, "Animating rotation with quaternion curves", 1985.
+    """
+    if len(models) != 2:
+        raise UserError(f"slerp: expected two models, got {len(models)}")
+    if not 0 <= fraction <= 1:
+        raise UserError(f"fraction: expected a number in [0, 1], got {fraction}")
+    _check_alike(models)
+    first, second = (model.params for model in models)
+    params = {path: _arc(first[path], second[path], fraction) for path in first}
+    return models[0].trained(models[0].spec, params)
+
+
+def _arc(first, second, fraction: float) -> np.ndarray:
+    first, second = (np.asarray(x, np.float64) for x in (first, second))
+    lengths = np.linalg.norm(first) * np.linalg.norm(second)
+    cosine = np.clip(np.vdot(first, second) / lengths, -1, 1) if lengths else 1.0
+    angle = np.arccos(cosine)
+    if np.sin(angle) < 1e-6:
+        shares = (1 - fraction, fraction)
+    else:
+        shares = np.sin([(1 - fraction) * angle, fraction * angle]) / np.sin(angle)
+    return (shares[0] * first + shares[1] * second).astype(np.float32)
+
+
+def _check_alike(models: Sequence[Pretrained]) -> None:
+    if len(models) < 2:
+        raise UserError(f"expected two or more models, got {len(models)}")
+    for number, model in enumerate(models[1:], 2):
+        if model.tokenizer_json != models[0].tokenizer_json:
+            raise UserError(f"model {number} has another tokenizer than the first")
+        for path in sorted(models[0].params.keys() | model.params.keys()):
+            shapes = [np.shape(m.params[path]) if path in m.params else "none" for m in
+                      (models[0], model)]  # fmt: skip
+            if shapes[0] != shapes[1]:
+                raise UserError(
+                    f"model {number} does not fit the first: {path} is {shapes[1]}, not {shapes[0]}"
+                )
+        for field in dataclasses.fields(model.spec):
+            first, own = (getattr(m.spec, field.name) for m in (models[0], model))
+            if field.name != "widths" and own != first:
+                raise UserError(
+                    f"model {number} is computed otherwise than the first: {field.name} is "
+                    f"{own!r:.60}, not {first!r:.60}"
+                )

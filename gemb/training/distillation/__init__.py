@@ -1,0 +1,1 @@
+"""Teachers, and students made from other models."""

@@ -1,0 +1,113 @@
+"""A teacher of every layer: the student's token vectors are held against the teacher's."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from gemb.checks import UserError
+from gemb.models.execution import Execution
+from gemb.models.spec import ModelSpec, PairSpec
+from gemb.pretrained.folder import Pretrained
+from gemb.pretrained.pair import SIDES
+from gemb.structs import Batch
+from gemb.training.distillation.live_models import placed
+from gemb.training.distillation.model import TeacherModel
+from gemb.training.distillation.teacher import ROWS, EmbeddingTeacher
+
+
+def layerwise(
+    model: str | Pretrained,
+    *,
+    layers: Sequence[int] = (),
+    execution: Execution = Execution(),
+) -> "LayerwiseTeacher":
+    """A deeper model of the student's width, which teaches each of the student's layers.
+
+    The vectors of all tokens at all layers say far more of a text than its embedding does: a
+    student made of some of its teacher's layers (`adapt.load.layers`) recovers from few texts.
+    The teacher runs in the training step, sharded like the student, without gradient, and reads the
+    student's own tokens, prompts included. Losses get "teacher_query" and "teacher_document", the
+    teacher's embeddings, and what `gemb.losses.layerwise_distance` reads.
+
+    Args:
+        model: a folder, a fetched model's name, or a loaded model, with the student's tokenizer.
+        layers: for each of the student's layers the teacher's, counted from 1, behind which the
+            token vectors should be the same, such as (2, 4, 6); empty for even steps.
+        execution: how to compute the teacher.
+
+    Raises:
+        UserError: for a model that cannot be read, or one of two towers.
+
+    Reference: Sun et al., "Patient Knowledge Distillation for BERT Model Compression", 2019,
+        arXiv 1908.09355; Jiao et al., "TinyBERT", 2020, arXiv 1909.10351.
+    """
+    return LayerwiseTeacher(TeacherModel(model, execution=execution), layers)
+
+
+class LayerwiseTeacher(EmbeddingTeacher):
+    """See `layerwise`."""
+
+    def __init__(self, model: TeacherModel, layers: Sequence[int]):
+        super().__init__([model])
+        self._layers = tuple(layers)
+        if isinstance(model.spec, PairSpec):
+            raise UserError(f"teacher: {model.name} has two towers; one model teaches layers")
+
+    @property
+    def identity(self) -> str:
+        """Of the model, and of the layers that teach."""
+        return f"{super().identity} layers {self._layers}"
+
+    def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
+        """None: the teacher reads the student's tokens."""
+        return {}
+
+    def params(self, mesh: Mesh, abstract: bool = False) -> dict:
+        """Placed by the rules that place the student's."""
+        return placed(self.models[0], mesh, abstract)
+
+    def compute(self, params: dict, batch: Batch) -> dict[str, jax.Array]:
+        """Embeddings, and token vectors behind the layers that teach; no gradient goes back."""
+        fields = dict(batch.fields or {})
+        for side in SIDES:
+            vectors, states = self.models[0].every_layer(params, getattr(batch, side))
+            fields[f"teacher_{side}"] = vectors
+            # slices, not a gather: the compiler then keeps no other layer
+            fields[f"teacher_{side}_states"] = jnp.stack([states[i - 1] for i in self._layers])
+        return jax.lax.stop_gradient(fields)
+
+    def check(self, spec: ModelSpec | PairSpec, loss: Callable) -> None:
+        """Whether the student's layers can be held against the teacher's, and its vectors.
+
+        Raises:
+            UserError: if the student has two towers, another width or vocabulary than the teacher,
+                or another number of layers than teach it; or as of any teacher.
+        """
+        teacher, name = self.models[0].spec, self.models[0].name
+        if isinstance(spec, PairSpec) and not spec.shared:
+            raise UserError("teacher: the student has two towers; layers are taught to one model")
+        student = spec if isinstance(spec, ModelSpec) else spec.document
+        for what, own, its in (
+            ("tokens", student.text.vocab, teacher.text.vocab),
+            ("width", student.text.stack.width, teacher.text.stack.width),
+        ):
+            if own != its:
+                raise UserError(f"teacher: {name} has {what} {its}, the student {own}")
+        count, most = student.text.stack.layers, teacher.text.stack.layers
+        self._layers = self._layers or tuple(
+            -(-most * number // count) for number in range(1, count + 1)
+        )
+        if len(self._layers) != count or not all(1 <= layer <= most for layer in self._layers):
+            raise UserError(
+                f"teacher: layers: expected one of {name}'s {most}, counted from 1, for each of "
+                f"the student's {count}, got {self._layers}"
+            )
+        super().check(spec, loss)
+
+    def taught(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Its vectors, and how far the layers are off."""
+        rows = jax.ShapeDtypeStruct((ROWS,), jnp.float32)
+        return super().taught() | {"query_layerwise": rows, "document_layerwise": rows}

@@ -1,0 +1,89 @@
+"""A teacher that is two files: texts, one a line, and their vectors."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gemb.checks import UserError
+from gemb.pretrained.pair import SIDES
+from gemb.training.distillation.model import text_keys
+from gemb.training.distillation.teacher import Teacher
+
+_BLOCK = 65_536  # rows looked at together
+_UNIT = 1e-2  # float16 leaves the length of a unit vector within a thousandth
+
+
+def vectors(texts: str, rows: str) -> "FileTeacher":
+    """Vectors that some other program made, such as an API's.
+
+    Args:
+        texts: a file of texts, one a line, every text of the training data among them.
+        rows: a .npy file [texts, dim] of floats.
+
+    Raises:
+        UserError: for a missing file, rows that are not one a text, or one that is not finite.
+    """
+    return FileTeacher(Path(texts).expanduser(), Path(rows).expanduser())
+
+
+class FileTeacher(Teacher):
+    """See `vectors`."""
+
+    def __init__(self, texts: Path, rows: Path):
+        try:
+            lines = texts.read_text(encoding="utf-8").split("\n")
+            self._rows = np.load(rows, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:  # numpy's word for a file that is no array
+            raise UserError(f"vectors: {texts} or {rows} cannot be read ({error})") from None
+        lines = lines[:-1] if not lines[-1] else lines
+        found = self._rows
+        if found.ndim != 2 or found.dtype.kind != "f" or not found.size:
+            raise UserError(
+                f"{rows}: expected floats [texts, dim], got {found.dtype} {found.shape}"
+            )
+        if len(found) != len(lines):
+            raise UserError(f"{rows}: {len(found)} vectors for the {len(lines)} texts of {texts}")
+        keys = text_keys(lines)
+        self._order = np.argsort(keys, kind="stable")
+        self._keys, self._texts, self.dim = keys[self._order], texts, found.shape[1]
+        self.normalizes, self._digest = self._look(rows)
+
+    @property
+    def identity(self) -> str:
+        """A hash of both files' content."""
+        return self._digest
+
+    def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
+        """The vectors; zeros for documents that are missing."""
+        sides = zip(SIDES, (queries, documents), strict=True)
+        return {f"teacher_{side}": self._find(texts) for side, texts in sides}
+
+    def _find(self, texts: Sequence[str]) -> np.ndarray:
+        keys = text_keys(texts)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        real = np.array([bool(text) for text in texts])
+        lost = (self._keys[place] != keys) & real
+        if lost.any():
+            text = texts[int(np.argmax(lost))]
+            raise UserError(
+                f"{self._texts}: the text {text[:40]!r} of the training data is not among its lines"
+            )
+        found = np.zeros((len(texts), self.dim), np.float32)
+        found[real] = self._rows[self._order[place[real]]]
+        return found
+
+    def _look(self, path: Path) -> tuple[bool, str]:
+        """Whether all rows are of unit length, and the hash of keys and rows."""
+        unit, digest = True, hashlib.sha256(self._keys.tobytes())
+        for start in range(0, len(self._rows), _BLOCK):
+            block = np.ascontiguousarray(self._rows[start : start + _BLOCK])
+            lengths = np.linalg.norm(block.astype(np.float32), axis=1)
+            if not np.isfinite(lengths).all():
+                row = start + int(np.argmin(np.isfinite(lengths)))
+                raise UserError(f"{path}: row {row} holds NaN or infinity")
+            unit = unit and bool((np.abs(lengths - 1) < _UNIT).all())
+            digest.update(block.data)
+        return unit, digest.hexdigest()[:32]

@@ -1,0 +1,162 @@
+"""The dry run of a run on chips that are not at hand, as text."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from gemb.checks import UserError, check_widths
+from gemb.models.execution import Execution
+from gemb.models.functional import functional
+from gemb.parallel.mesh import make_mesh
+from gemb.structs import Batch
+from gemb.training.optimizers import transformation
+from gemb.training.planning import chips
+from gemb.training.planning.advice import Verdict, advise, bindings, judge
+from gemb.training.planning.dry_run import sharding_table
+from gemb.training.planning.workload import Settings, Workload, check_divides, whole_share
+from gemb.training.state import state_shardings
+
+UTILISATION = 0.4
+_GIB, _TERA = 2**30, 1e12
+
+
+def dry_run_on_chips(
+    on: str,
+    *,
+    model,
+    data: Callable,
+    loss: Callable,
+    optimizer: Callable,
+    steps: int,
+    widths: tuple[int, ...] = (),
+    mesh: Callable = make_mesh,
+    query_microbatches: int = 1,
+    document_microbatches: int = 1,
+    execution: Execution = Execution(),
+    seed: int = 0,
+    ema_decay: float = 0.0,
+    skip_bad_steps: int = 0,
+    utilisation: float = UTILISATION,
+    teacher=None,
+    **unused,
+) -> str:
+    """Describes a run on named chips without any of them, and without making an array.
+
+    Args:
+        on: NAME:COUNT, see gemb.training.planning.chips.
+        model, data, loss, optimizer, steps, widths, mesh, query_microbatches,
+            document_microbatches, execution, seed, ema_decay, skip_bad_steps: of
+            `gemb.training.loop.train`; one batch is read, for its shapes.
+        utilisation: share of the peak at which matrix products are taken to run.
+        teacher: is not counted, and refused.
+
+    Raises:
+        UserError: for chips that nobody knows, a mesh or batch that does not divide over them.
+    """
+    del unused
+    chip, count = chips.parse(on)
+    if not 0 < utilisation <= 1:
+        raise UserError(f"--utilisation: expected a share in (0, 1], got {utilisation}")
+    if teacher is not None:
+        raise UserError("--chips: a teacher's memory is not counted; leave the teacher out")
+    check_widths("widths", widths or model.widths, model.spec.dim)
+    shape = mesh(devices=count).shape
+    batch = next(data(model.tokenizer_json, seed, (0, 1), model.prompts))
+    transform = transformation(
+        optimizer, steps=steps, ema_decay=ema_decay, skip_bad_steps=skip_bad_steps
+    )
+    work = Workload(model.spec, loss, transform, shapes_of(batch))
+    settings = Settings(
+        **shape,
+        query_microbatches=query_microbatches,
+        document_microbatches=document_microbatches,
+        execution=execution,
+    )
+    places = state_shardings(work.spec, work.optimizer, mesh(devices=count))
+    table = sharding_table(work.spec, places)
+    return f"{describe(work, settings, chip, utilisation)}\n\n{table}"
+
+
+def shapes_of(batch: Batch) -> Batch:
+    """The batch's shapes in its place."""
+    arrays = jax.tree.map(np.asarray, batch)
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), arrays)
+
+
+def describe(work: Workload, settings: Settings, chip: chips.Chip, utilisation: float) -> str:
+    """The text of a dry run.
+
+    Raises:
+        UserError: for a batch that does not divide over the mesh.
+    """
+    if not check_divides(work, settings):
+        (_, queries, _), (_, documents, _) = work.sides
+        raise UserError(
+            f"--chips: {queries:,} queries and {documents:,} documents in "
+            f"{settings.query_microbatches} and {settings.document_microbatches} microbatches do "
+            f"not divide over replica x fsdp = {settings.ways}, or heads over tensor = "
+            f"{settings.tensor}; choose BATCH_SIZE, microbatches or mesh.make_mesh.* anew"
+        )
+    verdict = judge(work, settings, chip, utilisation)
+    count = sum(math.prod(s.shape) for s in functional(work.spec).shapes.values())
+    (_, queries, short), (_, documents, long) = work.sides
+    rows = [
+        ("parameters", f"{count:,}"),
+        ("chips", _chips(settings, chip)),
+        ("batch", f"{queries:,} x {short} queries, {documents:,} x {long} documents"),
+        ("microbatches", f"{settings.query_microbatches}, {settings.document_microbatches}"),
+        *((name, f"{b / _GIB:8.2f} GiB a device") for name, b in verdict.memory.items()),
+        ("together", f"{_total(verdict)}, of {verdict.usable / _GIB:.2f} usable"),
+        ("fits", "yes" if verdict.fits else "no"),
+        *([] if verdict.fits else _advice(work, settings, chip, utilisation)),
+        ("FLOPs", f"{verdict.executed / _TERA:,.1f} T a step and device"),
+        ("", f"{verdict.useful / _TERA:,.1f} T without what is computed again"),
+        *(("receives", f"{b / _GIB:8.2f} GiB of {name}") for name, b in verdict.traffic.items()),
+        *([("step", timing(verdict, utilisation))] if verdict.fits else []),
+        *_remarks(work, settings),
+    ]
+    return "\n".join(f"{name:<16}{text}" for name, text in rows)
+
+
+def timing(verdict: Verdict, utilisation: float) -> str:
+    """How long a step takes, and what of."""
+    arithmetic = f"{verdict.arithmetic_seconds:.3g} s of arithmetic at {utilisation:.0%} of peak"
+    traffic = f"{verdict.traffic_seconds:.3g} s of traffic at the links' full rate"
+    return f"{verdict.seconds:.3g} s, MFU {verdict.mfu:.0%}: {arithmetic} beside {traffic}"
+
+
+def _chips(settings: Settings, chip: chips.Chip) -> str:
+    each = f"{chip.flops / _TERA:g} bfloat16 TFLOP/s and {chip.memory / 1e9:g} GB each"
+    return f"{settings.devices} x {chip.name}, {each}, as {settings.mesh}"
+
+
+def _remarks(work: Workload, settings: Settings) -> list[tuple[str, str]]:
+    remarks = []
+    share = whole_share(work, settings)
+    if share > 0.05:
+        remarks.append(f"fsdp = {settings.fsdp} does not divide {share:.0%} of the weights: whole")
+    if not settings.execution.rounding:
+        remarks.append("the peak is bfloat16's; dtype is float32, which no chip multiplies as fast")
+    return [("remark", remark) for remark in remarks]
+
+
+def _total(verdict: Verdict) -> str:
+    return f"{sum(verdict.memory.values()) / _GIB:8.2f} GiB"
+
+
+def _advice(work, settings: Settings, chip, utilisation: float) -> list[tuple[str, str]]:
+    better = advise(work, settings, chip)
+    after = judge(work, better, chip, utilisation)
+    changes = [("change", line) for line in bindings(settings, better)]
+    total = _total(after).strip()
+    if after.fits:
+        return [*changes, ("then", f"{total}; {timing(after, utilisation)}")]
+    most = max(after.memory, key=after.memory.get)
+    remedy = {
+        "loss": "a blockwise loss (losses.info_nce.block) or a smaller BATCH_SIZE",
+        "embeddings": "a smaller BATCH_SIZE",
+        "activations": "shorter texts",
+    }.get(most, "more chips, or an optimizer with less state (lion, adafactor)")
+    return [*changes, ("then", f"{total}, still too much, most of it {most}: take {remedy}")]

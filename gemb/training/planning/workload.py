@@ -1,0 +1,164 @@
+"""What a run computes and how it is laid out, and what that makes of its parameters.
+
+Costs of it stand in `gemb.training.planning.estimate`.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import optax
+
+from gemb.models.execution import Execution
+from gemb.models.spec import ModelSpec, PairSpec
+from gemb.parallel.mesh import AXES, make_mesh
+from gemb.structs import Batch
+from gemb.training.state import TrainState, abstract_state, state_shardings
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What of a run may change without changing what it computes.
+
+    Attributes:
+        replica, fsdp, tensor: sizes of the mesh.
+        query_microbatches, document_microbatches: gradient-cached parts of each side.
+        execution: how the model is computed.
+    """
+
+    replica: int
+    fsdp: int
+    tensor: int
+    query_microbatches: int = 1
+    document_microbatches: int = 1
+    execution: Execution = Execution()
+
+    @property
+    def mesh(self) -> dict[str, int]:
+        """Axis -> size."""
+        return {axis: getattr(self, axis) for axis in AXES}
+
+    @property
+    def devices(self) -> int:
+        """How many there are."""
+        return math.prod(self.mesh.values())
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Microbatches of the queries and of the documents."""
+        return self.query_microbatches, self.document_microbatches
+
+    @property
+    def ways(self) -> int:
+        """Parts that the batch is split into."""
+        return self.replica * self.fsdp
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """What a run computes, whatever the devices. Equal only to itself.
+
+    Attributes:
+        spec, loss, optimizer: as `make_step` takes them.
+        batch: Batch of shapes, of all devices.
+    """
+
+    spec: ModelSpec | PairSpec
+    loss: Callable
+    optimizer: optax.GradientTransformation
+    batch: Batch
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other) -> bool:
+        return self is other
+
+    @property
+    def towers(self) -> int:
+        """Sets of weights: 2 for a pair that shares none, of which each side needs its own."""
+        return 1 if isinstance(self.spec, ModelSpec) or self.spec.shared else 2
+
+    @property
+    def sides(self) -> tuple[tuple[ModelSpec, int, int], ...]:
+        """(spec, rows, length) of the queries and of the documents."""
+        of = (self.spec,) * 2 if isinstance(self.spec, ModelSpec) else None
+        of = of or (self.spec.query, self.spec.document)
+        tokens = (self.batch.query, self.batch.document)
+        return tuple((one, *t.ids.shape) for one, t in zip(of, tokens, strict=True))
+
+
+def whole_share(work: Workload, settings: Settings) -> float:
+    """Share of the layers' and tables' parameters that fsdp does not divide: they lie whole."""
+    here = held(work, settings)
+    split = here.split_layers + here.split_tables
+    return 0.0 if settings.fsdp == 1 else 1 - split / max(here.layers + here.tables, 1)
+
+
+def check_divides(work: Workload, settings: Settings) -> bool:
+    """Whether rows and microbatches split over the mesh, and heads and columns over tensor."""
+    rows = all(
+        rows % (settings.ways * parts) == 0
+        for (_, rows, _), parts in zip(work.sides, settings.parts, strict=True)
+    )
+    stacks = [spec.text.stack for spec, *_ in work.sides]
+    columns = all(n % settings.tensor == 0 for s in stacks for n in (s.kv_heads, s.mlp))
+    return rows and columns
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """State bytes and parameters of one device; of all, those of layers and tables, split or not.
+
+    Attributes:
+        state: bytes of parameters and moments on one device.
+        params: parameters on one device.
+        layers, largest_layer, tables: parameters of all layers, of one, and of tables.
+        split_layers, split_tables: of those, what lies split over fsdp.
+    """
+
+    state: int
+    params: int
+    layers: int
+    largest_layer: int
+    tables: int
+    split_layers: int
+    split_tables: int
+
+
+def held(work: Workload, settings: Settings) -> Held:
+    """What a device holds, and what of all parameters is split."""
+    state = abstract_on(work, settings.replica, settings.fsdp, settings.tensor)
+
+    def size(leaf) -> int:
+        return math.prod(leaf.sharding.shard_shape(leaf.shape))
+
+    layers: dict[str, int] = {}
+    tables, split = 0, [0, 0]
+    for path, leaf in state.params.items():
+        before, found, after = path.partition("/layers/")
+        count, is_split = math.prod(leaf.shape), "fsdp" in leaf.sharding.spec
+        if found:
+            layer = f"{before}/{after.split('/')[0]}"
+            layers[layer] = layers.get(layer, 0) + count
+            split[0] += count * is_split
+        elif path.endswith("/table"):
+            tables += count
+            split[1] += count * is_split
+    return Held(
+        sum(size(leaf) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
+        sum(map(size, state.params.values())),
+        sum(layers.values()),
+        max(layers.values(), default=0),
+        tables,
+        *split,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def abstract_on(work: Workload, replica: int, fsdp: int, tensor: int) -> TrainState:
+    """The TrainState of shapes and shardings on an abstract mesh."""
+    mesh = make_mesh(replica, fsdp, tensor, devices=replica * fsdp * tensor)
+    places = state_shardings(work.spec, work.optimizer, mesh)
+    return abstract_state(work.spec, work.optimizer, places)
