@@ -119,8 +119,9 @@ def measure(mesh_name: str, form_name: str, count: int) -> dict:
     from jax.sharding import NamedSharding, PartitionSpec
 
     from gemb import losses
+    from gemb.models.encoders.text import TextSpec
     from gemb.models.execution import Execution
-    from gemb.models.spec import ModelSpec, Rotary, StackSpec, TextSpec
+    from gemb.models.spec import ModelSpec, Rotary, StackSpec, TowerSpec
     from gemb.parallel.mesh import make_mesh
     from gemb.training.planning import estimate
     from gemb.training.planning.workload import Settings, Workload
@@ -132,7 +133,7 @@ def measure(mesh_name: str, form_name: str, count: int) -> dict:
         qkv_bias=False, output_bias=False, mlp_bias=False, rotary=(Rotary(),) * 2,
     )  # fmt: skip
     text = TextSpec(1024, 0, stack, types=0, length_limit=LENGTH, embedding_norm=False)
-    spec = ModelSpec(text, max_length=LENGTH)
+    spec = ModelSpec.of(TowerSpec(text))
     sizes = MESHES[mesh_name](count)
     mesh, optimizer = make_mesh(*sizes), optax.adamw(1e-4)
     places = state_shardings(spec, optimizer, mesh)
@@ -232,7 +233,7 @@ def _spec(name: str):
     gin.clear_config()
     gin.parse_config_file(f"configs/model/encoder_{name}.gin")
     header = "from __gin__ import dynamic_registration\nfrom gemb.training import loop\n"
-    gin.parse_config(header + "loop.train.model = %MODEL")
+    gin.parse_config(header + "experiment.Experiment.model = %MODEL")
     return gin.get_bindings(loop.train)["model"].spec
 
 

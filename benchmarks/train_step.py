@@ -150,13 +150,14 @@ def temporaries(rows: int, execution, parts: int) -> float:
     import optax
 
     from gemb import losses
+    from gemb.models.encoders.text import TextSpec
     from gemb.models.functional import functional
-    from gemb.models.spec import ModelSpec, StackSpec, TextSpec
+    from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
     from gemb.structs import Batch, Tokens
     from gemb.training.state import TrainState
     from gemb.training.step import make_step
 
-    spec = ModelSpec(TextSpec(30_522, 512, StackSpec(6, 384, 12, 1536)), max_length=LENGTH)
+    spec = ModelSpec.of(TowerSpec(TextSpec(30_522, 512, StackSpec(6, 384, 12, 1536))))
     optimizer, shapes = optax.adamw(2e-5), functional(spec).shapes
 
     def array(*shape, dtype="int32"):

@@ -31,7 +31,7 @@ def load(files: Sequence[str], params: Sequence[str] = ()) -> None:
 
     Args:
         files: paths of .gin files.
-        params: bindings such as "loop.train.steps = 10"; they may use what the files import.
+        params: bindings such as "STEPS = 10"; they may use what the files import.
 
     Raises:
         UserError: for a missing file, a misspelt function, parameter or macro, a macro that nothing

@@ -1,4 +1,7 @@
-"""A model's identity: a hash of all that its vectors depend on, not a name."""
+"""Fingerprints: hashes of all that a model's vectors depend on.
+
+Vectors of two fingerprints are never compared.
+"""
 
 import hashlib
 import json
@@ -6,14 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gemb.structs import SIDES
 
-def fingerprint(params: dict, tokenizer_json: str, **settings) -> str:
-    """Hashes weights, tokenizer and settings to 32 hexadecimal digits.
+
+def fingerprint(params: dict, definition: str, **settings) -> str:
+    """Hashes weights, a processor's definition and settings to 32 hexadecimal digits.
 
     Args:
         params: {path: array}; hashed by path, shape and float32 bytes.
-        tokenizer_json: the tokenizer's full definition.
-        **settings: pooling, normalisation, length limit, prompts: whatever else moves a vector.
+        definition: the processor's definition, such as the text of a tokenizer.json.
+        **settings: pooling, normalisation, length limit, prompts: whatever else changes a vector.
 
     Returns:
         The first 128 bits of a SHA-256, in hexadecimal.
@@ -29,15 +34,37 @@ def fingerprint(params: dict, tokenizer_json: str, **settings) -> str:
         value = np.ascontiguousarray(np.asarray(params[path], np.float32))
         digest.update(f"{path} {value.shape}".encode())
         digest.update(value.data)
-    digest.update(tokenizer_json.encode())
+    digest.update(definition.encode())
     digest.update(json.dumps(settings, sort_keys=True).encode())
     return digest.hexdigest()[:32]
+
+
+def model_fingerprint(model) -> str:
+    """The fingerprint of a `gemb.models.model.Model`: of its towers, or of its one tower."""
+    if model.shared:
+        return tower_fingerprint(model.document)
+    return fingerprint({}, "", **{side: tower_fingerprint(getattr(model, side)) for side in SIDES})
+
+
+def tower_fingerprint(tower) -> str:
+    """The fingerprint of a `gemb.models.model.Tower`: its weights, processor and settings."""
+    spec = tower.spec
+    definition, settings = tower.processor.identity()
+    return fingerprint(
+        tower.params,
+        definition,
+        pooling=spec.pooling,
+        dense=repr(spec.dense),
+        normalize=spec.normalize,
+        **{spec.encoder.modality: repr(spec.encoder)},
+        **settings,
+    )
 
 
 def texts_fingerprint(texts: Sequence[str]) -> str:
     """Hashes a list of texts, order included, to 32 hexadecimal digits."""
     digest = hashlib.sha256()
     for text in texts:
-        encoded = text.encode(errors="surrogatepass")  # what reads the text tells of those
+        encoded = text.encode(errors="surrogatepass")  # such texts are refused where they are read
         digest.update(f"{len(encoded)} ".encode() + encoded)
     return digest.hexdigest()[:32]

@@ -13,24 +13,42 @@ shapes with these names:
 `positive[i]` is the index of query i's positive, so hard negatives are no special case.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 Array = Any  # a numpy.ndarray on the host, a jax.Array on devices
 
+SIDES = ("query", "document")
+
+
+class Inputs(Protocol):
+    """What an encoder reads: a NamedTuple of arrays whose first axis is the rows.
+
+    Each modality has its own; only its processor and its encoder look into it.
+
+    Attributes:
+        real: [rows, positions] bool, True where a position is not padding.
+    """
+
+    real: Array
+
 
 class Tokens(NamedTuple):
-    """Tokenized texts, one a row or, packed, several.
+    """Tokenized texts, one per row: the Inputs of text encoders.
 
     Attributes:
         ids: [batch, length] int32 token ids.
-        mask: [batch, length] bool, True where a token is real; packed, [batch, texts, length]: True
-            where a token belongs to that text of the row.
-        pooled: as mask, True where the pooler looks; None: at all real tokens.
+        mask: [batch, length] bool, True where a token is real.
+        pooled: [batch, length] bool, True where the pooler looks; None: at all real tokens.
     """
 
     ids: Array
     mask: Array
     pooled: Array | None = None
+
+    @property
+    def real(self) -> Array:
+        """The mask."""
+        return self.mask
 
 
 class Prompts(NamedTuple):
@@ -50,23 +68,35 @@ class Prompts(NamedTuple):
 NO_PROMPTS = Prompts()
 
 
+class Processors(NamedTuple):
+    """The processors of a model's sides; one and the same where both sides are one tower.
+
+    Attributes:
+        query: makes Inputs of queries.
+        document: makes Inputs of documents.
+    """
+
+    query: Any
+    document: Any
+
+
 class Batch(NamedTuple):
     """One training batch of pairs.
 
     Attributes:
-        query: Tokens of [batch, length].
-        document: Tokens of [candidates, length].
+        query: Inputs of `batch` rows.
+        document: Inputs of `candidates` rows.
         positive: [batch] int32, the index among the candidates of each query's positive.
-        query_id: [batch] int32, a hash of the query's text: equal queries have equal ids.
-        document_id: [candidates] int32, a hash of the document's text.
+        query_id: [batch] int32, a hash of the query: equal queries have equal ids.
+        document_id: [candidates] int32, a hash of the document.
         query_mask: [batch] bool, False for rows that only fill the batch up.
         document_mask: [candidates] bool, likewise.
         fields: name -> array [batch, ...] or [candidates, ...] for losses that want more, such as
             "guide_query" or "teacher_document"; None for no such fields.
     """
 
-    query: Tokens
-    document: Tokens
+    query: Inputs
+    document: Inputs
     positive: Array
     query_id: Array
     document_id: Array

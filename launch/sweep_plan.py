@@ -38,7 +38,7 @@ def read_sweep(path: Path) -> list[Member]:
         if not isinstance(member, dict) or not all(map(_is_name, member)):
             raise UserError(
                 f"{path}: a member must be a dict of gin bindings such as "
-                f"{{'STEPS': 10, 'loop.train.seed': 1}}, got {_shown(member)}"
+                f"{{'STEPS': 10, 'experiment.Experiment.seed': 1}}, got {_shown(member)}"
             )
     return members
 
@@ -76,7 +76,7 @@ def plan(bindings: list[Member], arguments: argparse.Namespace) -> list[dict]:
 def member_name(member: Member) -> str:
     """A folder's name that says what is bound, and stays when members are added to the sweep.
 
-    Example: {"LEARNING_RATE": 1e-4, "loop.train.seed": 1} -> "LEARNING_RATE=0.0001,seed=1"
+    Example: {"LEARNING_RATE": 1e-4, "experiment.Experiment.seed": 1} -> "LEARNING_RATE=0.0001,seed=1"
     """
     last = [name.rpartition(".")[2] for name in member]
     short = last if len(set(last)) == len(last) else list(member)

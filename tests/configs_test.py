@@ -120,18 +120,18 @@ def test_the_resolved_config_alone_reruns_the_job(tmp_path):
         ("losses.info_nce.temprature = 1", "temprature"),
         ("losses.infonce.temperature = 1", "infonce"),
         ("losses.matryoshka.width = (1,)", "no parameter 'width'. Did you mean widths?"),
-        ("loop.train.step = 1", "step"),
-        ("STEPS = '7'", "loop.train.steps: expected int, got '7'"),
-        ("STEPS = True", "loop.train.steps: expected int, got True"),
+        ("experiment.Experiment.step = 1", "step"),
+        ("STEPS = '7'", "experiment.Experiment.steps: expected int, got '7'"),
+        ("STEPS = True", "experiment.Experiment.steps: expected int, got True"),
         ("WIDTHS = 8", "widths: expected Sequence[int], got 8"),
         ("WIDTHS = (8, 4.5)", "widths: expected Sequence[int], got (8, 4.5)"),
         ("LEARNING_RATE = None", "peak_rate: expected float, got None"),
-        ("loop.train.execution = 'bfloat16'", "execution: expected Execution, got 'bfloat16'"),
+        ("experiment.Experiment.execution = 'bfloat16'", "execution: expected Execution, got 'bfloat16'"),
         ("pipeline.pairs.rates = {'a': 'b'}", "rates: expected Mapping[str, float], got"),
-        ("loop.train.profile_steps = (1,)", "profile_steps: expected tuple[int, int] | None"),
+        ("experiment.Experiment.profile_steps = (1,)", "profile_steps: expected tuple[int, int] | None"),
         ("STEP = 10", "macro STEP is defined but nothing uses it. Did you mean STEPS?"),
-        ("loop.train.steps = %STEPZ", "%STEPZ is used but not defined"),
-        ("loop.train.steps =", "config:"),
+        ("experiment.Experiment.steps = %STEPZ", "%STEPZ is used but not defined"),
+        ("experiment.Experiment.steps =", "config:"),
     ],
 )
 def test_mistakes_are_one_line(param, message):
@@ -156,7 +156,7 @@ def test_parentheses_too_many_or_too_few_are_one_line(param, message):
 
 def test_an_optional_reference_is_one():
     own = ["from gemb.training import quantisation"]
-    own += ["loop.train.quantize = @quantisation.int8_weights"]
+    own += ["experiment.Experiment.quantize = @quantisation.int8_weights"]
     config.load([QUICKSTART, "configs/debug.gin"], own)
     assert config.arguments(loop.train)["quantize"]({}) == {}
 

@@ -56,7 +56,7 @@ def finished(folder, tmp_path_factory):
     return workdir
 
 
-LONGER = ("--gin_param=STEPS = 12", "--gin_param=loop.train.checkpoint_steps = 3")
+LONGER = ("--gin_param=STEPS = 12", "--gin_param=experiment.Experiment.checkpoint_steps = 3")
 
 
 def losses(workdir):
@@ -169,7 +169,7 @@ def test_force_deletes_nothing_for_a_config_that_cannot_run(tmp_path):
     (tmp_path / "run" / "config.gin").write_text("kept")
     half = tmp_path / "half.gin"
     lines = ("from __gin__ import dynamic_registration", "from gemb.training import loop")
-    half.write_text("\n".join([*lines, "loop.train.steps = 3", ""]))
+    half.write_text("\n".join([*lines, "experiment.Experiment.steps = 3", ""]))
     result = gemb("train", f"--gin_file={half}", f"--workdir={tmp_path / 'run'}", "--force")
     assert result.returncode == 2
     assert "the config does not bind loop.train" in result.stderr

@@ -169,7 +169,7 @@ def test_commands_are_printed_and_run_nothing(sweep):
 def test_members_keep_their_folders_when_others_are_added(sweep):
     names = []
     for rates in ([0.125], [0.0625, 0.125]):
-        members = grid({"LEARNING_RATE": rates, "loop.train.seed": [1], "WIDTHS": [(384, 96)]})
+        members = grid({"LEARNING_RATE": rates, "experiment.Experiment.seed": [1], "WIDTHS": [(384, 96)]})
         sweep(file_of(members))
         manifest = json.loads((sweep.folder / "sweep.json").read_text())
         names.append([member["name"] for member in manifest["members"]])

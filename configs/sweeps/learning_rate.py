@@ -8,4 +8,4 @@ from gemb.runs.sweeps import grid
 
 
 def sweep() -> list[dict[str, object]]:
-    return grid({"LEARNING_RATE": [5e-5, 1e-4, 2e-4, 4e-4], "loop.train.seed": [0, 1]})
+    return grid({"LEARNING_RATE": [5e-5, 1e-4, 2e-4, 4e-4], "experiment.Experiment.seed": [0, 1]})

@@ -13,4 +13,4 @@ def sweep() -> list[dict[str, object]]:
         {"WIDTHS": (384, 96), "WIDTH_WEIGHTS": (1.0, 0.6)},
         {"WIDTHS": (384, 192, 96, 48, 24), "WIDTH_WEIGHTS": (1.0, 0.8, 0.6, 0.4, 0.2)},
     ]
-    return product(nestings, grid({"loop.train.seed": range(3)}))
+    return product(nestings, grid({"experiment.Experiment.seed": range(3)}))

@@ -51,11 +51,11 @@ def main(argv: list[str]) -> None:
         from gemb.data import offline
     except ImportError as error:
         raise UserError(f"{error}: pip install 'gemb[beam]'") from None
-    parts, tokenizer_json = _parts(FLAGS.gin_file, FLAGS.gin_param)
+    parts, processors = _parts(FLAGS.gin_file, FLAGS.gin_param)
     again = functools.partial(_parts, list(FLAGS.gin_file), list(FLAGS.gin_param))
     results = offline.write(
         _chosen(parts, FLAGS.tasks),
-        tokenizer_json,
+        processors,
         FLAGS.output_cache_dir,
         name=name,
         shards=FLAGS.shards,
@@ -94,16 +94,15 @@ def _checked_name(argv: list[str]) -> str:
     return name
 
 
-def _parts(files: list[str], params: list[str]) -> tuple[list, str]:
-    """The tasks of the config's mixture with their records, and the tokenizer."""
+def _parts(files: list[str], params: list[str]) -> tuple:
+    """The tasks of the config's mixture with their records, and the model's processors."""
     from gemb import config
-    from gemb.training import loop
+    from gemb.training.experiment import Experiment
 
     config.load(files, params)
-    bound = config.arguments(loop.train)
-    model = bound["model"]
-    batches = bound["data"](model.tokenizer_json, 0, (0, 1), model.prompts)
-    return batches.parts, model.tokenizer_json
+    bound = config.arguments(Experiment)
+    processors = bound["model"].processors
+    return bound["data"](processors, 0, (0, 1)).parts, processors
 
 
 def _chosen(parts: list, names: list[str]) -> list:

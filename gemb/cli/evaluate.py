@@ -201,13 +201,13 @@ def _evaluate_checkpoints() -> None:
     from gemb.evaluation.terminal import tasks_table
     from gemb.inference.compilation import use_compilation_cache
     from gemb.inference.embedder import Embedder
-    from gemb.training import loop
     from gemb.training.checkpoints.models import checkpoint_models
+    from gemb.training.experiment import Experiment
 
     tasks = read_tasks(FLAGS.tasks or [_corpus(workdir)])
     use_compilation_cache()
     config.load([str(workdir / "config.gin")])
-    kept = checkpoint_models(workdir, chosen, **config.arguments(loop.train))
+    kept = checkpoint_models(workdir, Experiment(**config.arguments(Experiment)), chosen)
     models = ((step, Embedder(model)) for step, model in kept)
     tree = checkpoints.evaluate_checkpoints(models, tasks, widths=widths, force=FLAGS.force)
     report = workdir / "checkpoints.html"

@@ -35,13 +35,12 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--{name}: expected at least 1, got {FLAGS[name].value}")
     config.load(FLAGS.gin_file, FLAGS.gin_param)
     from gemb.data.inspection import inspect
-    from gemb.training import loop
+    from gemb.training.experiment import Experiment
 
-    bound = config.arguments(loop.train)
-    model = bound["model"]
+    bound = config.arguments(Experiment)
     seed = bound.get("seed", 0) if FLAGS.seed is None else FLAGS.seed
-    batches = bound["data"](model.tokenizer_json, seed, (0, 1), model.prompts)
-    print(inspect(batches, model.tokenizer_json, pairs=FLAGS.pairs, count=FLAGS.batches))
+    batches = bound["data"](bound["model"].processors, seed, (0, 1))
+    print(inspect(batches, pairs=FLAGS.pairs, count=FLAGS.batches))
 
 
 if __name__ == "__main__":

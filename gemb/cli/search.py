@@ -53,7 +53,7 @@ def _from_run():
     workdir = Path(FLAGS.workdir)
     embedder = Embedder.load(model_of(workdir))
     dim = embedder.check_dim(FLAGS.dim or embedder.dim)
-    training = embedder.pretrained.manifest.get("training", {})
+    training = embedder.model.manifest.get("training", {})
     ids, texts, metadata = beir.read_corpus(searched_folder(FLAGS.corpus, training))
     rows = _rows(ids, texts, metadata)
     name = f"corpus-{texts_fingerprint(texts)[:12]}" if FLAGS.corpus else "trained"

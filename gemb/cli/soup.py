@@ -26,8 +26,8 @@ def main(argv: list[str]) -> None:
 
     from gemb.checks import UserError
     from gemb.export import sentence_transformers
-    from gemb.inference.embedder import model_fingerprint
-    from gemb.pretrained.folder import read
+    from gemb.identity import model_fingerprint
+    from gemb.pretrained.adapt import load
     from gemb.training.checkpoints import soup
 
     if len(argv) < 3:
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--weights: {error}") from None
     if weights and FLAGS.slerp is not None:
         raise UserError("--weights and --slerp: give one of them")
-    models = [read(folder) for folder in folders]
+    models = [load(folder) for folder in folders]
     if FLAGS.slerp is None:
         made = soup.soup(models, weights)
     else:

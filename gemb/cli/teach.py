@@ -31,19 +31,18 @@ def main(argv: list[str]) -> None:
 
     check_arguments(argv)
     if not FLAGS.gin_file:
-        raise UserError("--gin_file is missing: which experiment shall be taught?")
+        raise UserError("--gin_file is required, such as configs/experiments/distill_minilm3.gin")
     config.load(FLAGS.gin_file, FLAGS.gin_param)
     from gemb.inference.compilation import use_compilation_cache
-    from gemb.training import loop
     from gemb.training.distillation.lesson import teach
+    from gemb.training.experiment import Experiment
 
     use_compilation_cache()
-    run = config.arguments(loop.train)
-    if run.get("teacher") is None:
-        raise UserError("the config binds no loop.train.teacher: there is nobody to teach")
-    model = run["model"]
-    batches = run["data"](model.tokenizer_json, run.get("seed", 0), (0, 1), model.prompts)
-    for folder, count in teach(run["teacher"], batches, run["steps"], FLAGS.shard_rows).items():
+    run = Experiment(**config.arguments(Experiment))
+    if run.teacher is None:
+        raise UserError("experiment.Experiment.teacher is not set; define the macro TEACHER")
+    taught = teach(run.teacher, run.batches(), run.steps, FLAGS.shard_rows)
+    for folder, count in taught.items():
         print(f"{count:,} rows added: {folder}")
 
 

@@ -73,9 +73,9 @@ def main(argv: list[str]) -> None:
 
     check_arguments(argv)
     if not FLAGS.gin_file:
-        raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
+        raise UserError("--gin_file is required, such as configs/experiments/quickstart.gin")
     if FLAGS.chips and not FLAGS.dry_run:
-        raise UserError("--chips describes a run, it starts none: add --dry_run")
+        raise UserError("--chips only describes a run; add --dry_run")
     if not FLAGS.dry_run:
         distributed.join(
             FLAGS.coordinator,
@@ -85,56 +85,37 @@ def main(argv: list[str]) -> None:
             heartbeat_seconds=FLAGS.heartbeat_timeout,
         )
     config.load(FLAGS.gin_file, FLAGS.gin_param)
-    from gemb.training import loop
+    from gemb.export import sentence_transformers
+    from gemb.inference.compilation import use_compilation_cache
+    from gemb.training.experiment import Experiment
+    from gemb.training.profile import parse_steps
+    from gemb.training.run import train_run
 
+    config.configured(Experiment)  # refuses what is not bound, before anything is deleted
+    if FLAGS.dry_run:
+        print(_described(Experiment(**config.arguments(Experiment))))
+        return
+    if not FLAGS.workdir:
+        raise UserError("--workdir is required: the folder of the run")
+    use_compilation_cache()
+    train_run(
+        lambda: Experiment(**config.arguments(Experiment)),
+        Path(FLAGS.workdir),
+        config=config.resolved(),
+        save=sentence_transformers.save,
+        force=FLAGS.force,
+        profile_steps=parse_steps(FLAGS.profile_steps),
+    )
+
+
+def _described(experiment) -> str:
     if FLAGS.chips:
         from gemb.training.planning.chips_report import dry_run_on_chips
 
-        run = config.arguments(loop.train)
-        print(dry_run_on_chips(FLAGS.chips, utilisation=FLAGS.utilisation, **run))
-        return
-    if FLAGS.dry_run:
-        from gemb.training.planning.dry_run import dry_run
+        return dry_run_on_chips(experiment, FLAGS.chips, utilisation=FLAGS.utilisation)
+    from gemb.training.planning.dry_run import dry_run
 
-        print(dry_run(**config.arguments(loop.train)))
-        return
-    if not FLAGS.workdir:
-        raise UserError("--workdir is missing: where should the run be kept?")
-    _train(Path(FLAGS.workdir), config, loop)
-
-
-def _train(workdir, config, loop) -> None:
-    import shutil
-    import time
-
-    from gemb.export import sentence_transformers
-    from gemb.inference.compilation import use_compilation_cache
-    from gemb.parallel import hosts
-    from gemb.runs.interruption import sole_run
-    from gemb.runs.records import CONFIG_FILE, check_workdir, claim_workdir
-    from gemb.training.profile import parse_steps
-
-    config.configured(loop.train)  # refuses what is not bound, before anything is deleted
-    resolved = config.resolved()
-    profile_steps, model = parse_steps(FLAGS.profile_steps), workdir / "model"
-    if FLAGS.force and hosts.on_first((workdir / CONFIG_FILE).exists):
-        with sole_run(workdir):
-            hosts.on_first(lambda: shutil.rmtree(workdir))
-    hosts.on_first(lambda: check_workdir(workdir, resolved))
-    if hosts.on_first(model.exists):
-        print(f"{model} is there: the run is finished; --force begins anew")
-        return
-    use_compilation_cache()
-    start = time.perf_counter()
-    with sole_run(workdir):
-        hosts.on_first(lambda: claim_workdir(workdir, resolved))
-        run = config.arguments(loop.train) | {"profile_steps": profile_steps}
-        trained, summary = loop.train(workdir, **run)
-        if "resumed_from" not in summary:  # else they would be those of its last part
-            summary["seconds"] = round(time.perf_counter() - start, 1)
-        if trained:
-            sentence_transformers.save(trained, model, training=summary)
-            print(f"trained {summary['steps']} steps: {model}")
+    return dry_run(experiment)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.data.assembly import Annotate, Rows, TaskRows, to_batch
+from gemb.data.assembly import Annotate, Row, TaskRows, to_batch
 from gemb.data.mixing import Plan, Schedule, Task, record_numbers, windowed
 from gemb.data.selection import Selection
-from gemb.structs import Batch
+from gemb.processors.processor import Example
+from gemb.structs import SIDES, Batch, Processors
 
 
 class Part(NamedTuple):
@@ -39,6 +40,7 @@ class PairBatches:
         description: what the data is: "folder", "fingerprint", and for each task its records, the
             bad ones among them, and its rate.
         parts: the tasks, with their records.
+        processors: the model's.
         names: of the tasks.
         homogeneous: whether a batch holds one task.
     """
@@ -46,6 +48,7 @@ class PairBatches:
     def __init__(
         self,
         parts: Sequence[Part],
+        processors: Processors,
         schedule: Schedule,
         shard: tuple[int, int],
         homogeneous: bool,
@@ -54,28 +57,33 @@ class PairBatches:
         description: dict,
     ):
         self.description, self.names = description, [part.name for part in parts]
-        self.parts, self._schedule, self._shard = parts, schedule, shard
+        self.parts, self.processors = parts, processors
+        self._schedule, self._shard = schedule, shard
         self.homogeneous, self._buckets, self._prefetch = homogeneous, sorted(buckets), prefetch
         self._ahead: deque = deque()
         self._executor: ThreadPoolExecutor | None = None
         self._annotate: Annotate | None = None
         self._state = self._position()
-        tasks = [part.rows for part in parts]
-        self._pool_prompts = all(rows.pool_prompts for rows in tasks)
         self._fields = {
             "temperature": any(part.task.temperature is not None for part in parts),
-            "in_batch": not all(rows.in_batch for rows in tasks),
+            "in_batch": not all(part.rows.in_batch for part in parts),
             "scores": any("score" in part.task.form.columns for part in parts),
         }
 
     @property
-    def prompts(self) -> dict[str, set[str]]:
-        """{"query", "document"}: what the tasks put in front of texts."""
-        tasks = [part.task for part in self.parts]
-        return {
-            "query": {prompt for task in tasks for prompt in task.query_prompts},
-            "document": {prompt for task in tasks for prompt in task.document_prompts},
-        }
+    def warnings(self) -> list[str]:
+        """Where the model will embed values differently from how it is trained on them."""
+        found = []
+        for side, processor in zip(SIDES, self.processors, strict=True):
+            own = processor.prompt(side)
+            prompts = {prompt for part in self.parts for prompt in part.rows.prompts[side]}
+            if own not in prompts:
+                found.append(
+                    f"the model embeds each {side} with the prompt {own!r}, but training reads "
+                    f"it with {' or '.join(map(repr, sorted(prompts)))}: a {side} prompt of the "
+                    f"data replaces the model's; unbind it, or set adapt.load.{side}_prompt to it"
+                )
+        return found
 
     def __iter__(self):
         return self
@@ -107,28 +115,23 @@ class PairBatches:
         own = slice(index * rows, (index + 1) * rows)
         # Hosts must agree on a bucket, so each looks at the whole batch then.
         seen = slice(None) if self._buckets else own
-        query, document, negatives, scores = self._make(plan, seen)
+        made = self._make(plan, seen)
         parts = [self.parts[plan.tasks[0]]] if self.homogeneous else self.parts
-        limits = [
-            max(getattr(part.task, name) for part in parts)
-            for name in ("query_length", "document_length")
-        ]
-        candidates = [document, *negatives]
-        lengths = self._bucket([query], limits[0]), self._bucket(candidates, limits[1])
+        limits = [max(sizes) for sizes in zip(*(part.rows.limits for part in parts), strict=True)]
+        queries = [row.query for row in made]
+        candidates = [one for row in made for one in (row.document, *row.negatives)]
+        lengths = self._bucket(queries, limits[0]), self._bucket(candidates, limits[1])
         if self._buckets:
-            query, document = query.part(own), document.part(own)
-            negatives, scores = negatives[own], scores[own]
+            made = made[own]
         hard = max(part.rows.negatives for part in parts)
         return to_batch(
-            query,
-            document,
-            negatives,
+            made,
+            collate=tuple(processor.collate for processor in self.processors),
             lengths=lengths,
             count=hard,
             offset=index * rows * (1 + hard),
-            fields=self._batch_fields(plan.tasks[own], scores),
+            fields=self._batch_fields(plan.tasks[own], [row.score for row in made]),
             annotate=self._annotate,
-            pool_prompts=self._pool_prompts,
         )
 
     def annotate_with(self, annotate: Annotate, identity: str) -> None:
@@ -174,7 +177,7 @@ class PairBatches:
             "data": int.from_bytes(content[:7], "big"),
         } | {f"taken_{name}": count for name, count in taken}
 
-    def _make(self, plan: Plan, seen: slice):
+    def _make(self, plan: Plan, seen: slice) -> list[Row]:
         """Rows of the plan in its order, whichever tasks they are of."""
         tasks = plan.tasks[seen]
         made: list = [None] * len(tasks)
@@ -182,14 +185,9 @@ class PairBatches:
             part, here = self.parts[number], np.flatnonzero(tasks == number)
             places = self._places(part, plan)[seen][here]
             numbers = self._numbers(part, places)
-            query, document, negatives, scores = part.rows.make(numbers, places)
-            scores = [1.0] * len(here) if scores is None else scores
-            for i, row in enumerate(here):
-                sides = ((side[i], side.texts[i], side.prompts[i]) for side in (query, document))
-                made[row] = (*sides, negatives[i], scores[i])
-        query, document, negatives, scores = zip(*made, strict=True)
-        sides = (Rows(*map(list, zip(*side, strict=True))) for side in (query, document))
-        return (*sides, list(negatives), list(scores))
+            for place, row in zip(here, part.rows.make(numbers, places), strict=True):
+                made[place] = row
+        return made
 
     def _places(self, part: Part, plan: Plan) -> np.ndarray:
         if part.task.length_window == 1:
@@ -207,10 +205,10 @@ class PairBatches:
         size = len(part.selection)
         return record_numbers(places, size, part.seed, neighbours=part.task.neighbours)
 
-    def _bucket(self, sides: Sequence[Rows], limit: int) -> int:
+    def _bucket(self, examples: Sequence[Example], limit: int) -> int:
         if not self._buckets:
             return limit
-        longest = max((len(ids) for side in sides for ids in side), default=0)
+        longest = max((example.size for example in examples), default=0)
         return min((b for b in self._buckets if longest <= b < limit), default=limit)
 
     def _batch_fields(self, tasks: np.ndarray, scores: Sequence[float]) -> dict | None:

@@ -1,31 +1,28 @@
 """Batches as a person reads them: pairs decoded, lengths, padding, rates."""
 
-import json
 from collections import defaultdict
 
 import numpy as np
 
 from gemb.data.batches import PairBatches
-from gemb.structs import Batch, Tokens
+from gemb.structs import Batch, Processors
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _RATE_BATCHES, _RATE_ROWS = 10_000, 4_000_000
 _BINS = 16
 
 
-def inspect(batches: PairBatches, tokenizer_json: str, pairs: int = 3, count: int = 50) -> str:
+def inspect(batches: PairBatches, pairs: int = 3, count: int = 50) -> str:
     """Describes the next batches of a mixture.
 
     Args:
         batches: the mixture.
-        tokenizer_json: its tokenizer.
         pairs: of each task, how many to show.
         count: batches to count lengths over.
 
     Returns:
         Text for a terminal.
     """
-    decode = _Decoder(tokenizer_json)
     shown: dict[str, list[str]] = {name: [] for name in batches.names}
     seen: dict[str, list[tuple]] = defaultdict(list)
     for plan in batches.plans(count):
@@ -34,7 +31,7 @@ def inspect(batches: PairBatches, tokenizer_json: str, pairs: int = 3, count: in
             name, rows = batches.names[number], np.flatnonzero(plan.tasks == number)
             seen[name].append((batch, rows))
             for row in rows[: pairs - len(shown[name])]:
-                shown[name].append(_pair(batch, int(row), decode))
+                shown[name].append(_pair(batch, int(row), batches.processors))
     parts = [_rates(batches)]
     for name in batches.names:
         facts = batches.description["tasks"][name]
@@ -48,38 +45,15 @@ def inspect(batches: PairBatches, tokenizer_json: str, pairs: int = 3, count: in
     return "\n".join(parts)
 
 
-class _Decoder:
-    """Ids to text with special tokens left visible, which `Tokenizer.decode` hides."""
-
-    def __init__(self, tokenizer_json: str):
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_str(tokenizer_json)
-        added = json.loads(tokenizer_json).get("added_tokens") or ()
-        self._special = {token["id"]: token["content"] for token in added}
-
-    def __call__(self, tokens: Tokens, row: int) -> str:
-        ids, mask = tokens.ids[row], tokens.mask[row]
-        pieces, run = [], []
-        for token in ids[mask].tolist():
-            if token in self._special:
-                pieces += [self._tokenizer.decode(run), self._special[token]]
-                run = []
-            else:
-                run.append(token)
-        text = " ".join(piece for piece in [*pieces, self._tokenizer.decode(run)] if piece)
-        hidden = int((~mask).sum())
-        return f"{text!r}" + (f" + {hidden} padding" if hidden else "")
-
-
-def _pair(batch: Batch, row: int, decode: _Decoder) -> str:
+def _pair(batch: Batch, row: int, processors: Processors) -> str:
+    query, document = (processor.describe for processor in processors)
     rows = len(batch.positive)
     count = len(batch.document_id) // rows - 1
-    lines = [f"   query     {decode(batch.query, row)}"]
-    lines.append(f"   document  {decode(batch.document, row)}")
+    lines = [f"   query     {query(batch.query, row)}"]
+    lines.append(f"   document  {document(batch.document, row)}")
     for place in range(rows + row * count, rows + (row + 1) * count):
         real = batch.document_mask[place]
-        lines.append(f"   negative  {decode(batch.document, place) if real else 'none (masked)'}")
+        lines.append(f"   negative  {document(batch.document, place) if real else 'none (masked)'}")
     fields = {name: array[row] for name, array in (batch.fields or {}).items()}
     if fields:
         lines.append("   " + ", ".join(f"{name} {value}" for name, value in fields.items()))
@@ -104,7 +78,7 @@ def _rates(batches: PairBatches) -> str:
 def _lengths(seen: list[tuple]) -> str:
     lines = []
     for side in ("query", "document"):
-        masks = [getattr(batch, side).mask[rows] for batch, rows in seen]
+        masks = [getattr(batch, side).real[rows] for batch, rows in seen]
         sizes = np.concatenate([mask.sum(axis=1) for mask in masks])
         padding = 1 - sizes.sum() / sum(mask.size for mask in masks)
         longest = max(mask.shape[1] for mask in masks)

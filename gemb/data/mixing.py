@@ -5,7 +5,7 @@ host makes the same plans and takes its own rows of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,6 @@ import numpy as np
 from gemb.checks import UserError, suggest
 from gemb.data.forms import Pairs
 from gemb.data.randomness import bits, permuted, spread
-from gemb.structs import Prompts
 
 _SUCH_AS = {"records": "@reading.files()", "form": "@forms.Pairs()"}
 
@@ -71,14 +70,6 @@ class Task:
             prompts = getattr(self, name)
             if prompts is not None and (isinstance(prompts, str) or not len(prompts)):
                 raise UserError(f"{name}: expected a list of texts, got {prompts!r}")
-
-    def for_model(self, prompts: Prompts) -> "Task":
-        """The task with a model's prompts where it has none of its own."""
-        return replace(
-            self,
-            query_prompts=self.query_prompts or (prompts.query,),
-            document_prompts=self.document_prompts or (prompts.document,),
-        )
 
 
 class Plan(NamedTuple):

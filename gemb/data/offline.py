@@ -20,6 +20,7 @@ from gemb.data import seqio_tasks
 from gemb.data.batches import Part
 from gemb.data.sources.cached import COMPLETED, NOTES, notes_of
 from gemb.files import atomic_folder
+from gemb.structs import Processors
 
 _QUIET = "--default_sdk_harness_log_level=ERROR"  # workers of their own print every record else
 
@@ -44,7 +45,7 @@ class Cached(NamedTuple):
 
 def write(
     parts: Sequence[Part],
-    tokenizer_json: str,
+    processors: Processors,
     output: str | Path,
     *,
     name: str,
@@ -56,7 +57,7 @@ def write(
 
     Args:
         parts: the tasks with their records.
-        tokenizer_json: the model's tokenizer.
+        processors: the model's, of texts.
         output: the folder of caches; the task's becomes `output/name_task`.
         name: of the mixture, as in `gemb.data.seqio_tasks.register`.
         shards: files that each task is written to.
@@ -72,7 +73,7 @@ def write(
     there = [_present(*pair) for pair in zip(folders, parts, strict=True)]
     for folder, part, notes in zip(folders, parts, there, strict=True):
         if notes is None:
-            notes = _write_task(folder, part, tokenizer_json, shards, options, setup)
+            notes = _write_task(folder, part, processors, shards, options, setup)
             results.append(_result(folder, notes, fresh=True))
         else:
             results.append(_result(folder, notes, fresh=False))
@@ -88,9 +89,9 @@ def register(name: str, make: Callable[[], tuple[Sequence[Part], str]]) -> None:
     """
     if any(known.startswith(f"{name}_") for known in seqio.TaskRegistry.names()):
         return
-    parts, tokenizer_json = make()
+    parts, processors = make()
     for part in parts:
-        seqio_tasks.add_task(f"{name}_{part.name}", part.task, part.selection, tokenizer_json)
+        seqio_tasks.add_task(f"{name}_{part.name}", part.task, part.selection, processors)
 
 
 def _present(folder: Path, part: Part) -> dict | None:
@@ -113,11 +114,11 @@ def _present(folder: Path, part: Part) -> dict | None:
 
 
 def _write_task(
-    folder: Path, part: Part, tokenizer_json: str, shards: int, options: Sequence[str], setup
+    folder: Path, part: Part, processors: Processors, shards: int, options: Sequence[str], setup
 ) -> dict:
     count = len(part.selection)
     with atomic_folder(folder) as made, tqdm(total=count, desc=f"cache {part.name}") as bar:
-        seqio_tasks.add_task(folder.name, part.task, part.selection, tokenizer_json, bar.update)
+        seqio_tasks.add_task(folder.name, part.task, part.selection, processors, bar.update)
         _run(folder.name, made, shards, options, setup)
         _check_whole(made, folder, count)
         notes = {

@@ -17,16 +17,15 @@ from gemb.data.randomness import bits
 from gemb.data.selection import Selection
 from gemb.data.sources.reading import files
 from gemb.datasets import python_code
-from gemb.structs import NO_PROMPTS, Prompts
+from gemb.structs import Processors
 
 _ORDER = 2  # raise it when the same state would give other batches
 
 
 def mixture(
-    tokenizer_json: str,
+    processors: Processors,
     seed: int,
     shard: tuple[int, int] = (0, 1),
-    prompts: Prompts = NO_PROMPTS,
     *,
     tasks: Mapping[str, Task],
     batch_size: int,
@@ -40,10 +39,9 @@ def mixture(
     """Batches of a mixture of tasks.
 
     Args:
-        tokenizer_json: the model's tokenizer.
+        processors: the model's.
         seed: of shuffling, mixing, prompts, masks and negatives.
         shard: (index, count) of hosts. The batches do not depend on the count.
-        prompts: the model's, for tasks that set none.
         tasks: name -> task.
         batch_size: pairs in a batch over all hosts, for tasks that set none.
         rates: share of each task by name, of batches where these are homogeneous, else of pairs;
@@ -66,8 +64,8 @@ def mixture(
         size = task.batch_size or batch_size
         _check_sizes(name, task, size, batch_size, homogeneous, shard[1])
         chosen = Selection(task.records, task.form, task.columns, task.max_bad_fraction, name)
-        task, own = task.for_model(prompts), int(bits(seed, *name.encode())[0])
-        rows = TaskRows(task, chosen, tokenizer_json, own, prompts.pooled)
+        own = int(bits(seed, *name.encode())[0])
+        rows = TaskRows(task, chosen, processors, own)
         parts.append(Part(name, task, chosen, rows, own, size))
     _check_temperatures(tasks, homogeneous)
     if prefetch < 0:
@@ -75,14 +73,15 @@ def mixture(
     shares = resolve_rates(rates, {p.name: len(p.selection) for p in parts}, rate_temperature)
     schedule = Schedule(shares, [part.batch_size for part in parts], homogeneous, seed)
     description = _describe(parts, shares, homogeneous, folder)
-    return PairBatches(parts, schedule, shard, homogeneous, buckets, prefetch, description)
+    return PairBatches(
+        parts, processors, schedule, shard, homogeneous, buckets, prefetch, description
+    )
 
 
 def pairs(
-    tokenizer_json: str,
+    processors: Processors,
     seed: int,
     shard: tuple[int, int] = (0, 1),
-    prompts: Prompts = NO_PROMPTS,
     *,
     batch_size: int,
     rates: Mapping[str, float],
@@ -98,10 +97,9 @@ def pairs(
     """Mixed batches of (query, document) pairs from the training files of a folder.
 
     Args:
-        tokenizer_json: the model's tokenizer.
+        processors: the model's.
         seed: of shuffling and mixing.
         shard: (index, count) of hosts.
-        prompts: the model's, for tasks that set none.
         batch_size: pairs in a batch over all hosts.
         rates: name of a .jsonl file in the folder, without its ending -> its share of the pairs.
         folder: a folder with such files, as `gemb harvest` writes; default the harvest of the
@@ -138,10 +136,9 @@ def pairs(
             max_bad_fraction=max_bad_fraction,
         )
     return mixture(
-        tokenizer_json,
+        processors,
         seed,
         shard,
-        prompts,
         tasks=tasks,
         batch_size=batch_size,
         rates=rates,

@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +19,28 @@ import seqio
 import tensorflow as tf
 
 from gemb.checks import UserError
-from gemb.data.assembly import Rows, TaskRows, to_batch
+from gemb.data.assembly import Row, TaskRows, to_batch
 from gemb.data.mixing import Task, record_numbers, resolve_rates
 from gemb.data.selection import Selection
 from gemb.data.sources.records import digest
 from gemb.files import atomic_file, cache_dir
-from gemb.structs import NO_PROMPTS, Batch, Prompts
+from gemb.processors.processor import Example
+from gemb.processors.text import collate
+from gemb.structs import SIDES, Batch, Processors
 
 SPLIT = "train"
 _CHUNK = 256  # pairs made at a time
 _SHARD_RECORDS = 10_000  # of a shard that one worker reads when a task is cached
-_SIDES = ("query", "document")
 _PLACES = 2**62
 
 
 def register(
     name: str,
-    tokenizer_json: str,
+    processors: Processors,
     *,
     tasks: Mapping[str, Task],
     rates: str | Mapping[str, float] = "proportional",
     rate_temperature: float = 1.0,
-    prompts: Prompts = NO_PROMPTS,
 ) -> str:
     """Registers tasks, and their mixture, in seqio.
 
@@ -50,11 +50,10 @@ def register(
 
     Args:
         name: of the mixture; its tasks become `name_task`.
-        tokenizer_json: the model's tokenizer.
+        processors: the model's, of texts.
         tasks: name -> task.
         rates: as in `gemb.data.pipeline.mixture`.
         rate_temperature: likewise.
-        prompts: the model's, for tasks that set none.
 
     Returns:
         The name. What the registries hold under it already is replaced.
@@ -66,7 +65,7 @@ def register(
     for key, task in tasks.items():
         selection = Selection(task.records, task.form, task.columns, task.max_bad_fraction, key)
         sizes[key] = len(selection)
-        add_task(f"{name}_{key}", task.for_model(prompts), selection, tokenizer_json)
+        add_task(f"{name}_{key}", task, selection, processors)
     shares = resolve_rates(rates, sizes, rate_temperature)
     if name in seqio.MixtureRegistry.names():
         seqio.MixtureRegistry.remove(name)
@@ -100,7 +99,7 @@ def batches(
             `seqio.add_global_cache_dirs`.
     """
     dataset = seqio.get_mixture_or_task(name).get_dataset(
-        sequence_length=dict(zip(_SIDES, (query_length, document_length), strict=True)),
+        sequence_length=dict(zip(SIDES, (query_length, document_length), strict=True)),
         split=SPLIT,
         use_cached=use_cached,
         shuffle=True,
@@ -110,12 +109,10 @@ def batches(
     )
     examples = dataset.as_numpy_iterator()
     while len(part := list(itertools.islice(examples, batch_size))) == batch_size:
-        ids = [[example[side].tolist() for example in part] for side in _SIDES]
-        query, document = (Rows(side, list(map(str, side))) for side in ids)
+        rows = [Row(*(_example(example[side]) for side in SIDES), [], 1.0) for example in part]
         yield to_batch(
-            query,
-            document,
-            [Rows([], [])] * batch_size,
+            rows,
+            collate=(collate, collate),
             lengths=(query_length, document_length),
             count=0,
             offset=shard[0] * batch_size,
@@ -156,7 +153,7 @@ def add_task(
     name: str,
     task: Task,
     selection: Selection,
-    tokenizer_json: str,
+    processors: Processors,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Registers one task in seqio, in the place of what has the name already.
@@ -165,7 +162,7 @@ def add_task(
         name: of the task.
         task: the task.
         selection: its records.
-        tokenizer_json: the model's tokenizer.
+        processors: the model's, of texts.
         progress: called with the number of records that were read just now.
 
     Raises:
@@ -179,8 +176,8 @@ def add_task(
     seqio.TaskRegistry.add(
         name,
         source=_Source(selection, task.neighbours, progress),
-        preprocessors=[seqio.CacheDatasetPlaceholder(), _pairs(task, tokenizer_json)],
-        output_features=dict.fromkeys(_SIDES, feature),
+        preprocessors=[seqio.CacheDatasetPlaceholder(), _pairs(task, processors)],
+        output_features=dict.fromkeys(SIDES, feature),
         shuffle_buffer_size=None,  # the source shuffles whole
     )
 
@@ -249,7 +246,7 @@ class _Source(seqio.DataSource):
         return places.batch(_CHUNK).map(examples).unbatch()
 
 
-def _pairs(task: Task, tokenizer_json: str) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
+def _pairs(task: Task, processors: Processors) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     """The preprocessor from cached records to token ids, many at a time."""
 
     @seqio.map_over_dataset(num_seeds=1)
@@ -258,22 +255,22 @@ def _pairs(task: Task, tokenizer_json: str) -> Callable[[tf.data.Dataset], tf.da
         return {"record": example["record"], "place": place}
 
     def cut(example):
-        return {side: example[side][: example[f"{side}_length"]] for side in _SIDES}
+        return {side: example[side][: example[f"{side}_length"]] for side in SIDES}
 
     def preprocess(dataset: tf.data.Dataset) -> tf.data.Dataset:
         held: list[dict] = []
-        rows, alone = TaskRows(task, held, tokenizer_json, 0), threading.Lock()
+        rows, alone = TaskRows(task, held, processors, 0), threading.Lock()
 
         def make(contents: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, ...]:
             with alone:  # a dataset may be iterated by several at once
                 held[:] = map(json.loads, contents)
-                query, document, *_ = rows.make(np.arange(len(held)), places)
-            return (*_dense(query), *_dense(document))
+                made = rows.make(np.arange(len(held)), places)
+            return (*_dense([row.query for row in made]), *_dense([row.document for row in made]))
 
         def chunk(examples):
             kinds = [tf.int32, tf.int32] * 2
             made = tf.numpy_function(make, [examples["record"], examples["place"]], kinds)
-            names = [name for side in _SIDES for name in (side, f"{side}_length")]
+            names = [name for side in SIDES for name in (side, f"{side}_length")]
             shapes = ([None, None], [None]) * 2
             named = zip(names, made, shapes, strict=True)
             return {name: tf.ensure_shape(value, shape) for name, value, shape in named}
@@ -283,11 +280,17 @@ def _pairs(task: Task, tokenizer_json: str) -> Callable[[tf.data.Dataset], tf.da
     return preprocess
 
 
-def _dense(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _example(ids: np.ndarray) -> Example:
+    """An example of token ids alone; two texts of equal ids count as equal."""
+    return Example(str(ids.tolist()), ids.tolist(), len(ids))
+
+
+def _dense(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
     """[rows, longest] int32 ids, and [rows] int32 lengths."""
-    lengths = np.array([len(ids) for ids in rows], np.int32)
-    dense = np.zeros((len(rows), lengths.max()), np.int32)
-    dense[np.arange(lengths.max()) < lengths[:, None]] = list(itertools.chain.from_iterable(rows))
+    lengths = np.array([example.size for example in examples], np.int32)
+    dense = np.zeros((len(examples), lengths.max()), np.int32)
+    ids = itertools.chain.from_iterable(example.content for example in examples)
+    dense[np.arange(lengths.max()) < lengths[:, None]] = list(ids)
     return dense, lengths
 
 

@@ -1,6 +1,5 @@
 """Texts to vectors for evaluation: each text once, under the prompts of the task."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -68,8 +67,7 @@ def with_prompts(encoder: Encoder, prompts: Mapping[str, str]) -> Encoder:
     """The model under other prompts; itself where they are its own already.
 
     Args:
-        encoder: a `gemb.Embedder`, of one model or of two towers, or an encoder with a method of
-            this name, if there are prompts.
+        encoder: a `gemb.Embedder`, or an encoder with a method of this name, if there are prompts.
         prompts: "query" and "document", either or both.
 
     Returns:
@@ -77,24 +75,4 @@ def with_prompts(encoder: Encoder, prompts: Mapping[str, str]) -> Encoder:
     """
     if not prompts:
         return encoder
-    if hasattr(encoder, "with_prompts"):
-        return encoder.with_prompts(prompts)
-    pretrained = _prompted(encoder.pretrained, prompts)
-    if pretrained is encoder.pretrained:
-        return encoder
-    return type(encoder)(pretrained, encoder.execution)
-
-
-def _prompted(pretrained, prompts: Mapping[str, str]):
-    """One model, or two towers (a `gemb.pretrained.pair.Pair`), under other prompts."""
-    if all(hasattr(pretrained, side) for side in SIDES):
-        query, document = pretrained.query, pretrained.document
-        new = _prompted(query, prompts)
-        # One model on both sides stays one, with one copy of its weights.
-        other = new if query is document else _prompted(document, prompts)
-        if new is query and other is document:
-            return pretrained
-        return dataclasses.replace(pretrained, query=new, document=other)
-    changed = {f"{kind}_prompt": prompt for kind, prompt in prompts.items()}
-    spec = dataclasses.replace(pretrained.spec, **changed)
-    return pretrained if spec == pretrained.spec else dataclasses.replace(pretrained, spec=spec)
+    return encoder.with_prompts(prompts)

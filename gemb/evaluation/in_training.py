@@ -12,7 +12,7 @@ from gemb.inference.embedder import Embedder
 def tasks(
     folders: Sequence[str], *, limit: int = 500, widths: Sequence[int] = ()
 ) -> Callable[..., dict[str, float]]:
-    """An evaluator of all tasks in some folders, for `gemb.training.loop.train.evaluators`.
+    """An evaluator of all tasks in some folders, for `Experiment.evaluators`.
 
     Args:
         folders: as of `gemb evaluate --tasks`.
@@ -29,9 +29,9 @@ def tasks(
         In gin, with "dev/sts" as the score to keep the best checkpoint by:
 
             in_training.tasks.folders = ('data/sts',)
-            loop.train.evaluators = {'dev': @in_training.tasks()}
-            loop.train.evaluate_steps = 100
-            loop.train.keep_best = 'dev/sts'
+            experiment.Experiment.evaluators = {'dev': @in_training.tasks()}
+            experiment.Experiment.evaluate_steps = 100
+            experiment.Experiment.keep_best = 'dev/sts'
     """
     found = [
         dataclasses.replace(task, data=KINDS[task.kind].sample(task.data, limit))

@@ -163,4 +163,4 @@ def _cosines(vectors: np.ndarray) -> np.ndarray:
 
 
 def _size(model: Any) -> int:
-    return sum(4 * int(np.size(value)) for value in model.pretrained.params.values())
+    return sum(4 * int(np.size(value)) for value in model.model.params.values())

@@ -59,7 +59,7 @@ def evaluate_workdir(
     """
     workdir = Path(workdir)
     trained = Embedder.load(model_of(workdir))
-    training = trained.pretrained.manifest.get("training", {})
+    training = trained.model.manifest.get("training", {})
     folder = searched_folder(corpus, training)
     test = beir.read_retrieval(folder)
     answers = [json.dumps(sorted(grades.items())) for grades in test.qrels]
@@ -77,7 +77,9 @@ def evaluate_workdir(
         return done
     models = {"trained": trained}
     if training.get("started_from"):
-        start = Embedder.load(training["started_from"], max_length=trained.spec.max_length)
+        start = Embedder.load(
+            training["started_from"], max_length=trained.model.document.processor.max_length
+        )
         models = {"pretrained": start} | models
     print(f"{len(test.query_texts)} queries, {len(test.corpus_texts)} documents: {folder}")
     results, vectors = {"bm25": evaluate_bm25(test)}, {}

@@ -1,19 +1,20 @@
-"""`gemb.Embedder`: the Python door. Loads a model folder, encodes texts at any nested width."""
+"""`gemb.Embedder`: loads a model folder and encodes at any nested width."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.identity import fingerprint
+from gemb.identity import model_fingerprint
 from gemb.inference.compilation import use_compilation_cache
-from gemb.inference.encode import encode_ids, place, program
+from gemb.inference.encode import encode_examples, place, program
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, rounded_kernels
-from gemb.pretrained.folder import Pretrained
-from gemb.pretrained.pair import SIDES, Pair, load_any
-from gemb.tokenizers.tokenizer import Tokenizer
+from gemb.models.model import Model, Tower
+from gemb.models.spec import ModelSpec
+from gemb.pretrained.adapt import load
+from gemb.structs import SIDES
 
 KINDS = SIDES
 
@@ -22,12 +23,12 @@ class Embedder:
     """A model ready to encode.
 
     Args:
-        pretrained: one model or two towers, as `gemb.pretrained.pair.load_any` returns.
+        model: as `gemb.pretrained.adapt.load` returns it.
         execution: how to compute the model.
         devices: that share the work, see `gemb.inference.encode.place`.
 
     Attributes:
-        pretrained, execution: the same.
+        model, execution: the same.
 
     Example:
         >>> embedder = Embedder.load("runs/quickstart/model")  # doctest: +SKIP
@@ -37,27 +38,20 @@ class Embedder:
 
     def __init__(
         self,
-        pretrained: Pretrained | Pair,
+        model: Model,
         execution: Execution = Execution(),
         devices: Sequence | None = None,
     ):
-        self.pretrained, self.execution = pretrained, execution
-        towers = {kind: getattr(pretrained, kind, pretrained) for kind in KINDS}
-        self._specs = {kind: tower.spec for kind, tower in towers.items()}
-        self.spec = self._specs["document"]
-        self._tokenizers = {
-            kind: Tokenizer(tower.tokenizer_json, tower.spec.max_length, tower.spec.prompt(kind))
-            for kind, tower in towers.items()
-        }
+        self.model, self.execution = model, execution
 
-        def placed(tower: Pretrained):
-            """A model's program, and its weights on the devices."""
+        def placed(tower: Tower):
+            """A tower's program, and its weights on the devices."""
             params = rounded_kernels(tower.params, execution)
-            return program(functional(tower.spec).apply, execution), place(params, devices)
+            apply = functional(ModelSpec.of(tower.spec)).document.embed
+            return program(apply, execution), place(params, devices)
 
-        query, document = towers["query"], towers["document"]
-        self._programs = {"document": placed(document)}
-        self._programs["query"] = self._programs["document"] if query is document else placed(query)
+        made = {start: placed(tower) for start, tower in model.towers.items()}
+        self._programs = {side: made.get(f"{side}/", made.get("")) for side in SIDES}
 
     @classmethod
     def load(
@@ -74,7 +68,12 @@ class Embedder:
             UserError: for a missing, broken or unsupported model.
         """
         use_compilation_cache()
-        return cls(load_any(str(model), max_length=max_length), execution)
+        return cls(load(str(model), max_length=max_length), execution)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model without its numbers."""
+        return self.model.spec
 
     @property
     def dim(self) -> int:
@@ -89,7 +88,17 @@ class Embedder:
     @functools.cached_property
     def fingerprint(self) -> str:
         """The identity of this model's vectors."""
-        return model_fingerprint(self.pretrained)
+        return model_fingerprint(self.model)
+
+    def with_prompts(self, prompts: Mapping[str, str]) -> "Embedder":
+        """The same weights behind other prompts, with a fingerprint of their own.
+
+        Args:
+            prompts: "query" and "document", either or both.
+        """
+        model = self.model.with_prompts(prompts)
+        unchanged = model.processors == self.model.processors
+        return self if unchanged else Embedder(model, self.execution)
 
     def check_dim(self, dim: int) -> int:
         """Returns `dim` if it is one of the nested widths.
@@ -111,59 +120,37 @@ class Embedder:
         kind: str = "document",
         progress: str = "",
     ) -> np.ndarray:
-        """Encodes texts.
+        """Encodes texts, or whatever values the model's processor reads.
 
         Args:
-            texts: a list of strings; a single string gives a single vector.
+            texts: a list of values; a single string gives a single vector.
             dim: keep this many leading coordinates, and renormalise. One of `widths`.
-            kind: "query" or "document": which prompt to put in front.
+            kind: "query" or "document": the side that encodes, with its prompt.
             progress: label of a progress bar; '' for none.
 
         Returns:
             [len(texts), dim] float32, or [dim] for a single string.
 
         Raises:
-            UserError: if dim is not one of the nested widths, or an item is not a string.
+            UserError: if dim is not one of the nested widths, or an item cannot be read.
             ValueError: if kind is unknown.
         """
         dim = self.check_dim(self.dim if dim is None else dim)
         if kind not in KINDS:
             raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
-        batch = [texts] if isinstance(texts, str) else list(texts)
-        tokenizer, spec = self._tokenizers[kind], self._specs[kind]
-        apply, params = self._programs[kind]
-        vectors = encode_ids(
+        values = [texts] if isinstance(texts, str) else list(texts)
+        tower, (apply, params) = getattr(self.model, kind), self._programs[kind]
+        vectors = encode_examples(
             apply,
             params,
-            tokenizer.encode(batch),
-            max_length=spec.max_length,
+            tower.processor.prepare(values, kind),
+            tower.processor,
             dim=self.dim,
-            unpooled=0 if spec.pool_prompt else tokenizer.prompt_length,
             progress=progress,
         )
         if dim < self.dim:
             vectors = vectors[:, :dim]
-            if spec.normalize:  # a text of which a static model knows nothing stays zero
+            if tower.spec.normalize:  # a text of which a static model knows nothing stays zero
                 lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
                 vectors = vectors / np.maximum(lengths, 1e-12)
         return vectors[0] if isinstance(texts, str) else vectors
-
-
-def model_fingerprint(pretrained: Pretrained | Pair) -> str:
-    """The fingerprint of a model as read: see gemb.identity."""
-    if isinstance(pretrained, Pair):
-        sides = {side: model_fingerprint(getattr(pretrained, side)) for side in KINDS}
-        return fingerprint({}, "", **sides)
-    spec = pretrained.spec
-    return fingerprint(
-        pretrained.params,
-        pretrained.tokenizer_json,
-        text=repr(spec.text),
-        pooling=spec.pooling,
-        pool_prompt=spec.pool_prompt,
-        dense=repr(spec.dense),
-        normalize=spec.normalize,
-        max_length=spec.max_length,
-        query_prompt=spec.query_prompt,
-        document_prompt=spec.document_prompt,
-    )

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from gemb.models.execution import Execution
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
-from gemb.processors.padding import bucket, pad
-from gemb.structs import Tokens
+from gemb.processors.processor import Example, Processor
+from gemb.structs import Inputs
 
 # Padded tokens in one batch. On CPU the activations of about a thousand tokens stay in cache, and
 # larger batches are 20-30 % slower; accelerators want work for all their cores.
@@ -26,13 +26,13 @@ IN_FLIGHT = 8
 
 @functools.cache
 def program(apply: Callable, execution: Execution = Execution()) -> Callable:
-    """The jitted (params, Tokens) -> [rows, dim] of a model; models of one shape share it.
+    """The jitted (params, Inputs) -> [rows, dim] of a model; models of one shape share it.
 
     Args:
-        apply: of `gemb.models.functional.functional`, which is one object for each spec.
+        apply: `embed` of `gemb.models.functional.functional`, which is one object for each spec.
         execution: how to compute the model.
     """
-    return jax.jit(lambda params, tokens: apply(params, tokens, execution))
+    return jax.jit(lambda params, inputs: apply(params, inputs, execution))
 
 
 def place(params: dict, devices: Sequence | None = None) -> dict:
@@ -49,57 +49,57 @@ def place(params: dict, devices: Sequence | None = None) -> dict:
     return jax.device_put(params, NamedSharding(make_mesh(devices=devices), PartitionSpec()))
 
 
-def encode_ids(
-    apply: Callable[[dict, Tokens], jax.Array],
+def encode_examples(
+    apply: Callable[[dict, Inputs], jax.Array],
     params: dict,
-    ids: Sequence[Sequence[int]],
+    examples: Sequence[Example],
+    processor: Processor,
     *,
-    max_length: int,
     dim: int,
-    unpooled: int = 0,
-    token_budget: int | None = None,
+    budget: int | None = None,
     progress: str = "",
 ) -> np.ndarray:
-    """Applies a model to tokenized texts.
+    """Applies a model to prepared values, those of like size together.
 
     Args:
-        apply: (params, Tokens [rows, length]) -> [rows, dim]; jitted, called with few distinct
+        apply: (params, Inputs of `rows` rows) -> [rows, dim]; jitted, called with few distinct
             shapes.
         params: from `place`; the rows of a batch are split over their devices.
-        ids: one list of token ids a text.
-        max_length: the longest bucket.
+        examples: from the processor's `prepare`.
+        processor: what pads them.
         dim: size of an embedding.
-        unpooled: leading tokens of each text, those of the prompt, that the pooler does not see.
-        token_budget: padded tokens of a batch on one device; default by the kind of device.
+        budget: padded positions in a batch on one device; default by the kind of device.
         progress: label of the progress bar; '' for none.
 
     Returns:
-        [len(ids), dim] float32, in the order of `ids`.
+        [len(examples), dim] float32, in the order of `examples`.
     """
-    if token_budget is None:
-        on_cpu = jax.default_backend() == "cpu"
-        token_budget = CPU_BUDGET if on_cpu else ACCELERATOR_BUDGET
+    if budget is None:
+        budget = CPU_BUDGET if jax.default_backend() == "cpu" else ACCELERATOR_BUDGET
     sharding = next(iter(params.values())).sharding
     mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
     ways = mesh.size if mesh else 1
-    token_budget *= ways
-    lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-    vectors = np.empty((len(ids), dim), np.float32)
+    budget *= ways
+    sizes = np.fromiter((example.size for example in examples), np.int64, len(examples))
+    vectors = np.empty((len(examples), dim), np.float32)
     pending = collections.deque()
     context = jax.set_mesh(mesh) if mesh else contextlib.nullcontext()
-    with context, tqdm(total=len(ids), desc=progress, unit="text", disable=not progress) as bar:
+    with (
+        context,
+        tqdm(total=len(examples), desc=progress, unit="text", disable=not progress) as bar,
+    ):
 
         def read():
             rows, output = pending.popleft()
             vectors[rows] = np.asarray(output)[: len(rows)]
             bar.update(len(rows))
 
-        for rows in _batches(lengths, max_length, token_budget):
-            width = bucket(int(lengths[rows].max()), max_length)
-            size = _row_bucket(len(rows), max(1, token_budget // width), ways)
-            tokens = pad([ids[row] for row in rows], width, size, unpooled)
-            tokens = place_batch(tokens, mesh) if mesh else tokens
-            pending.append((rows, apply(params, tokens)))
+        for rows in _batches(sizes, processor.bucket, budget):
+            size = processor.bucket(int(sizes[rows].max()))
+            count = _row_bucket(len(rows), max(1, budget // size), ways)
+            inputs = processor.collate([examples[row] for row in rows], size, count)
+            inputs = place_batch(inputs, mesh) if mesh else inputs
+            pending.append((rows, apply(params, inputs)))
             if len(pending) > IN_FLIGHT:
                 read()
         while pending:
@@ -107,15 +107,14 @@ def encode_ids(
     return vectors
 
 
-def _batches(lengths: np.ndarray, max_length: int, token_budget: int) -> Iterator[np.ndarray]:
+def _batches(sizes: np.ndarray, bucket: Callable[[int], int], budget: int) -> Iterator[np.ndarray]:
     """Row numbers of each batch: longest first, so that memory peaks at once if at all."""
-    order = np.argsort(-lengths, kind="stable")
+    order = np.argsort(-sizes, kind="stable")
     start = 0
     while start < len(order):
-        width = bucket(int(lengths[order[start]]), max_length)
-        size = max(1, token_budget // width)
-        yield order[start : start + size]
-        start += size
+        count = max(1, budget // bucket(int(sizes[order[start]])))
+        yield order[start : start + count]
+        start += count
 
 
 def _row_bucket(rows: int, full: int, ways: int) -> int:

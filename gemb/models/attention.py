@@ -22,7 +22,7 @@ class View(NamedTuple):
     Attributes:
         bias: [batch or 1, heads or 1, length or 1, length] float32, added to the scores; what is
             MASKED is not seen. None for splash attention, which takes the rest instead.
-        segments: [batch, length] int32, the text that a token belongs to; 0 is padding.
+        segments: [batch, length] int32, 1 for real tokens and 0 for padding.
         causal: whether a token sees only itself and what comes before it.
         window: tokens further apart than window - 1 do not see each other; 0 for no limit.
     """
@@ -33,36 +33,22 @@ class View(NamedTuple):
     window: int
 
 
-def segments_of(mask: jax.Array) -> jax.Array:
-    """[batch, length] int32: 1 for real tokens, or, packed, the number of the text; 0 for padding.
-
-    Args:
-        mask: [batch, length] bool or, packed, [batch, texts, length].
-    """
-    if mask.ndim == 2:
-        return mask.astype(jnp.int32)
-    number = jnp.arange(1, mask.shape[1] + 1, dtype=jnp.int32)[:, None]
-    return (mask * number).sum(1)
-
-
 def view(
     mask: jax.Array, *, causal: bool, window: int, relative: jax.Array | None, backend: str
 ) -> View:
     """Builds a View.
 
     Args:
-        mask: [batch, length] bool or, packed, [batch, texts, length].
+        mask: [batch, length] bool.
         causal, window: see View.
         relative: [1, heads, length, length] float32 added to the scores, or None.
         backend: "splash" builds no bias.
     """
-    segments = segments_of(mask)
+    segments = mask.astype(jnp.int32)
     if backend == "splash":
         check(relative is None, "attention: splash attention takes no relative position bias")
         return View(None, segments, causal, window)
-    seen = (segments > 0)[:, None, None, :]
-    if mask.ndim == 3:
-        seen &= segments[:, None, :, None] == segments[:, None, None, :]
+    seen = mask[:, None, None, :]
     if causal or window:
         place = jnp.arange(mask.shape[-1])
         gap = place[:, None] - place[None, :]

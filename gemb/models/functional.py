@@ -1,4 +1,4 @@
-"""The functional face of an NNX model: a flat dict of parameters and a pure apply.
+"""The functional face of a model: a flat dict of parameters and pure functions.
 
 Training, checkpoints, import and export all speak of parameters as {path: array} with paths such as
 "text/stack/layers/0/up/kernel", so that rules over paths need no knowledge of NNX.
@@ -14,54 +14,81 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gemb.checks import check
-from gemb.models.embedder import EmbeddingModel
 from gemb.models.execution import Execution
-from gemb.models.spec import ModelSpec, PairSpec
+from gemb.models.network import Network
+from gemb.models.spec import ModelSpec, TowerSpec
+from gemb.structs import SIDES
 
 TEMPERATURE = "temperature/log"
 
 
-class Functional(NamedTuple):
-    """What a model is without its numbers.
+class TowerFunctions(NamedTuple):
+    """What one side of a model computes; each function takes the parameters of the whole model.
 
     Attributes:
-        apply: (params, Tokens, execution, dropout key) -> [batch, dim] float32; see
-            EmbeddingModel.__call__ for shapes and defaults. Of a pair, that of the documents.
-        query: the same for queries.
-        temperature: params -> the learned temperature, a scalar; None where there is none.
-        hidden: the same arguments -> [batch, length, width], the encoder's token vectors.
-        every_layer: the same arguments -> ([batch, dim] as apply, [layers, batch, length, width],
-            the token vectors of each layer).
-        all_heads: the same arguments -> {head: [batch, width of the head]}.
+        embed: (params, Inputs, execution, dropout key) -> [batch, dim] float32; see
+            `gemb.models.network.Network` for shapes and defaults.
+        hidden: the same arguments -> [batch, positions, width], the encoder's vectors.
+        every_layer: the same arguments -> ([batch, dim] as embed, [layers, batch, positions,
+            width], the vectors of each layer).
+        embed_layers: (params, Inputs, layers, execution, dropout key) -> [len(layers), batch, dim],
+            the embeddings of some layers, counted from 1.
+        all_heads: the arguments of embed -> {head: [batch, width of the head]}.
         head: (params, [batch, inputs]) -> [batch, dim], the projection's last layer by itself.
+    """
+
+    embed: Callable
+    hidden: Callable
+    every_layer: Callable
+    embed_layers: Callable
+    all_heads: Callable
+    head: Callable
+
+
+class Functional(NamedTuple):
+    """What a model computes, and the parameters that it takes.
+
+    Attributes:
+        query, document: the functions of each side.
+        temperature: params -> the learned temperature, a scalar; None where there is none.
         shapes: {path: jax.ShapeDtypeStruct}.
         logical_axes: {path: tuple of logical axis names}.
     """
 
-    apply: Callable
-    query: Callable
+    query: TowerFunctions
+    document: TowerFunctions
     temperature: Callable | None
-    hidden: Callable
-    every_layer: Callable
-    all_heads: Callable
-    head: Callable
     shapes: dict[str, jax.ShapeDtypeStruct]
     logical_axes: dict[str, tuple]
 
 
 @cache
-def functional(spec: ModelSpec | PairSpec) -> Functional:
-    """Builds the functional face of a spec, allocating nothing.
+def functional(spec: ModelSpec) -> Functional:
+    """Builds the functional face of a model, allocating nothing.
 
-    The parameters of a pair are those of its one model or, under "query/" and "document/", of its
-    two; a learned temperature is "temperature/log".
+    The parameters of one shared tower have its own paths; those of two towers start with "query/"
+    and "document/". A learned temperature is "temperature/log".
 
     Raises:
         ValueError: naming a parameter without logical axes, or with axes that do not fit its shape.
     """
-    if isinstance(spec, PairSpec):
-        return _pair(spec)
-    graph, abstract = nnx.split(nnx.eval_shape(lambda: _build(spec, jax.random.key(0))))
+    shapes, axes, functions = {}, {}, {}
+    for start, tower in spec.towers.items():
+        own, own_shapes, own_axes = _tower(tower)
+        shapes |= {start + path: shape for path, shape in own_shapes.items()}
+        axes |= {start + path: names for path, names in own_axes.items()}
+        functions[start] = _of_side(own, start) if start else own
+    sides = [functions.get(f"{side}/", functions.get("")) for side in SIDES]
+    if not spec.temperature:
+        return Functional(*sides, None, shapes, axes)
+    shapes[TEMPERATURE], axes[TEMPERATURE] = jax.ShapeDtypeStruct((), jnp.float32), ()
+    return Functional(*sides, lambda params: jnp.exp(params[TEMPERATURE]), shapes, axes)
+
+
+@cache
+def _tower(spec: TowerSpec) -> tuple[TowerFunctions, dict, dict]:
+    """The functions of one tower over its own parameters, their shapes and logical axes."""
+    graph, abstract = nnx.split(nnx.eval_shape(lambda: Network(spec, key=jax.random.key(0))))
     axes = {}
     for path, variable in nnx.to_flat_state(abstract):
         name = "/".join(map(str, path))
@@ -70,33 +97,51 @@ def functional(spec: ModelSpec | PairSpec) -> Functional:
         check(axes[name] is not None, f"{name}: parameter without logical_axes")
         check(len(axes[name]) == rank, f"{name}: logical_axes {axes[name]} for rank {rank}")
 
-    def model(params) -> EmbeddingModel:
+    def network(params) -> Network:
         return nnx.merge(
             graph, jax.tree_util.tree_map_with_path(lambda path, _: params[_name(path)], abstract)
         )
 
-    def apply(params, tokens, execution=Execution(), key=None):
+    def embed(params, inputs, execution=Execution(), key=None):
         with _precision(execution):
-            return model(params)(tokens, execution, key)
+            return network(params)(inputs, execution, key)
 
-    def hidden(params, tokens, execution=Execution(), key=None):
+    def hidden(params, inputs, execution=Execution(), key=None):
         with _precision(execution):
-            return model(params).text(tokens.ids, tokens.mask, execution, key)
+            return network(params).encoder(inputs, execution, key)
 
-    def every_layer(params, tokens, execution=Execution(), key=None):
+    def every_layer(params, inputs, execution=Execution(), key=None):
         with _precision(execution):
-            return model(params).every_layer(tokens, execution, key)
+            return network(params).every_layer(inputs, execution, key)
 
-    def all_heads(params, tokens, execution=Execution(), key=None):
+    def embed_layers(params, inputs, layers, execution=Execution(), key=None):
         with _precision(execution):
-            return model(params).all_heads(tokens, execution, key)
+            return network(params).embed_layers(inputs, layers, execution, key)
+
+    def all_heads(params, inputs, execution=Execution(), key=None):
+        with _precision(execution):
+            return network(params).all_heads(inputs, execution, key)
 
     def head(params, vectors, execution=Execution()):
         with _precision(execution):
-            return model(params).head(vectors)
+            return network(params).head(vectors)
 
-    faces = (apply, apply, None, hidden, every_layer, all_heads, head)
-    return Functional(*faces, _flatten(abstract), axes)
+    functions = TowerFunctions(embed, hidden, every_layer, embed_layers, all_heads, head)
+    return functions, _flatten(abstract), axes
+
+
+def _of_side(functions: TowerFunctions, start: str) -> TowerFunctions:
+    """A tower's functions over the parameters of the whole model, of which it has a part."""
+
+    def of(function):
+        return lambda params, *args, **kwargs: function(part_of(params, start), *args, **kwargs)
+
+    return TowerFunctions(*map(of, functions))
+
+
+def part_of(params: dict, start: str) -> dict:
+    """The parameters whose paths begin with `start`, without it: those of one of two towers."""
+    return {path.removeprefix(start): v for path, v in params.items() if path.startswith(start)}
 
 
 def rounded_kernels(params: dict, execution: Execution) -> dict:
@@ -115,76 +160,23 @@ def is_layer_kernel(path: str) -> bool:
 
 
 def _precision(execution: Execution):
-    """float32 means float32: accelerators multiply it in bfloat16 or TF32 unless told not to."""
+    """float32 means float32: by default accelerators multiply it in bfloat16 or TF32."""
     if execution.dtype != "float32" or jax.config.jax_default_matmul_precision is not None:
         return contextlib.nullcontext()
     return jax.default_matmul_precision("highest")
 
 
-def _pair(spec: PairSpec) -> Functional:
-    sides = {"query": functional(spec.query), "document": functional(spec.document)}
-    if spec.shared:
-        face = sides["document"]
-    else:
-        document, query = (_of_side(sides[side], side) for side in ("document", "query"))
-        face = document._replace(
-            query=query.apply,
-            shapes=query.shapes | document.shapes,
-            logical_axes=query.logical_axes | document.logical_axes,
-        )
-    if not spec.temperature:
-        return face
-    return face._replace(
-        temperature=lambda params: jnp.exp(params[TEMPERATURE]),
-        shapes=face.shapes | {TEMPERATURE: jax.ShapeDtypeStruct((), jnp.float32)},
-        logical_axes=face.logical_axes | {TEMPERATURE: ()},
-    )
-
-
-def _of_side(face: Functional, side: str) -> Functional:
-    """The face of one of two towers, whose parameters stand under its name."""
-
-    def of(function):
-        return lambda params, *args, **kwargs: function(side_of(params, side), *args, **kwargs)
-
-    return face._replace(
-        apply=of(face.apply),
-        query=of(face.query),
-        hidden=of(face.hidden),
-        every_layer=of(face.every_layer),
-        all_heads=of(face.all_heads),
-        head=of(face.head),
-        shapes={f"{side}/{path}": shape for path, shape in face.shapes.items()},
-        logical_axes={f"{side}/{path}": axes for path, axes in face.logical_axes.items()},
-    )
-
-
-def side_of(params: dict, side: str) -> dict:
-    """The parameters of one of two towers, under the paths that they have by themselves."""
-    start = f"{side}/"
-    return {path.removeprefix(start): v for path, v in params.items() if path.startswith(start)}
-
-
-def initial_params(spec: ModelSpec | PairSpec, key: jax.Array) -> dict[str, jax.Array]:
-    """Random parameters of a spec; call it inside jax.jit to have them made in place."""
-    if isinstance(spec, ModelSpec):
-        return _flatten(nnx.state(_build(spec, key)))
-    if spec.shared:
-        params = initial_params(spec.document, key)
-    else:
-        keys = dict(zip(("query", "document"), jax.random.split(key), strict=True))
-        params = {
-            f"{side}/{path}": value
-            for side, k in keys.items()
-            for path, value in initial_params(getattr(spec, side), k).items()
-        }
+def initial_params(spec: ModelSpec, key: jax.Array) -> dict[str, jax.Array]:
+    """Random parameters of a model; call it inside jax.jit to have them made in place."""
+    keys = [key] if spec.shared else jax.random.split(key, len(spec.towers))
+    params = {
+        start + path: value
+        for (start, tower), own in zip(spec.towers.items(), keys, strict=True)
+        for path, value in _flatten(nnx.state(Network(tower, key=own))).items()
+    }
     if spec.temperature:
         params[TEMPERATURE] = jnp.log(jnp.float32(spec.temperature))
     return params
-
-
-def _build(spec: ModelSpec, key: jax.Array) -> EmbeddingModel:
-    return EmbeddingModel(spec, key=key)
 
 
 def _flatten(state) -> dict:

@@ -26,7 +26,7 @@ def positions(mask: jax.Array) -> jax.Array:
     """The place of each token in its own text, 0 for the first real one.
 
     Args:
-        mask: [batch, length] bool or, packed, [batch, texts, length].
+        mask: [batch, length] bool.
 
     Returns:
         [batch, length] int32; the same under left and right padding; 0 at padding.
@@ -35,8 +35,7 @@ def positions(mask: jax.Array) -> jax.Array:
         >>> positions(jnp.array([[False, True, True], [True, True, False]])).tolist()
         [[0, 0, 1], [0, 1, 0]]
     """
-    count = jnp.where(mask, jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, 0)
-    return count.sum(1) if mask.ndim == 3 else count
+    return jnp.where(mask, jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, 0)
 
 
 def angles(rotary: Rotary, places: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:

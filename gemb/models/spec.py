@@ -1,8 +1,10 @@
-"""What a model is but for its numbers: plain values that compare, hash and print."""
+"""What a model is without its numbers: plain values that compare, hash and print."""
 
 import dataclasses
+from typing import Protocol
 
 from gemb.checks import check, check_widths
+from gemb.structs import SIDES
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu", "tanh", "identity")
 NORMS = ("layer", "rms", "rms_plus_one")
@@ -39,7 +41,7 @@ class Rotary:
 
 @dataclasses.dataclass(frozen=True)
 class StackSpec:
-    """What tells one transformer stack from another.
+    """The shape of a transformer stack.
 
     Attributes:
         layers: number of layers; 0 leaves the embedded tokens as they are (a static model).
@@ -142,36 +144,6 @@ class StackSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextSpec:
-    """A text encoder's shape.
-
-    Attributes:
-        vocab: rows of the token table.
-        positions: rows of the table of position vectors; 0 for none.
-        stack: the transformer over the embedded tokens.
-        types: rows of the token-type table (BERT's segments; only row 0 is used); 0 for none.
-        position_offset: row of the first token's position (2 in RoBERTa).
-        length_limit: longest sequence of a model without a position table; 0 for no limit.
-        embedding_norm: whether a norm follows the embeddings.
-        embedding_scale: what token vectors are multiplied by.
-    """
-
-    vocab: int
-    positions: int
-    stack: StackSpec
-    types: int = 2
-    position_offset: int = 0
-    length_limit: int = 0
-    embedding_norm: bool = True
-    embedding_scale: float = 1.0
-
-    @property
-    def max_length(self) -> int:
-        """Tokens that a text may have; 0 for no limit."""
-        return self.positions - self.position_offset if self.positions else self.length_limit
-
-
-@dataclasses.dataclass(frozen=True)
 class DenseSpec:
     """A linear layer over the pooled vector: activation(x W + b).
 
@@ -190,73 +162,77 @@ class DenseSpec:
         _check_choices(self, activation=ACTIVATIONS)
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
-    """Everything about a model but its weights and its tokenizer.
+class EncoderSpec(Protocol):
+    """The shape of an encoder of one modality: a frozen dataclass, one in each file of `encoders/`.
 
     Attributes:
-        text: the encoder's shape.
-        pooling: one of POOLINGS.
-        dense: the projection from the pooled vector to the embedding, in order; empty for none.
-        heads: (name, projection) of further outputs of the same pooled vector, side by side with
-            the embedding, for stages of training that want them.
-        normalize: whether vectors are scaled to unit length.
-        max_length: tokens that a text is cut to, special tokens included.
-        widths: nested (Matryoshka) widths that the model was trained for, widest first.
-        query_prompt, document_prompt: put in front of queries and documents.
-        pool_prompt: whether the pooler sees the tokens of the prompt.
+        modality: "text", "image", ...; the encoder's parameters have paths that start with it.
+        width: size of the vectors that the encoder gives, one per position.
+        stack: its transformer, by which the cost of a step is estimated; None where it has none.
+
+    `build(key)` makes the module: Inputs -> [batch, positions, width], see
+    `gemb.models.encoders.encoder.Encoder`.
     """
 
-    text: TextSpec
+    modality: str
+    width: int
+    stack: StackSpec | None
+
+    def build(self, key): ...
+
+
+@dataclasses.dataclass(frozen=True)
+class TowerSpec:
+    """Everything about one side of a model except its weights and its processor.
+
+    Attributes:
+        encoder: the encoder's shape, an EncoderSpec.
+        pooling: one of POOLINGS.
+        dense: the projection from the pooled vector to the embedding, in order; empty for none.
+        heads: (name, projection) of further outputs of the same pooled vector, for stages of
+            training that want them.
+        normalize: whether vectors are scaled to unit length.
+        widths: nested (Matryoshka) widths that the tower was trained for, widest first.
+    """
+
+    encoder: EncoderSpec
     pooling: str = "mean"
     dense: tuple[DenseSpec, ...] = ()
     heads: tuple[tuple[str, tuple[DenseSpec, ...]], ...] = ()
     normalize: bool = True
-    max_length: int = 256
     widths: tuple[int, ...] = ()
-    query_prompt: str = ""
-    document_prompt: str = ""
-    pool_prompt: bool = True
 
     def __post_init__(self):
         _check_choices(self, pooling=POOLINGS)
         for name, layers in (("dense", self.dense), *self.heads):
-            size = self.text.stack.width
+            size = self.encoder.width
             for layer in layers:
                 check(layer.inputs == size, f"{name}: expected {size} inputs, got {layer.inputs}")
                 size = layer.outputs
         widths = check_widths("widths", self.widths or (self.dim,), self.dim)
         object.__setattr__(self, "widths", widths)
-        limit = self.text.max_length
-        check(
-            not limit or self.max_length <= limit,
-            f"max_length: {self.max_length} exceeds the model's {limit} positions",
-        )
-
-    def prompt(self, kind: str) -> str:
-        """What is put in front of a text: kind is "query" or "document"."""
-        return self.query_prompt if kind == "query" else self.document_prompt
 
     @property
     def dim(self) -> int:
         """Size of the full embedding."""
-        return self.dense[-1].outputs if self.dense else self.text.stack.width
+        return self.dense[-1].outputs if self.dense else self.encoder.width
 
 
 @dataclasses.dataclass(frozen=True)
-class PairSpec:
-    """What is trained together: the model of each side, and their temperature.
+class ModelSpec:
+    """A model without its numbers: two sides, which may be one and the same tower.
 
     Attributes:
-        query, document: models of one dim.
-        temperature: start of a temperature learned with them, given to the loss; 0 for none.
-        shared: whether both sides are one model, with one set of weights.
+        query, document: the towers; both have the same dim.
+        shared: whether both sides are one tower, with one set of weights.
+        temperature: start of a temperature that is learned with the weights and given to the loss;
+            0 for none.
     """
 
-    query: ModelSpec
-    document: ModelSpec
-    temperature: float = 0.0
+    query: TowerSpec
+    document: TowerSpec
     shared: bool = False
+    temperature: float = 0.0
 
     def __post_init__(self):
         check(
@@ -267,18 +243,42 @@ class PairSpec:
         check(self.temperature >= 0, f"temperature: expected 0 or more, got {self.temperature}")
         check(not self.shared or self.query == self.document, "shared: the towers' specs differ")
 
+    @classmethod
+    def of(cls, tower: TowerSpec, temperature: float = 0.0) -> "ModelSpec":
+        """The model whose two sides are one tower."""
+        return cls(tower, tower, shared=True, temperature=temperature)
+
+    @property
+    def towers(self) -> dict[str, TowerSpec]:
+        """The distinct towers by the start of their parameters' paths: "" for one shared tower."""
+        if self.shared:
+            return {"": self.document}
+        return {f"{side}/": getattr(self, side) for side in SIDES}
+
+    @property
+    def encoder(self) -> EncoderSpec:
+        """The documents' encoder."""
+        return self.document.encoder
+
     @property
     def dim(self) -> int:
         """Size of the full embedding."""
         return self.document.dim
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Nested widths of the documents."""
+        return self.document.widths
 
-def with_widths(spec: ModelSpec | PairSpec, widths: tuple[int, ...]) -> ModelSpec | PairSpec:
-    """The spec with these nested widths, on both sides."""
-    if isinstance(spec, ModelSpec):
-        return dataclasses.replace(spec, widths=widths)
-    sides = {side: with_widths(getattr(spec, side), widths) for side in ("query", "document")}
-    return dataclasses.replace(spec, **sides)
+    @property
+    def normalize(self) -> bool:
+        """Whether the vectors of both sides are scaled to unit length."""
+        return self.query.normalize and self.document.normalize
+
+    def with_widths(self, widths: tuple[int, ...]) -> "ModelSpec":
+        """The spec with these nested widths on both sides."""
+        sides = {side: dataclasses.replace(getattr(self, side), widths=widths) for side in SIDES}
+        return dataclasses.replace(self, **sides)
 
 
 def _check_choices(spec, **choices) -> None:

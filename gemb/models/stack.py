@@ -47,7 +47,7 @@ class Stack(nnx.Module):
 
         Args:
             x: [batch, length, width], in the compute dtype.
-            mask: [batch, length] bool or, packed, [batch, texts, length].
+            mask: [batch, length] bool.
             execution: how to compute it.
             key: PRNG key of dropout; None for none.
             every_layer: return what each layer gives, the last one's behind the last norm.

@@ -2,15 +2,22 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
 from gemb.checks import UserError
+from gemb.models.encoders.text import TextSpec
 from gemb.models.functional import functional, initial_params
-from gemb.models.spec import DenseSpec, ModelSpec
-from gemb.pretrained.folder import Pretrained, read
+from gemb.models.model import Model, Tower
+from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
+from gemb.pretrained.fetch import model_folder
+from gemb.pretrained.folder import MANIFEST, config_of, family_of, read
+from gemb.pretrained.router import router_places
+from gemb.pretrained.sentence_transformers import read_json
+from gemb.processors.text import TextProcessor
+from gemb.structs import SIDES
 
 ATTENTION = ("causal", "bidirectional")
 
@@ -19,20 +26,17 @@ def load(
     model: str,
     *,
     max_length: int | None = None,
+    prompts: Mapping[str, str] | None = None,
     widths: Sequence[int] = (),
     layers: Sequence[int] | None = None,
     attention: str | None = None,
     pooling: str | None = None,
-    projection: Sequence[int] = (),
-    projection_activation: str = "gelu",
-    lora_rank: int = 0,
-    lora_alpha: float = 16.0,
+    projection: Sequence[int | str] = (),
     normalize: bool | None = None,
-    query_prompt: str | None = None,
-    document_prompt: str | None = None,
+    lora: tuple[int, float] = (0, 16.0),
     weights: bool = True,
     seed: int = 0,
-) -> Pretrained:
+) -> Model:
     """Loads a model folder, by path or by the name it was fetched under, and adapts it.
 
     What is not asked for stays as the folder has it.
@@ -40,144 +44,205 @@ def load(
     Args:
         model: a folder, or a name such as "all-MiniLM-L6-v2" (see `gemb fetch`).
         max_length: cut texts to this many tokens.
+        prompts: {"query": ..., "document": ...}, or one of them: what the model reads before
+            queries and documents when it embeds them, and in training where its tasks have no
+            prompts of their own.
         widths: nested widths to record in the model.
         layers: keep these layers, in this order: [0, 2, 5] makes a student of three.
         attention: "bidirectional" turns a decoder into an encoder, "causal" back.
         pooling: a name in gemb.models.spec.POOLINGS.
         projection: output sizes of linear layers over the pooled vector, in place of the folder's
-            own; the last is the size of the embedding.
-        projection_activation: between them; the last has none.
-        lora_rank: rank of low-rank additions to every linear of the stack; 0 for none.
-        lora_alpha: what they are multiplied by, times the rank.
+            own; the last is the size of the embedding. A name between two sizes is the activation
+            there, as in (1024, "relu", 256); default "gelu".
         normalize: whether vectors are scaled to unit length.
-        query_prompt, document_prompt: what the model reads before queries and documents when it
-            embeds them, and in training where its tasks have no prompts of their own.
+        lora: (rank, alpha) of low-rank additions to every linear map of the stack, which are
+            multiplied by alpha / rank; rank 0 for none.
         weights: False starts from random weights of the same shape.
         seed: of weights that the folder does not have.
 
     Returns:
-        The spec, parameters and tokenizer.
+        The model; of a router's folder, with both towers adapted in the same way.
 
     Raises:
         UserError: for a missing or broken file, an unknown architecture, weights that do not fit
-            the config or the tokenizer, or a wish that the model cannot fulfil.
+            the config or the tokenizer, or a setting that the model cannot have.
     """
-    loaded = read(model, weights=weights)
+    changes = _Changes(
+        max_length, dict(prompts or {}), tuple(widths), None if layers is None else tuple(layers),
+        attention, pooling, tuple(projection), normalize, lora, seed,
+    )  # fmt: skip
+    folder = model_folder(model)
+    places = router_places(folder)
+    if not places:
+        return Model.of(_adapted(read(model, weights=weights), changes))
+    query, document = (
+        _adapted(read(str(places[side]), weights=weights), changes) for side in SIDES
+    )
+    return Model(query, document, manifest=read_json(folder / MANIFEST, default={}))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Changes:
+    """The settings of `load`."""
+
+    max_length: int | None
+    prompts: dict[str, str]
+    widths: tuple[int, ...]
+    layers: tuple[int, ...] | None
+    attention: str | None
+    pooling: str | None
+    projection: tuple[int | str, ...]
+    normalize: bool | None
+    lora: tuple[int, float]
+    seed: int
+
+    def __post_init__(self):
+        for side, prompt in self.prompts.items():
+            if side not in SIDES or not isinstance(prompt, str):
+                raise UserError(
+                    f"prompts: expected texts by the names {list(SIDES)}, got {self.prompts!r}"
+                )
+
+
+def _adapted(tower: Tower, changes: _Changes) -> Tower:
     try:
-        if attention is not None:
-            loaded = _with_attention(loaded, attention)
-        if pooling not in (None, "mean") and loaded.config["model_type"] == "static":
-            raise ValueError(f"pooling: a static model is a mean, not {pooling!r}")
-        if layers is not None:
-            loaded = take_layers(loaded, tuple(layers))
-        spec = loaded.spec
-        changes = {
-            "max_length": max_length,
-            "widths": tuple(widths) or None,
-            "pooling": pooling,
-            "normalize": normalize,
-            "query_prompt": query_prompt,
-            "document_prompt": document_prompt,
-        }
-        if projection:
-            changes["dense"] = _projection(spec, projection, projection_activation)
-            changes["widths"] = tuple(widths)  # those of the folder were of its own projection
-        changes = {name: value for name, value in changes.items() if value is not None}
-        if lora_rank:
-            stack = dataclasses.replace(
-                spec.text.stack, lora_rank=lora_rank, lora_scale=lora_alpha / lora_rank
-            )
-            changes["text"] = dataclasses.replace(spec.text, stack=stack)
-        spec = dataclasses.replace(spec, **changes)
+        if changes.attention is not None:
+            tower = _with_attention(tower, changes.attention)
+        static = config_of(tower)["model_type"] == "static"
+        if changes.pooling not in (None, "mean") and static:
+            raise ValueError(f"pooling: a static model is a mean, not {changes.pooling!r}")
+        if changes.layers is not None:
+            tower = take_layers(tower, changes.layers)
+        spec = _changed_spec(tower.spec, changes)
+        processor = _changed_processor(tower.processor, changes)
+        processor.check_encoder(spec.encoder)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if loaded.params is not None:
-        replaced = ["dense/"] if projection else []
-        if pooling not in (None, loaded.spec.pooling):
+    params = tower.params
+    if params is not None:
+        replaced = ["dense/"] if changes.projection else []
+        if changes.pooling not in (None, tower.spec.pooling):
             replaced.append("pooler/")
-        loaded = dataclasses.replace(loaded, params=_complete(loaded.params, spec, replaced, seed))
-    return dataclasses.replace(loaded, spec=spec)
+        params = _complete(params, spec, replaced, changes.seed)
+    return dataclasses.replace(tower, spec=spec, params=params, processor=processor)
 
 
-def take_layers(model: Pretrained, layers: tuple[int, ...]) -> Pretrained:
-    """A model of some of another's layers, in the order given.
+def _changed_spec(spec: TowerSpec, changes: _Changes) -> TowerSpec:
+    fields = {
+        "widths": changes.widths or None,
+        "pooling": changes.pooling,
+        "normalize": changes.normalize,
+    }
+    if changes.projection:
+        fields["dense"] = _projection(spec, changes.projection)
+        fields["widths"] = changes.widths  # those of the folder were of its own projection
+    fields = {name: value for name, value in fields.items() if value is not None}
+    rank, alpha = changes.lora
+    if rank:
+        stack = dataclasses.replace(spec.encoder.stack, lora_rank=rank, lora_scale=alpha / rank)
+        fields["encoder"] = dataclasses.replace(spec.encoder, stack=stack)
+    return dataclasses.replace(spec, **fields)
+
+
+def _changed_processor(processor: TextProcessor, changes: _Changes) -> TextProcessor:
+    prompts = processor.prompts._replace(**changes.prompts)
+    length = processor.max_length if changes.max_length is None else changes.max_length
+    return dataclasses.replace(processor, max_length=length, prompts=prompts)
+
+
+def take_layers(tower: Tower, layers: tuple[int, ...]) -> Tower:
+    """A tower with some of another's layers, in the order given.
 
     Raises:
         ValueError: for a layer that is not there.
     """
-    stack = model.spec.text.stack.take(layers)
-    text = dataclasses.replace(model.spec.text, stack=stack)
-    config = model.config | {model.family.layer_count: len(layers)}
-    windows = model.spec.text.stack.windows
+    whole, family = tower.spec.encoder, family_of(tower)
+    encoder = dataclasses.replace(whole, stack=whole.stack.take(layers))
+    config = config_of(tower) | {family.layer_count: len(layers)}
+    windows = whole.stack.windows
     kinds = config.get("layer_types")
     if not kinds and len(set(windows)) > 1:  # else their pattern is a rule of the whole stack
         kinds = ["sliding_attention" if window else "full_attention" for window in windows]
     if kinds:
         config["layer_types"] = [kinds[layer] for layer in layers]
-    params = model.params
+    params = tower.params
     if params is not None:
         pattern = re.compile(r"text/stack/layers/(\d+)/(.*)")
         by_layer, params = {}, {}
-        for path, value in model.params.items():
+        for path, value in tower.params.items():
             if match := pattern.fullmatch(path):
                 by_layer.setdefault(int(match[1]), {})[match[2]] = value
             else:
                 params[path] = value
         for new, old in enumerate(layers):
             params |= {f"text/stack/layers/{new}/{k}": v for k, v in by_layer[old].items()}
-    if model.family.text_spec(config) != text:
+    if family.text_spec(config) != encoder:
         raise ValueError(
             f"layers: a {config['model_type']} config.json cannot tell {list(layers)}, so the "
             "model could not be saved: its first layer is of another kind, take it too"
         )
-    spec = dataclasses.replace(model.spec, text=text)
-    return dataclasses.replace(model, spec=spec, params=params, config=config)
+    return _replaced(tower, encoder, config, params)
 
 
-def _with_attention(model: Pretrained, attention: str) -> Pretrained:
+def _replaced(tower: Tower, encoder: TextSpec, config: dict, params: dict | None) -> Tower:
+    spec = dataclasses.replace(tower.spec, encoder=encoder)
+    origin = dataclasses.replace(tower.origin, config=config)
+    return dataclasses.replace(tower, spec=spec, params=params, origin=origin)
+
+
+def _with_attention(tower: Tower, attention: str) -> Tower:
     if attention not in ATTENTION:
         raise ValueError(f"attention: expected one of {list(ATTENTION)}, got {attention!r}")
     causal = attention == "causal"
-    if causal == model.spec.text.stack.causal:
-        return model
-    if model.family.causal is None:
-        kind = model.config["model_type"]
+    if causal == tower.spec.encoder.stack.causal:
+        return tower
+    family, config = family_of(tower), config_of(tower)
+    if family.causal is None:
+        kind = config["model_type"]
         raise ValueError(f"attention: {kind} models are bidirectional only")
-    config = model.config | model.family.causal(causal)
-    spec = dataclasses.replace(model.spec, text=model.family.text_spec(config))
-    return dataclasses.replace(model, spec=spec, config=config)
+    config = config | family.causal(causal)
+    return _replaced(tower, family.text_spec(config), config, tower.params)
 
 
-def _projection(spec: ModelSpec, sizes: Sequence[int], activation: str) -> tuple[DenseSpec, ...]:
-    inputs = (spec.text.stack.width, *sizes)
-    last = len(sizes) - 1
-    return tuple(
-        DenseSpec(inputs[i], size, "identity" if i == last else activation)
-        for i, size in enumerate(sizes)
-    )
+def _projection(spec: TowerSpec, parts: Sequence[int | str]) -> tuple[DenseSpec, ...]:
+    """The layers of a list of sizes, with the names of activations between them."""
+    layers, width = [], spec.encoder.width
+    for number, part in enumerate(parts):
+        if isinstance(part, str):
+            continue
+        following = parts[number + 1 : number + 2]
+        last = not following
+        activation = "identity" if last else "gelu"
+        if following and isinstance(following[0], str):
+            activation = following[0]
+        layers.append(DenseSpec(width, part, activation))
+        width = part
+    if isinstance(parts[0], str) or isinstance(parts[-1], str):
+        raise ValueError(f"projection: expected sizes first and last, got {tuple(parts)}")
+    return tuple(layers)
 
 
-def _complete(params: dict, spec: ModelSpec, replaced: Sequence[str], seed: int) -> dict:
+def _complete(params: dict, spec: TowerSpec, replaced: Sequence[str], seed: int) -> dict:
     """The parameters with random ones where the spec has more than the folder."""
     params = {path: value for path, value in params.items() if not path.startswith(tuple(replaced))}
-    missing = [path for path in functional(spec).shapes if path not in params]
+    whole = ModelSpec.of(spec)
+    missing = [path for path in functional(whole).shapes if path not in params]
     if not missing:
         return params
-    draw = jax.jit(lambda key: {path: initial_params(spec, key)[path] for path in missing})
+    draw = jax.jit(lambda key: {path: initial_params(whole, key)[path] for path in missing})
     return params | {path: np.asarray(value) for path, value in draw(jax.random.key(seed)).items()}
 
 
-def merge_lora(model: Pretrained) -> Pretrained:
-    """The same model with W + scale A B in place of W, A and B."""
-    stack = model.spec.text.stack
+def merge_lora(tower: Tower) -> Tower:
+    """The same tower with W + scale A B in place of W, A and B."""
+    stack = tower.spec.encoder.stack
     if not stack.lora_rank:
-        return model
-    params = dict(model.params)
+        return tower
+    params = dict(tower.params)
     for path in [path for path in params if path.endswith("/lora_a")]:
         base = path.removesuffix("/lora_a")
         a, b = (np.asarray(params.pop(f"{base}/lora_{side}")) for side in "ab")
         params[f"{base}/kernel"] = np.asarray(params[f"{base}/kernel"]) + stack.lora_scale * (a @ b)
     plain = dataclasses.replace(stack, lora_rank=0, lora_scale=1.0)
-    text = dataclasses.replace(model.spec.text, stack=plain)
-    spec = dataclasses.replace(model.spec, text=text)
-    return dataclasses.replace(model, spec=spec, params=params)
+    encoder = dataclasses.replace(tower.spec.encoder, stack=plain)
+    return _replaced(tower, encoder, tower.origin.config, params)

@@ -11,7 +11,7 @@ import numpy as np
 
 from gemb.checks import UserError, suggest
 from gemb.models.functional import functional
-from gemb.models.spec import ModelSpec
+from gemb.models.spec import ModelSpec, TowerSpec
 from gemb.pretrained.families.family import Family, Tensor
 from gemb.pretrained.modules import WEIGHTS
 
@@ -87,7 +87,7 @@ def _open(file: Path):
 
 
 def params_from_tensors(
-    tensors: Mapping[str, np.ndarray], family: Family, spec: ModelSpec, source
+    tensors: Mapping[str, np.ndarray], family: Family, spec: TowerSpec, source
 ) -> tuple[dict, dict]:
     """Renames, splits and transposes published tensors.
 
@@ -107,7 +107,7 @@ def params_from_tensors(
     stored = {_bare(name, family.prefixes): name for name in tensors}
     table = _table(family, spec, stored)
     aliases = {name: alias for alias, name in family.aliases.items() if alias in stored}
-    shapes = {path: leaf.shape for path, leaf in functional(spec).shapes.items()}
+    shapes = {path: leaf.shape for path, leaf in functional(ModelSpec.of(spec)).shapes.items()}
     params, used = {}, set()
     for path, tensor in table.items():
         name = tensor.name if tensor.name in stored else aliases.get(tensor.name, tensor.name)
@@ -133,9 +133,9 @@ def _bare(name: str, prefixes: tuple[str, ...]) -> str:
     return next((name.removeprefix(p) for p in prefixes if name.startswith(p)), name)
 
 
-def _table(family: Family, spec: ModelSpec, stored: dict) -> dict[str, Tensor]:
+def _table(family: Family, spec: TowerSpec, stored: dict) -> dict[str, Tensor]:
     """The table of names that finds most of its tensors in the file."""
-    tables = [make(spec.text) for make in family.tensors]
+    tables = [make(spec.encoder) for make in family.tensors]
     return max(tables, key=lambda table: sum(tensor.name in stored for tensor in table.values()))
 
 
@@ -159,7 +159,7 @@ def _check_aliases(tensors, stored, family: Family, used: set, source) -> None:
 
 
 def tensors_from_params(
-    params: dict, kept: dict, family: Family, spec: ModelSpec, dtype=np.float32
+    params: dict, kept: dict, family: Family, spec: TowerSpec, dtype=np.float32
 ) -> dict[str, np.ndarray]:
     """The inverse of `params_from_tensors`, for saving.
 
@@ -173,7 +173,7 @@ def tensors_from_params(
         {tensor name: array}.
     """
     parts = {}
-    for path, tensor in family.tensors[0](spec.text).items():
+    for path, tensor in family.tensors[0](spec.encoder).items():
         value = np.asarray(params[path])
         value = value.T if tensor.transposed else value
         parts.setdefault(tensor.name, [None] * tensor.parts)[tensor.part] = value

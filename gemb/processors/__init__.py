@@ -1,1 +1,9 @@
-"""Raw values to the arrays that an encoder reads, one file per modality."""
+"""Raw values to the arrays that an encoder reads, one file per modality.
+
+A processor is saved with its model; inference, training and teachers all go through it.
+"""
+
+from gemb.processors.processor import Example, Processor
+from gemb.processors.text import TextProcessor
+
+__all__ = ["Example", "Processor", "TextProcessor"]

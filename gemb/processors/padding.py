@@ -1,7 +1,6 @@
 """Texts and ragged ids to arrays of a few fixed shapes."""
 
 import itertools
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,53 +50,3 @@ def pad(
         return tokens
     seen = np.arange(length) >= np.reshape(unpooled, (-1, 1))
     return tokens._replace(pooled=tokens.mask & seen)
-
-
-def pack(ids: Sequence[Sequence[int]], length: int) -> tuple[Tokens, np.ndarray]:
-    """Packs lists of ids into rows of several texts, longest first, each where it first fits.
-
-    Args:
-        ids: one list a text, none longer than `length`.
-        length: columns.
-
-    Returns:
-        (Tokens with ids [rows, length] and mask [rows, texts, length], places [len(ids), 2]): text
-        i is text places[i, 1] of row places[i, 0]. `texts` is the most that a row holds.
-
-    Example:
-        >>> tokens, places = pack([[5, 6, 7], [8], [9, 9]], length=4)
-        >>> tokens.ids.tolist(), places.tolist()
-        ([[5, 6, 7, 8], [9, 9, 0, 0]], [[0, 0], [0, 1], [1, 0]])
-        >>> tokens.mask[0].astype(int).tolist()
-        [[1, 1, 1, 0], [0, 0, 0, 1]]
-    """
-    places, free, held = np.zeros((len(ids), 2), np.int32), [], []
-    for text in sorted(range(len(ids)), key=lambda text: -len(ids[text])):
-        size = len(ids[text])
-        row = next((row for row, space in enumerate(free) if space >= size), len(free))
-        if row == len(free):
-            free.append(length)
-            held.append([])
-        places[text] = row, len(held[row])
-        held[row].append((length - free[row], ids[text]))
-        free[row] -= size
-    most = max(map(len, held), default=0)
-    tokens = Tokens(
-        np.zeros((len(held), length), np.int32), np.zeros((len(held), most, length), bool)
-    )
-    for row, texts in enumerate(held):
-        for number, (start, values) in enumerate(texts):
-            tokens.ids[row, start : start + len(values)] = values
-            tokens.mask[row, number, start : start + len(values)] = True
-    return tokens, places
-
-
-def text_ids(texts: Sequence[str]) -> np.ndarray:
-    """A 31-bit hash of each text, by which losses recognise equal texts.
-
-    Example:
-        >>> a, b, c = text_ids(["x", "x", "y"])
-        >>> bool(a == b), bool(a == c)
-        (True, False)
-    """
-    return np.array([zlib.crc32(text.encode()) & 0x7FFFFFFF for text in texts], np.int32)

@@ -146,7 +146,7 @@ def _about(run: Run, smooth: dict, metrics: list[str]) -> dict:
             steps, values = smooth[metric]
             at = int(np.argmax(sign * values))
             best[metric] = {"value": float(values[at]), "step": int(steps[at])}
-    planned = run.config.get("loop.train.steps", "")
+    planned = run.config.get("experiment.Experiment.steps", "")
     planned = run.config.get(planned.removeprefix("%"), planned)
     return {
         "workdir": str(run.workdir),

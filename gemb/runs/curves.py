@@ -90,7 +90,7 @@ def read_config(path: Path) -> dict[str, str]:
         >>> file = Path(tempfile.mkdtemp()) / "config.gin"
         >>> _ = file.write_text("STEPS = 60\\nloop.train.widths = \\\\\\n    (384,\\n     96)\\n")
         >>> read_config(file)
-        {'STEPS': '60', 'loop.train.widths': '(384, 96)'}
+        {'STEPS': '60', 'experiment.Experiment.widths': '(384, 96)'}
     """
     values: dict[str, str] = {}
     name = None

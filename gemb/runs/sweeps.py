@@ -21,8 +21,8 @@ def grid(choices: Mapping[str, Iterable[object]]) -> list[Member]:
         choices: name of a macro or parameter -> its values.
 
     Example:
-        >>> grid({"LEARNING_RATE": [1e-4, 2e-4], "loop.train.seed": range(2)})[1]
-        {'LEARNING_RATE': 0.0001, 'loop.train.seed': 1}
+        >>> grid({"LEARNING_RATE": [1e-4, 2e-4], "experiment.Experiment.seed": range(2)})[1]
+        {'LEARNING_RATE': 0.0001, 'experiment.Experiment.seed': 1}
     """
     return [
         dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())
@@ -75,8 +75,8 @@ def product(*sweeps: Sequence[Member]) -> list[Member]:
         ValueError: if two of them bind one name.
 
     Example:
-        >>> product([{"STEPS": 10}], grid({"loop.train.seed": [0, 1]}))
-        [{'STEPS': 10, 'loop.train.seed': 0}, {'STEPS': 10, 'loop.train.seed': 1}]
+        >>> product([{"STEPS": 10}], grid({"experiment.Experiment.seed": [0, 1]}))
+        [{'STEPS': 10, 'experiment.Experiment.seed': 0}, {'STEPS': 10, 'experiment.Experiment.seed': 1}]
     """
     joined = []
     for members in itertools.product(*sweeps):
@@ -95,8 +95,8 @@ def gin_params(member: Member) -> list[str]:
         ValueError: for a value that gin cannot read.
 
     Example:
-        >>> gin_params({"STEPS": 10, "LOSS": "@losses.info_nce", "loop.train.widths": (8, 4)})
-        ['STEPS = 10', 'LOSS = @losses.info_nce', 'loop.train.widths = (8, 4)']
+        >>> gin_params({"STEPS": 10, "LOSS": "@losses.info_nce", "experiment.Experiment.widths": (8, 4)})
+        ['STEPS = 10', 'LOSS = @losses.info_nce', 'experiment.Experiment.widths = (8, 4)']
     """
     return [f"{name} = {_literal(name, value)}" for name, value in member.items()]
 

@@ -111,6 +111,43 @@ class Tokenizer:
         """Ids back to text, without special tokens."""
         return self._tokenizer.decode(ids)
 
+    def show(self, ids: Sequence[int]) -> str:
+        """Ids back to text, with added tokens such as "[SEP]" left visible."""
+        added = {number: name for name, number in self.added.items()}
+        pieces, run = [], []
+        for token in ids:
+            if token in added:
+                pieces += [self.decode(run), added[token]]
+                run = []
+            else:
+                run.append(token)
+        return " ".join(piece for piece in [*pieces, self.decode(run)] if piece)
+
+    def token(self, number: int) -> str | None:
+        """The token with an id; None where there is none."""
+        return self._tokenizer.id_to_token(number)
+
+    @functools.cached_property
+    def added(self) -> dict[str, int]:
+        """The added tokens with their ids, in the order of the ids."""
+        known = self._tokenizer.get_added_tokens_decoder()
+        return {token.content: number for number, token in sorted(known.items())}
+
+    @property
+    def special(self) -> list[str]:
+        """The special ones among the added tokens."""
+        known = self._tokenizer.get_added_tokens_decoder().values()
+        return [token.content for token in known if token.special]
+
+    @functools.cached_property
+    def around(self) -> tuple[list[int], list[int]]:
+        """The ids that are put before and after the tokens of every text."""
+        empty, some = self._encode(["", "a"])
+        before = 0
+        while before < min(len(empty), len(some)) and empty[before] == some[before]:
+            before += 1
+        return empty[:before], empty[before:]
+
     def _encode_by_rust(self, texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
 

@@ -48,7 +48,7 @@ class BadSteps:
             return
         raise UserError(
             f"{what}. Lower the learning rate, look at that data, or set "
-            "loop.train.skip_bad_steps. The last checkpoint stays as it was"
+            "experiment.Experiment.skip_bad_steps. The last checkpoint stays as it was"
         )
 
 

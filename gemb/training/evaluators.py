@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 import jax
 
 from gemb.checks import UserError
+from gemb.models.model import Model
 from gemb.parallel import hosts
 from gemb.parallel.mesh import make_mesh
-from gemb.pretrained.folder import Pretrained
-from gemb.pretrained.pair import Pair
 
 
 class Evaluators:
@@ -30,7 +29,7 @@ class Evaluators:
         functions: Mapping[str, Callable],
         every: int,
         best_by: str,
-        model: Pretrained | Pair,
+        model: Model,
         spec,
     ):
         if best_by and best_by.split("/")[0] not in functions:

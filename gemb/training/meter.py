@@ -7,13 +7,13 @@ import jax
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from gemb.models.spec import ModelSpec, PairSpec
+from gemb.models.spec import ModelSpec
 from gemb.parallel.placement import data_shard
 from gemb.runs.records import Records
 from gemb.structs import Batch
 from gemb.training.bad_steps import BadSteps
 from gemb.training.planning.chips import peak_flops
-from gemb.training.planning.shapes import encoder_flops
+from gemb.training.planning.shapes import encoder_flops, shapes_of
 
 
 class Meter:
@@ -23,7 +23,7 @@ class Meter:
         bar: the progress bar.
         records: where rows go; None in processes that write nothing.
         bad: what is done with a step that is not finite.
-        spec: the model, or the pair of models; None where no encoder runs.
+        spec: the model; None where no encoder runs.
         devices: the mesh.
     """
 
@@ -32,7 +32,7 @@ class Meter:
         bar: tqdm,
         records: Records | None,
         bad: BadSteps,
-        spec: ModelSpec | PairSpec | None,
+        spec: ModelSpec | None,
         devices: Mesh,
     ):
         self._bar, self._records, self._bad, self._spec = bar, records, bad, spec
@@ -63,11 +63,11 @@ class Meter:
         """
         row = {name: float(value) for name, value in jax.device_get(metrics).items()}
         seconds = time.perf_counter() - self._clock
-        tokens = int(batch.query.mask.sum() + batch.document.mask.sum())
+        tokens = int(batch.query.real.sum() + batch.document.real.sum())
         row["pairs_per_second"] = len(batch.positive) * self._parts / seconds
         row["tokens_per_second"] = tokens * self._parts / seconds
         if self._spec:
-            sides = batch.query.ids.shape, batch.document.ids.shape
+            sides = shapes_of(batch.query), shapes_of(batch.document)
             flops = encoder_flops(self._spec, *sides) * self._parts / seconds
             row["model_tflops_per_second"] = flops / 1e12
             if self._peak:

@@ -165,7 +165,7 @@ def transformation(
 ) -> optax.GradientTransformation:
     """What a run updates with: its optimizer, what averages the weights, what skips bad steps.
 
-    Args: those of `gemb.training.loop.train`, and
+    Args: those of `gemb.training.experiment.Experiment`, and
         trained: start of the paths of what is trained; the rest stays as it is. '' trains all.
     """
     made = optimizer(steps=steps)

@@ -8,7 +8,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gemb.models.functional import functional, initial_params
-from gemb.models.spec import ModelSpec, PairSpec
+from gemb.models.spec import ModelSpec
 from gemb.parallel.placement import place_params
 from gemb.parallel.rules import shardings
 from gemb.structs import Array
@@ -27,7 +27,7 @@ class TrainState(NamedTuple):
 
 
 def state_shardings(
-    spec: ModelSpec | PairSpec, optimizer: optax.GradientTransformation, mesh: Mesh
+    spec: ModelSpec, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
     """The TrainState of NamedSharding: moments lie where their parameters lie, or are whole.
 
@@ -56,7 +56,7 @@ def state_shardings(
 
 
 def abstract_state(
-    spec: ModelSpec | PairSpec, optimizer: optax.GradientTransformation, places: TrainState
+    spec: ModelSpec, optimizer: optax.GradientTransformation, places: TrainState
 ) -> TrainState:
     """The TrainState of jax.ShapeDtypeStruct on its shardings: what a checkpoint is read onto.
 
@@ -76,7 +76,7 @@ def abstract_state(
 
 
 def initial_state(
-    spec: ModelSpec | PairSpec,
+    spec: ModelSpec,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     *,

@@ -1,4 +1,4 @@
-"""One step: gradient-cached embedding of the batch, loss over all of it, update."""
+"""One step: the objective's embeddings of the batch, the loss over all of it, the update."""
 
 from collections.abc import Callable
 
@@ -8,116 +8,50 @@ import optax
 
 from gemb import losses
 from gemb.checks import check
-from gemb.models.execution import Execution
-from gemb.models.functional import functional
-from gemb.models.spec import ModelSpec, PairSpec
 from gemb.parallel import hosts
-from gemb.structs import Batch, Tokens
+from gemb.structs import Batch
+from gemb.training.objectives.objective import Encoding, Objective
+from gemb.training.objectives.pairs import Pairs
 from gemb.training.state import TrainState
 from gemb.training.watching import watch
 
-
-def embed(
-    apply: Callable, tokens: Tokens, *, microbatches: int = 1, key: jax.Array | None = None
-) -> jax.Array:
-    """Embeds all rows, a microbatch at a time (gradient caching).
-
-    The loss outside sees every embedding; what the encoder would store for the backward pass is
-    recomputed microbatch by microbatch, so memory is that of one microbatch whatever the batch.
-    Values and gradients are those of one pass.
-
-    Args:
-        apply: (Tokens, dropout key) -> [rows, dim].
-        tokens: Tokens of [batch, length].
-        microbatches: how many; 1 embeds the batch in one pass and recomputes nothing.
-        key: PRNG key of dropout, the same when a microbatch is recomputed; None for none.
-
-    Returns:
-        [batch, dim].
-
-    Raises:
-        ValueError: if microbatches does not divide the rows.
-
-    Reference: Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"
-        (GradCache), 2021, arXiv 2101.06983; here by jax.checkpoint instead of a surrogate loss.
-    """
-    rows = tokens.ids.shape[0]
-    check(rows % microbatches == 0, f"microbatches: {microbatches} does not divide {rows} rows")
-    if microbatches == 1:
-        return apply(tokens, key)
-
-    def split(array):  # row i goes to microbatch i % microbatches: every device keeps its rows
-        parts = array.reshape(rows // microbatches, microbatches, *array.shape[1:])
-        return parts.swapaxes(0, 1)
-
-    @jax.checkpoint
-    def step(part):
-        tokens, number = part
-        return apply(tokens, None if key is None else jax.random.fold_in(key, number))
-
-    parts = jax.lax.map(step, (jax.tree.map(split, tokens), jnp.arange(microbatches)))
-    return parts.swapaxes(0, 1).reshape(rows, -1)
+PAIRS = Pairs()
 
 
 def batch_loss(
-    spec: ModelSpec | PairSpec,
+    encoding: Encoding,
     loss: Callable,
     params: dict,
     batch: Batch,
     *,
+    objective: Objective = PAIRS,
     key: jax.Array | None = None,
     loss_key: jax.Array | None = None,
-    query_microbatches: int = 1,
-    document_microbatches: int = 1,
-    head_only: bool = False,
-    execution: Execution = Execution(),
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The mean loss over the real rows of a batch, and what to log beside it.
+    """The mean loss over the real rows of a batch, and what to log with it.
 
     Args:
-        spec: the model, or the pair of models.
+        encoding: the model's functions.
         loss: an in-batch loss (see gemb.losses); a learned temperature is its `temperature`.
         params: {path: array}.
         batch: the pairs.
+        objective: makes embeddings and fields of the batch.
         key: PRNG key of dropout; None for none.
         loss_key: PRNG key of losses that draw, which get it as `key`.
-        query_microbatches, document_microbatches: gradient-cached parts of each side.
-        head_only: whether the head reads the teacher's vectors, and no encoder runs.
-        execution: how to compute the model.
 
     Returns:
-        (scalar, {"loss", each named term, what `watch` tells: scalars}).
+        (scalar, {"loss", each named term, the figures of `watch`: scalars}).
     """
-    model = functional(spec)
-    fields = _loss_fields(batch) | {"key": loss_key}
-
-    def encode(name, apply, tokens, microbatches, side):
-        if head_only:
-            check(microbatches == 1, f"{name}_microbatches: with head_only no encoder runs")
-            return model.head(params, fields[f"teacher_{name}"], execution)
-        dropout_key = None if key is None else jax.random.fold_in(key, side)
-        if f"teacher_{name}_states" not in fields:
-            return embed(
-                lambda tokens, key: apply(params, tokens, execution, key),
-                tokens,
-                microbatches=microbatches,
-                key=dropout_key,
-            )
-        check(microbatches == 1, f"{name}_microbatches: a teacher of layers sees whole batches")
-        vectors, states = model.every_layer(params, tokens, execution, dropout_key)
-        goal = fields.pop(f"teacher_{name}_states")
-        fields[f"{name}_layerwise"] = losses.hidden_state_distance(states, goal, tokens.mask)
-        return vectors
-
-    query = encode("query", model.query, batch.query, query_microbatches, 0)
-    document = encode("document", model.apply, batch.document, document_microbatches, 1)
-    if model.temperature is not None:
+    query, document, positive, fields = objective.outputs(encoding, params, batch, key)
+    fields = fields | {"key": loss_key}
+    temperature = encoding.model.temperature
+    if temperature is not None:
         check(
             "temperature" not in fields,
             "temperature: the model learns one and the tasks bind theirs; bind only one of these",
         )
-        fields["temperature"] = model.temperature(params)
-    values, terms = losses.evaluate(loss, query, document, batch.positive, fields)
+        fields["temperature"] = temperature(params)
+    values, terms = losses.evaluate(loss, query, document, positive, fields)
     real = batch.query_mask.astype(jnp.float32)
 
     def mean(x):
@@ -125,62 +59,52 @@ def batch_loss(
 
     total = mean(values)
     metrics = {name: mean(value) for name, value in terms.items()}
-    if model.temperature is not None:
+    if temperature is not None:
         metrics["temperature"] = fields["temperature"]
     return total, metrics | {"loss": total} | watch(query, document, batch)
 
 
-def _loss_fields(batch: Batch) -> dict:
-    named = ("query_id", "document_id", "query_mask", "document_mask")
-    fields = {name: getattr(batch, name) for name in named} | (batch.fields or {})
-    if "temperature" in fields:  # a task's own, the same in every row
-        fields["temperature"] = fields["temperature"][0]
-    return fields
-
-
 def make_step(
-    spec: ModelSpec | PairSpec,
+    encoding: Encoding,
     loss: Callable,
     optimizer: optax.GradientTransformation,
     *,
-    out_shardings=None,
-    execution: Execution = Execution(),
-    seed: int = 0,
+    objective: Objective = PAIRS,
     teacher=None,
     quantize: Callable | None = None,
-    **options,
+    seed: int = 0,
+    out_shardings: TrainState | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
     """The compiled training step; the old state's buffers are donated.
 
     Args:
-        spec: the model, or the pair of models.
-        loss: an in-batch loss (see gemb.losses); a learned temperature is its `temperature`.
+        encoding: the model's functions.
+        loss: an in-batch loss (see gemb.losses).
         optimizer: the optimizer.
-        out_shardings: TrainState of shardings, from state_shardings.
-        execution: how to compute the model.
-        seed: of dropout and of losses that draw, anew at each step, the same after a resume.
-        teacher: see gemb.training.distillation.teachers; its frozen parameters are the step's
-            third argument.
+        objective: makes embeddings and fields of a batch.
+        teacher: see gemb.training.distillation.teachers; its parameters are the step's third
+            argument.
         quantize: params -> params as the forward pass sees them.
-        **options: of `batch_loss`: microbatches, head_only.
+        seed: of dropout and of losses that draw: new draws in each step, the same after a resume.
+        out_shardings: TrainState of shardings, from state_shardings.
 
     Returns:
-        (state, batch) -> (state, {name: scalar}), with "gradient_norm" and "parameter_norm" among
-        the metrics.
+        (state, batch, the teacher's parameters or None) -> (state, {name: scalar}), with
+        "gradient_norm" and "parameter_norm" among the metrics.
     """
 
     def step(state: TrainState, batch: Batch, frozen=None):
         if teacher is not None:
             batch = batch._replace(fields=teacher.compute(frozen, batch))
         drawn = jax.random.fold_in(jax.random.key(seed), state.step)
-        keys = {"key": drawn if execution.dropout else None}
+        keys = {"key": drawn if encoding.execution.dropout else None}
         keys["loss_key"] = jax.random.fold_in(drawn, 2)  # the sides' are 0 and 1
 
-        def objective(params):
+        def value(params):
             params = quantize(params) if quantize else params
-            return batch_loss(spec, loss, params, batch, **keys, execution=execution, **options)
+            return batch_loss(encoding, loss, params, batch, objective=objective, **keys)
 
-        (_, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        (_, metrics), gradients = jax.value_and_grad(value, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["gradient_norm"] = optax.tree.norm(gradients)

@@ -45,7 +45,7 @@ def load(piece, *params):
         "from __gin__ import dynamic_registration",
         "from gemb.training import loop",
         *NUMBERS,
-        "loop.train.data = %DATA",
+        "experiment.Experiment.data = %DATA",
     ]
     (Path.cwd() / "test.gin").write_text("\n".join(lines) + "\n")
     config.load(["test.gin"], params)

@@ -198,8 +198,8 @@ def test_the_verb_measures_a_runs_checkpoints(tmp_path):
         "train", "--gin_file=configs/experiments/quickstart.gin", "--gin_file=configs/debug.gin",
         f"--gin_param=pipeline.pairs.folder = '{tmp_path / 'data'}'",
         "--gin_param=pipeline.pairs.rates = {'train_stdlib': 1}", "--gin_param=STEPS = 12",
-        "--gin_param=loop.train.checkpoint_steps = 4",
-        "--gin_param=loop.train.keep_checkpoints = 9",
+        "--gin_param=experiment.Experiment.checkpoint_steps = 4",
+        "--gin_param=experiment.Experiment.keep_checkpoints = 9",
         f"--workdir={tmp_path / 'run'}",
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr

@@ -229,7 +229,7 @@ def test_the_shapes_have_the_published_number_of_parameters(name, monkeypatch):
     gin.clear_config()
     try:
         gin.parse_config_file(f"configs/model/{name}.gin")
-        gin.parse_config(header + "loop.train.model = %MODEL")
+        gin.parse_config(header + "experiment.Experiment.model = %MODEL")
         spec = gin.get_bindings(loop.train)["model"].spec
     finally:
         gin.clear_config()

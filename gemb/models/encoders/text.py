@@ -1,5 +1,8 @@
 """Text: token ids to token vectors."""
 
+import dataclasses
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -10,8 +13,50 @@ from gemb.models.execution import Execution
 from gemb.models.initial import initial
 from gemb.models.layers import Embed, dropout
 from gemb.models.positions import positions
-from gemb.models.spec import TextSpec
+from gemb.models.spec import StackSpec
 from gemb.models.stack import Stack
+from gemb.structs import Tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSpec:
+    """A text encoder's shape.
+
+    Attributes:
+        vocab: rows of the token table.
+        positions: rows of the table of position vectors; 0 for none.
+        stack: the transformer over the embedded tokens.
+        types: rows of the token-type table (BERT's segments; only row 0 is used); 0 for none.
+        position_offset: row of the first token's position (2 in RoBERTa).
+        length_limit: longest sequence of a model without a position table; 0 for no limit.
+        embedding_norm: whether a norm follows the embeddings.
+        embedding_scale: what token vectors are multiplied by.
+    """
+
+    vocab: int
+    positions: int
+    stack: StackSpec
+    types: int = 2
+    position_offset: int = 0
+    length_limit: int = 0
+    embedding_norm: bool = True
+    embedding_scale: float = 1.0
+
+    modality: ClassVar[str] = "text"
+
+    @property
+    def width(self) -> int:
+        """Hidden size."""
+        return self.stack.width
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that a text may have; 0 for no limit."""
+        return self.positions - self.position_offset if self.positions else self.length_limit
+
+    def build(self, key: jax.Array) -> "TextEncoder":
+        """The encoder, with random weights."""
+        return TextEncoder(self, key=key)
 
 
 class TextEncoder(nnx.Module):
@@ -33,8 +78,7 @@ class TextEncoder(nnx.Module):
 
     def __call__(
         self,
-        ids: jax.Array,
-        mask: jax.Array,
+        inputs: Tokens,
         execution: Execution = Execution(),
         key: jax.Array | None = None,
         *,
@@ -43,8 +87,7 @@ class TextEncoder(nnx.Module):
         """Encodes tokens.
 
         Args:
-            ids: [batch, length] int32.
-            mask: [batch, length] bool, True where a token is real; packed, [batch, texts, length].
+            inputs: of [batch, length].
             execution: how to compute it.
             key: PRNG key of dropout; None for none.
             every_layer: return what each layer of the stack gives.
@@ -56,9 +99,10 @@ class TextEncoder(nnx.Module):
         Raises:
             ValueError: if length exceeds the positions.
         """
-        spec, length = self.spec, ids.shape[1]
+        ids, mask, spec = inputs.ids, inputs.mask, self.spec
+        length = ids.shape[1]
         limit = spec.max_length
-        fits = not spec.positions or mask.ndim == 3 or length <= limit
+        fits = not spec.positions or length <= limit
         check(fits, f"ids: length {length} exceeds the {limit} positions")
         keys = (None, None) if key is None else jax.random.split(key)
         x = self.token(ids)
@@ -72,3 +116,7 @@ class TextEncoder(nnx.Module):
             x = self.norm(x)
         x = dropout(x, execution.dropout, keys[0]).astype(execution.dtype)
         return self.stack(x, mask, execution, keys[1], every_layer=every_layer)
+
+    def pooled(self, inputs: Tokens) -> jax.Array:
+        """[batch, length] bool: the tokens that the pooler sees."""
+        return inputs.mask if inputs.pooled is None else inputs.pooled

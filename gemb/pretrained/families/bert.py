@@ -1,7 +1,8 @@
 """BERT and its kin (MiniLM, BGE, E5), RoBERTa and XLM-R, which name their tensors alike."""
 
 from gemb.checks import UserError
-from gemb.models.spec import StackSpec, TextSpec
+from gemb.models.encoders.text import TextSpec
+from gemb.models.spec import StackSpec
 from gemb.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
 
 EMBEDDINGS = {

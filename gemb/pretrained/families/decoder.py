@@ -3,7 +3,8 @@
 Whether they attend causally or both ways stands in config.json, in the words of transformers.
 """
 
-from gemb.models.spec import StackSpec, TextSpec
+from gemb.models.encoders.text import TextSpec
+from gemb.models.spec import StackSpec
 from gemb.pretrained.families.family import (
     Family,
     Tensor,

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gemb.checks import UserError
-from gemb.models.spec import Rotary, TextSpec
+from gemb.models.encoders.text import TextSpec
+from gemb.models.spec import Rotary
 
 LAYER_TYPES = ("full_attention", "sliding_attention")
 

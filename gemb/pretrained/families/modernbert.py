@@ -1,6 +1,7 @@
 """ModernBERT: pre-norm, gated, rotary, two layers of a local window to one that sees all."""
 
-from gemb.models.spec import StackSpec, TextSpec
+from gemb.models.encoders.text import TextSpec
+from gemb.models.spec import StackSpec
 from gemb.pretrained.families.family import (
     Family,
     Tensor,

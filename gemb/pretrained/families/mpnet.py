@@ -1,6 +1,7 @@
 """MPNet: BERT with T5's relative position bias beside its absolute positions."""
 
-from gemb.models.spec import StackSpec, TextSpec
+from gemb.models.encoders.text import TextSpec
+from gemb.models.spec import StackSpec
 from gemb.pretrained.families.bert import EMBEDDINGS
 from gemb.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
 

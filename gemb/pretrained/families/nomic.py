@@ -1,7 +1,8 @@
 """NomicBERT: post-norm BERT with rotary positions and a gated feed-forward part, no biases."""
 
 from gemb.checks import UserError
-from gemb.models.spec import StackSpec, TextSpec
+from gemb.models.encoders.text import TextSpec
+from gemb.models.spec import StackSpec
 from gemb.pretrained.families.decoder import LINEARS
 from gemb.pretrained.families.family import (
     Family,

@@ -1,6 +1,7 @@
 """The encoders of T5 and mT5: pre-norm, relative positions, no biases; gated since 1.1."""
 
-from gemb.models.spec import StackSpec, TextSpec
+from gemb.models.encoders.text import TextSpec
+from gemb.models.spec import StackSpec
 from gemb.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
 
 _ATTENTION = {

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.pretrained.folder import Pretrained
+from gemb.models.model import Model, Tower
 
 
-def soup(models: Sequence[Pretrained], weights: Sequence[float] = ()) -> Pretrained:
+def soup(models: Sequence[Model], weights: Sequence[float] = ()) -> Model:
     """The weighted mean of the models' parameters.
 
     Args:
@@ -40,7 +40,7 @@ def soup(models: Sequence[Pretrained], weights: Sequence[float] = ()) -> Pretrai
     return models[0].trained(models[0].spec, params)
 
 
-def slerp(models: Sequence[Pretrained], fraction: float = 0.5) -> Pretrained:
+def slerp(models: Sequence[Model], fraction: float = 0.5) -> Model:
     """Between two models, along the arc of each parameter instead of its chord.
 
     p = sin((1 - f) a) / sin(a) p_0 + sin(f a) / sin(a) p_1, with a the angle between p_0 and
@@ -77,12 +77,10 @@ def _arc(first, second, fraction: float) -> np.ndarray:
     return (shares[0] * first + shares[1] * second).astype(np.float32)
 
 
-def _check_alike(models: Sequence[Pretrained]) -> None:
+def _check_alike(models: Sequence[Model]) -> None:
     if len(models) < 2:
         raise UserError(f"expected two or more models, got {len(models)}")
     for number, model in enumerate(models[1:], 2):
-        if model.tokenizer_json != models[0].tokenizer_json:
-            raise UserError(f"model {number} has another tokenizer than the first")
         for path in sorted(models[0].params.keys() | model.params.keys()):
             shapes = [np.shape(m.params[path]) if path in m.params else "none" for m in
                       (models[0], model)]  # fmt: skip
@@ -90,10 +88,25 @@ def _check_alike(models: Sequence[Pretrained]) -> None:
                 raise UserError(
                     f"model {number} does not fit the first: {path} is {shapes[1]}, not {shapes[0]}"
                 )
-        for field in dataclasses.fields(model.spec):
-            first, own = (getattr(m.spec, field.name) for m in (models[0], model))
-            if field.name != "widths" and own != first:
-                raise UserError(
-                    f"model {number} is computed otherwise than the first: {field.name} is "
-                    f"{own!r:.60}, not {first!r:.60}"
-                )
+        for start, tower in models[0].towers.items():
+            _check_computed_alike(number, tower, model.towers.get(start))
+
+
+def _check_computed_alike(number: int, first: Tower, other: Tower | None) -> None:
+    """Refuses a tower that computes other vectors of the same weights than the first model's."""
+    if other is None:
+        raise UserError(f"model {number} does not have the towers of the first")
+    if other.processor.identity()[0] != first.processor.identity()[0]:
+        raise UserError(f"model {number} has another tokenizer than the first")
+    for name, value in _settings(first).items():
+        own = _settings(other).get(name)
+        if own != value:
+            raise UserError(
+                f"model {number} is not computed like the first: {name} is {own!r:.60}, not "
+                f"{value!r:.60}"
+            )
+
+
+def _settings(tower: Tower) -> dict:
+    spec = {field.name: getattr(tower.spec, field.name) for field in dataclasses.fields(tower.spec)}
+    return {name: spec[name] for name in spec if name != "widths"} | tower.processor.identity()[1]

@@ -10,7 +10,7 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.files import cache_dir
 from gemb.models.execution import Execution
-from gemb.pretrained.pair import SIDES
+from gemb.structs import SIDES
 from gemb.training.distillation.cache import RowCache
 from gemb.training.distillation.lesson import Lesson
 from gemb.training.distillation.model import TeacherModel, load_teachers

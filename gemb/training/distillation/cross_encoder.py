@@ -14,7 +14,7 @@ from gemb.checks import UserError
 from gemb.files import cache_dir
 from gemb.inference.cross_encoder import CrossEncoder, cross_encoder_fingerprint
 from gemb.losses.candidates import negatives_of
-from gemb.models.spec import ModelSpec, PairSpec
+from gemb.models.spec import ModelSpec
 from gemb.pretrained.fetch import model_folder
 from gemb.structs import Batch
 from gemb.training.distillation.cache import RowCache
@@ -74,7 +74,7 @@ class ScoreTeacher(Teacher):
         """The fingerprint and the scale."""
         return f"{self.fingerprint} {self._scale}"
 
-    def check(self, spec: ModelSpec | PairSpec, loss: Callable) -> None:
+    def check(self, spec: ModelSpec, loss: Callable) -> None:
         """Whether the loss reads scores."""
         scores = jax.ShapeDtypeStruct((ROWS, ROWS), jnp.float32)
         check_loss(loss, spec.dim, {"teacher_scores": scores})

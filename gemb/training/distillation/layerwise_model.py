@@ -9,17 +9,17 @@ from jax.sharding import Mesh
 
 from gemb.checks import UserError
 from gemb.models.execution import Execution
-from gemb.models.spec import ModelSpec, PairSpec
-from gemb.pretrained.folder import Pretrained
-from gemb.pretrained.pair import SIDES
-from gemb.structs import Batch
+from gemb.models.model import Model
+from gemb.models.spec import ModelSpec
+from gemb.structs import SIDES, Batch
 from gemb.training.distillation.live_models import placed
 from gemb.training.distillation.model import TeacherModel
 from gemb.training.distillation.teacher import ROWS, EmbeddingTeacher
+from gemb.training.objectives.layerwise import STATES, Layerwise
 
 
 def layerwise(
-    model: str | Pretrained,
+    model: str | Model,
     *,
     layers: Sequence[int] = (),
     execution: Execution = Execution(),
@@ -50,10 +50,12 @@ def layerwise(
 class LayerwiseTeacher(EmbeddingTeacher):
     """See `layerwise`."""
 
+    objective = Layerwise()
+
     def __init__(self, model: TeacherModel, layers: Sequence[int]):
         super().__init__([model])
         self._layers = tuple(layers)
-        if isinstance(model.spec, PairSpec):
+        if not model.spec.shared:
             raise UserError(f"teacher: {model.name} has two towers; one model teaches layers")
 
     @property
@@ -71,15 +73,16 @@ class LayerwiseTeacher(EmbeddingTeacher):
 
     def compute(self, params: dict, batch: Batch) -> dict[str, jax.Array]:
         """Embeddings, and token vectors behind the layers that teach; no gradient goes back."""
-        fields = dict(batch.fields or {})
+        fields, goals = dict(batch.fields or {}), {}
         for side in SIDES:
             vectors, states = self.models[0].every_layer(params, getattr(batch, side))
             fields[f"teacher_{side}"] = vectors
             # slices, not a gather: the compiler then keeps no other layer
-            fields[f"teacher_{side}_states"] = jnp.stack([states[i - 1] for i in self._layers])
+            goals[side] = jnp.stack([states[i - 1] for i in self._layers])
+        fields[STATES] = goals
         return jax.lax.stop_gradient(fields)
 
-    def check(self, spec: ModelSpec | PairSpec, loss: Callable) -> None:
+    def check(self, spec: ModelSpec, loss: Callable) -> None:
         """Whether the student's layers can be held against the teacher's, and its vectors.
 
         Raises:
@@ -87,16 +90,16 @@ class LayerwiseTeacher(EmbeddingTeacher):
                 or another number of layers than teach it; or as of any teacher.
         """
         teacher, name = self.models[0].spec, self.models[0].name
-        if isinstance(spec, PairSpec) and not spec.shared:
+        if not spec.shared:
             raise UserError("teacher: the student has two towers; layers are taught to one model")
-        student = spec if isinstance(spec, ModelSpec) else spec.document
+        student, teacher = spec.encoder, teacher.encoder
         for what, own, its in (
-            ("tokens", student.text.vocab, teacher.text.vocab),
-            ("width", student.text.stack.width, teacher.text.stack.width),
+            ("tokens", student.vocab, teacher.vocab),
+            ("width", student.width, teacher.width),
         ):
             if own != its:
                 raise UserError(f"teacher: {name} has {what} {its}, the student {own}")
-        count, most = student.text.stack.layers, teacher.text.stack.layers
+        count, most = student.stack.layers, teacher.stack.layers
         self._layers = self._layers or tuple(
             -(-most * number // count) for number in range(1, count + 1)
         )

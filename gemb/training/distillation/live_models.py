@@ -10,12 +10,10 @@ from jax.sharding import Mesh
 from gemb.models.execution import Execution
 from gemb.parallel.placement import place_params
 from gemb.parallel.rules import shardings
-from gemb.pretrained.pair import SIDES
-from gemb.processors.padding import pad
-from gemb.structs import Batch
+from gemb.structs import SIDES, Batch
 from gemb.training.distillation.model import TeacherModel, load_teachers
 from gemb.training.distillation.teacher import EmbeddingTeacher
-from gemb.training.step import embed
+from gemb.training.objectives.objective import embed
 
 
 def live(
@@ -67,8 +65,7 @@ class LiveTeacher(EmbeddingTeacher):
         made = {}
         for number, model in enumerate(self.models):
             for side, texts in zip(SIDES, (queries, documents), strict=True):
-                ids, length = model.ids(side, texts), model.lengths[side]
-                made[_name(number, side)] = pad(ids, length, unpooled=model.unpooled(side))
+                made[_name(number, side)] = model.inputs(side, texts)
         self.report_cuts()
         return made
 
@@ -93,15 +90,15 @@ class LiveTeacher(EmbeddingTeacher):
 
 def placed(model: TeacherModel, mesh: Mesh, abstract: bool) -> dict:
     """A teacher's parameters, placed by the rules of the student's; or only their shapes."""
-    face = model.face
-    places = shardings(face.logical_axes, face.shapes, mesh)
+    functional = model.functional
+    places = shardings(functional.logical_axes, functional.shapes, mesh)
     if not abstract:
         return place_params(model.params, places)
     return {
         path: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=places[path])
-        for path, shape in face.shapes.items()
+        for path, shape in functional.shapes.items()
     }
 
 
 def _name(number: int, side: str) -> str:
-    return f"teacher_{number}_{side}_tokens"
+    return f"teacher_{number}_{side}_inputs"

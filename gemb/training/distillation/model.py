@@ -1,6 +1,5 @@
-"""One embedding teacher: its weights, tokenizers and limits, and the identity of its vectors."""
+"""One embedding teacher: its weights, processors and limits, and the identity of its vectors."""
 
-import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
@@ -10,14 +9,15 @@ import jax
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.inference.embedder import model_fingerprint
-from gemb.inference.encode import encode_ids, place, program
+from gemb.identity import model_fingerprint
+from gemb.inference.encode import encode_examples, place, program
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params, rounded_kernels
-from gemb.models.spec import ModelSpec, PairSpec
-from gemb.pretrained.folder import Pretrained
-from gemb.pretrained.pair import SIDES, Pair, load_any
-from gemb.tokenizers.tokenizer import Tokenizer
+from gemb.models.model import Model
+from gemb.models.spec import ModelSpec
+from gemb.pretrained.adapt import load
+from gemb.processors.processor import Example
+from gemb.structs import SIDES, Inputs, Processors
 
 
 class TeacherModel:
@@ -32,7 +32,7 @@ class TeacherModel:
     Attributes:
         name: for messages.
         lengths: {"query", "document"}: tokens that texts are cut to.
-        face: the model's functions, see `gemb.models.functional.functional`.
+        functional: the model's functions, see `gemb.models.functional.functional`.
         params: {path: array}.
         rounding: of its arithmetic, '' for none.
         seen, cut: texts so far, and those that were longer than the model reads.
@@ -44,45 +44,44 @@ class TeacherModel:
 
     def __init__(
         self,
-        model: str | Pretrained | Pair,
+        model: str | Model,
         query_length: int = 0,
         document_length: int = 0,
         execution: Execution = Execution(),
     ):
-        loaded = load_any(str(model)) if isinstance(model, str | Path) else model
+        loaded = load(str(model)) if isinstance(model, str | Path) else model
         if loaded.params is None:  # a model from scratch: random weights, always the same
             draw = jax.jit(functools.partial(initial_params, loaded.spec))
-            params = jax.device_get(draw(jax.random.key(0)))
-            loaded = dataclasses.replace(loaded, params=params)
+            loaded = loaded.with_params(jax.device_get(draw(jax.random.key(0))))
         self.name = str(model) if isinstance(model, str | Path) else str(loaded.folder or "scratch")
-        self._pretrained, self._execution = loaded, execution
+        self._model, self._execution = loaded, execution
         self.rounding = f" {execution.rounding}" if execution.rounding else ""
-        self.face, self.params = functional(loaded.spec), loaded.params
-        self.lengths, self._specs, self._tokenizers, self._longer = {}, {}, {}, {}
+        self.functional, self.params = functional(loaded.spec), loaded.params
+        self.lengths, self._processors = {}, {}
         for side, length in zip(SIDES, (query_length, document_length), strict=True):
-            tower = getattr(loaded, side, loaded)
-            spec = self._specs[side] = tower.spec
-            most, length = spec.text.max_length, length or spec.max_length
-            if most and length > most:
-                raise UserError(
-                    f"{side}_length: {length} exceeds the {most} positions of the teacher "
-                    f"{self.name}"
-                )
-            self.lengths[side] = length
-            prompt = spec.prompt(side)
-            self._tokenizers[side] = Tokenizer(tower.tokenizer_json, length, prompt)
-            self._longer[side] = Tokenizer(tower.tokenizer_json, length + 1, prompt)
+            tower = getattr(loaded, side)
+            processor = tower.processor.with_limit(length) if length else tower.processor
+            try:
+                processor.check_encoder(tower.spec.encoder)
+            except ValueError as error:
+                raise UserError(f"{side}_length: the teacher {self.name}: {error}") from None
+            self.lengths[side], self._processors[side] = processor.limit, processor
         self.seen, self.cut, self.told = 0, 0, False
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """The identity of the model's vectors."""
-        return model_fingerprint(self._pretrained)
+        return model_fingerprint(self._model)
 
     @property
-    def spec(self) -> ModelSpec | PairSpec:
+    def spec(self) -> ModelSpec:
         """What the model is, without its numbers."""
-        return self._pretrained.spec
+        return self._model.spec
+
+    @property
+    def processors(self) -> Processors:
+        """The model's, with the teacher's lengths."""
+        return Processors(**self._processors)
 
     @property
     def dim(self) -> int:
@@ -92,66 +91,63 @@ class TeacherModel:
     @property
     def normalizes(self) -> bool:
         """Whether its vectors are of unit length."""
-        return all(spec.normalize for spec in self._specs.values())
+        return self.spec.normalize
 
-    def unpooled(self, side: str) -> int:
-        """Leading tokens that the pooler does not see."""
-        return 0 if self._specs[side].pool_prompt else self._tokenizers[side].prompt_length
+    def examples(self, side: str, values: Sequence) -> list[Example]:
+        """Values prepared for the teacher, with its own prompt; counts how many it cuts."""
+        made = self._processors[side].prepare(values, side)
+        self.cut += self._processors[side].count_cut(made, side)
+        self.seen += sum(example.value != "" for example in made)
+        return made
 
-    def ids(self, side: str, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts behind the teacher's own prompt; counts how many it cuts."""
-        ids = self._tokenizers[side].encode(texts)
-        full = [
-            text for text, row in zip(texts, ids, strict=True) if len(row) == self.lengths[side]
-        ]
-        self.cut += sum(len(row) > self.lengths[side] for row in self._longer[side].encode(full))
-        self.seen += sum(map(bool, texts))
-        return ids
+    def inputs(self, side: str, values: Sequence) -> Inputs:
+        """Inputs of values, padded to the teacher's length."""
+        return self._processors[side].collate(self.examples(side, values), self.lengths[side])
 
     def keys(self, side: str, texts: Sequence[str]) -> np.ndarray:
         """[texts] uint64, equal where the teacher's input, tower and precision are.
 
         Two of a million texts share a key with a probability of 3e-8.
         """
-        prompt = self._specs[side].prompt(side)
-        tower = "" if isinstance(self._pretrained, Pretrained) or self._pretrained.shared else side
+        prompt = self._processors[side].prompt(side)
+        tower = "" if self._model.shared else side
         start = f"{tower}{self.lengths[side]}{self.rounding} {len(prompt)} {prompt}".encode()
         return text_keys(texts, start)
 
-    def encode(self, side: str, texts: Sequence[str], progress: str = "") -> np.ndarray:
-        """[texts, dim] float32: the teacher's vectors."""
+    def encode(self, side: str, values: Sequence, progress: str = "") -> np.ndarray:
+        """[values, dim] float32: the teacher's vectors."""
         programs, params = self._placed
-        return encode_ids(
+        return encode_examples(
             programs[side],
             params,
-            self.ids(side, texts),
-            max_length=self.lengths[side],
+            self.examples(side, values),
+            self._processors[side],
             dim=self.dim,
-            unpooled=self.unpooled(side),
             progress=progress,
         )
 
-    def vectors(self, params: dict, side: str, tokens, embed: Callable) -> jax.Array:
+    def vectors(self, params: dict, side: str, inputs: Inputs, embed: Callable) -> jax.Array:
         """[rows, dim] inside a compiled step, a microbatch at a time.
 
         Args:
             params: {path: array}, placed.
             side: "query" or "document".
-            tokens: Tokens of [rows, length].
-            embed: (apply, tokens) -> [rows, dim], which cuts the rows into microbatches.
+            inputs: Inputs of `rows` rows.
+            embed: (apply, inputs) -> [rows, dim], which cuts the rows into microbatches.
         """
-        apply = self.face.query if side == "query" else self.face.apply
-        return embed(lambda part, key: apply(params, part, self._execution, None), tokens)
+        apply = getattr(self.functional, side).embed
+        return embed(lambda part, key: apply(params, part, self._execution, None), inputs)
 
-    def every_layer(self, params: dict, tokens) -> tuple[jax.Array, jax.Array]:
-        """Likewise the vectors, and the token vectors of each layer, of one tower."""
-        return self.face.every_layer(params, tokens, self._execution)
+    def every_layer(self, params: dict, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
+        """The vectors, and those of each layer, of the documents' tower."""
+        return self.functional.document.every_layer(params, inputs, self._execution)
 
     @functools.cached_property
     def _placed(self) -> tuple[dict[str, Callable], dict]:
         """A program for each side, and the weights on the device."""
-        sides = zip(SIDES, (self.face.query, self.face.apply), strict=True)
-        programs = {side: program(apply, self._execution) for side, apply in sides}
+        programs = {
+            side: program(getattr(self.functional, side).embed, self._execution) for side in SIDES
+        }
         return programs, place(rounded_kernels(self.params, self._execution))
 
 

@@ -16,27 +16,28 @@ from gemb.data.preprocess.texts import texts_of
 from gemb.data.sources.reading import files
 from gemb.data.sources.records import Joined, digest, kept
 from gemb.datasets import python_code
-from gemb.inference.embedder import Embedder, model_fingerprint
-from gemb.inference.encode import encode_ids, place, program
+from gemb.identity import model_fingerprint
+from gemb.inference.embedder import Embedder
+from gemb.inference.encode import encode_examples, place, program
 from gemb.losses import concatenate_teachers
 from gemb.models.functional import functional
-from gemb.models.spec import DenseSpec, ModelSpec
+from gemb.models.model import Model, Tower
+from gemb.models.scratch import static_text
+from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.adapt import load
-from gemb.pretrained.families import static as static_family
-from gemb.pretrained.folder import Pretrained
-from gemb.tokenizers.tokenizer import Tokenizer
+from gemb.processors.processor import Example
 from gemb.training.distillation.teacher import check_weights
 
 
 def reduced(
-    model: str | Pretrained,
+    model: str | Model,
     dim: int,
     *,
     records: Any = None,
     columns: Sequence[str] = ("query", "document"),
     sample: int = 2048,
     widths: Sequence[int] = (),
-) -> Pretrained:
+) -> Model:
     """A model with its vectors on their `dim` leading principal axes, by a linear layer.
 
     The axes are those of the vectors as they are, not of their differences from the mean: no other
@@ -66,8 +67,8 @@ def reduced(
 
 
 def fitted(
-    model: str | Pretrained,
-    teachers: Sequence[str | Pretrained],
+    model: str | Model,
+    teachers: Sequence[str | Model],
     *,
     weights: Sequence[float] = (),
     records: Any = None,
@@ -75,7 +76,7 @@ def fitted(
     sample: int = 2048,
     ridge: float = 3e-5,
     widths: Sequence[int] = (),
-) -> Pretrained:
+) -> Model:
     """A model with a linear layer that brings its vectors as near to its teachers' as one can.
 
     The layer is the ridge regression of the teachers' vectors, concatenated, on the model's own. It
@@ -111,13 +112,13 @@ def fitted(
 
 
 def static(
-    model: str | Pretrained,
+    model: str | Model,
     *,
     records: Any = None,
     columns: Sequence[str] = ("query", "document"),
     sample: int = 4096,
     smoothing: float = 1e-3,
-) -> Pretrained:
+) -> Model:
     """A table of token vectors, each the model's own vector of that token alone.
 
     A text is embedded as the mean of its tokens' vectors; frequent tokens count less, by
@@ -134,37 +135,33 @@ def static(
         for the weights; the table as in Tulkens and van Dongen, "Model2Vec", 2024, without its PCA.
     """
     loaded = _loaded(model)
-    spec = loaded.spec
-    bare = json.dumps(json.loads(loaded.tokenizer_json) | {"post_processor": None})
+    tower = loaded.document
+    bare = tower.processor.without_special_tokens()
     texts = [text for column in _texts(records, columns, sample).values() for text in column]
     if not texts:
         raise UserError("records: there is no text to count tokens in")
-    counted = Tokenizer(bare, spec.max_length).encode(texts)
-    vectors = _kept("token_vectors", loaded, (), lambda: _token_vectors(loaded))
-    table = vectors * _weights(counted, spec.text.vocab, smoothing)
-    config = {"model_type": "static", "vocab_size": len(table), "hidden_size": spec.dim}
-    made = ModelSpec(
-        static_family.text_spec(config),
-        normalize=spec.normalize,
-        max_length=spec.max_length,
-        query_prompt=spec.query_prompt,
-        document_prompt=spec.document_prompt,
-    )
-    return Pretrained(made, {"text/token/table": table}, config, {}, bare, None, {})
+    counted = bare.tokenizer().encode(texts)
+    vectors = _kept("token_vectors", loaded, (), lambda: _token_vectors(tower))
+    table = vectors * _weights(counted, tower.spec.encoder.vocab, smoothing)
+    spec = TowerSpec(static_text(*table.shape), normalize=tower.spec.normalize)
+    return Model.of(Tower(spec, {"text/token/table": table}, bare))
 
 
-def _loaded(model: str | Pretrained) -> Pretrained:
-    return load(model) if isinstance(model, str) else model
+def _loaded(model: str | Model) -> Model:
+    loaded = load(model) if isinstance(model, str) else model
+    if not loaded.shared:
+        raise UserError(f"model: {loaded.folder} has two towers; students are made of one")
+    return loaded
 
 
-def _kept(kind: str, model: Pretrained, texts: Sequence[str], make: Callable) -> np.ndarray:
+def _kept(kind: str, model: Model, texts: Sequence[str], make: Callable) -> np.ndarray:
     """What was computed of a model, and of texts, by an earlier call: `teach`, then `train`."""
     key = digest(model_fingerprint(model), *texts)
     return kept(kind, key, lambda: (make(), {}))[0]
 
 
 def _vectors(
-    model: Pretrained, texts: Mapping[str, Sequence[str]], progress: str, least: int
+    model: Model, texts: Mapping[str, Sequence[str]], progress: str, least: int
 ) -> np.ndarray:
     """[texts, dim] float32, of one column after the other."""
     count = sum(map(len, texts.values()))
@@ -184,9 +181,10 @@ def _vectors(
     return _kept("vectors", model, [json.dumps(texts)], vectors)
 
 
-def _with_layer(model: Pretrained, kernel: np.ndarray, widths: Sequence[int]) -> Pretrained:
+def _with_layer(model: Model, kernel: np.ndarray, widths: Sequence[int]) -> Model:
     """The model with a linear layer, [its dim, new dim], behind its own."""
-    layers, params = list(model.spec.dense), dict(model.params)
+    tower = model.document
+    layers, params = list(tower.spec.dense), dict(tower.params)
     layer = DenseSpec(*kernel.shape, bias=False)
     if layers and layers[-1].activation == "identity":  # two linear layers in a row are one
         layer = dataclasses.replace(layers.pop(), outputs=layer.outputs)
@@ -196,26 +194,21 @@ def _with_layer(model: Pretrained, kernel: np.ndarray, widths: Sequence[int]) ->
         kernel = params[f"{path}/kernel"] @ kernel
     params[f"dense/layers/{len(layers)}/kernel"] = kernel
     params = {path: np.ascontiguousarray(value, np.float32) for path, value in params.items()}
-    spec = dataclasses.replace(model.spec, dense=(*layers, layer), widths=tuple(widths))
-    return dataclasses.replace(model, spec=spec, params=params)
+    spec = dataclasses.replace(tower.spec, dense=(*layers, layer), widths=tuple(widths))
+    return Model.of(dataclasses.replace(tower, spec=spec, params=params))
 
 
-def _token_vectors(model: Pretrained) -> np.ndarray:
+def _token_vectors(tower: Tower) -> np.ndarray:
     """[vocab, dim] float32: every token by itself, between the special tokens of a text."""
-    from tokenizers import Tokenizer as RustTokenizer
-
-    tokenizer = RustTokenizer.from_str(model.tokenizer_json)
-    tokenizer.no_padding()  # published ones pad every text to 128 tokens
-    some = tokenizer.encode("a")
-    own = [i for i, special in enumerate(some.special_tokens_mask) if not special]
-    before, after = some.ids[: own[0]], some.ids[own[-1] + 1 :]
-    ids = [[*before, token, *after] for token in range(model.spec.text.vocab)]
-    return encode_ids(
-        program(functional(model.spec).apply),
-        place(model.params),
-        ids,
-        max_length=len(ids[0]),
-        dim=model.spec.dim,
+    processor = tower.processor
+    before, after = processor.tokenizer().around
+    rows = [[*before, token, *after] for token in range(tower.spec.encoder.vocab)]
+    return encode_examples(
+        program(functional(ModelSpec.of(tower.spec)).document.embed),
+        place(tower.params),
+        [Example(None, row, len(row)) for row in rows],
+        processor.with_limit(len(rows[0])),
+        dim=tower.spec.dim,
         progress="token vectors",
     )
 

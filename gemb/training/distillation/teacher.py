@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from gemb import losses
 from gemb.checks import UserError
-from gemb.models.spec import ModelSpec, PairSpec
+from gemb.models.spec import ModelSpec
 from gemb.structs import Batch
 
 ROWS = 4  # of the shapes that a loss is tried on
@@ -26,9 +26,10 @@ class Teacher:
         dim: of the vectors that losses get; 0 where the teacher gives none.
         normalizes: whether they are of unit length.
         models: those that ran or run, which count the texts that they cut.
+        objective: the one that reads the teacher's fields, where the default does not.
     """
 
-    dim, normalizes, models = 0, True, ()
+    dim, normalizes, models, objective = 0, True, (), None
 
     @property
     def identity(self) -> str:
@@ -59,9 +60,7 @@ class Teacher:
         """The parameters that `compute` gets, on the mesh; or only their shapes."""
         del mesh, abstract
 
-    def join(
-        self, spec: ModelSpec | PairSpec, loss: Callable, batches, mesh: Mesh, workdir: Path
-    ) -> Any:
+    def join(self, spec: ModelSpec, loss: Callable, batches, mesh: Mesh, workdir: Path) -> Any:
         """Adds the teacher's fields to the run's batches; the parameters for the step come back.
 
         Args:
@@ -79,13 +78,13 @@ class Teacher:
         batches.annotate_with(self.fields, self.identity)
         return self.params(mesh)
 
-    def rehearse(self, spec: ModelSpec | PairSpec, loss: Callable, batches, mesh: Mesh) -> Any:
+    def rehearse(self, spec: ModelSpec, loss: Callable, batches, mesh: Mesh) -> Any:
         """As `join`, for a dry run: nothing needs to be there but the models."""
         self.check(spec, loss)
         batches.annotate_with(self.example_fields, "")
         return self.params(mesh, abstract=True)
 
-    def check(self, spec: ModelSpec | PairSpec, loss: Callable) -> None:
+    def check(self, spec: ModelSpec, loss: Callable) -> None:
         """Whether the student's vectors can be held against the teacher's.
 
         Raises:
@@ -93,8 +92,7 @@ class Teacher:
         """
         if not self.dim:
             return
-        sides = [spec] if isinstance(spec, ModelSpec) else [spec.query, spec.document]
-        unit = all(side.normalize for side in sides)
+        unit = spec.normalize
         if unit != self.normalizes:
             words = ("are", "are not") if unit else ("are not", "are")
             raise UserError(

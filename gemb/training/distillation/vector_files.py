@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.pretrained.pair import SIDES
+from gemb.structs import SIDES
 from gemb.training.distillation.model import text_keys
 from gemb.training.distillation.teacher import Teacher
 

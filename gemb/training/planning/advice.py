@@ -15,8 +15,8 @@ _GIN = {
     "replica": "mesh.make_mesh.replica",
     "fsdp": "mesh.make_mesh.fsdp",
     "tensor": "mesh.make_mesh.tensor",
-    "query_microbatches": "loop.train.query_microbatches",
-    "document_microbatches": "loop.train.document_microbatches",
+    "query_microbatches": "experiment.Experiment.query_microbatches",
+    "document_microbatches": "experiment.Experiment.document_microbatches",
     "dtype": "execution.Execution.dtype",
     "matmul_dtype": "execution.Execution.matmul_dtype",
     "layers": "execution.Execution.layers",
@@ -121,7 +121,7 @@ def bindings(before: Settings, after: Settings) -> list[str]:
     changes = [f"{_GIN[name]} = {new[name]!r}" for name in _GIN if new[name] != old[name]]
     if after.execution != before.execution:
         changes.insert(0, "from gemb.models import execution")
-        changes.append("loop.train.execution = @execution.Execution()")
+        changes.append("experiment.Experiment.execution = @execution.Execution()")
     return changes
 
 

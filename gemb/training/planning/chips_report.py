@@ -1,17 +1,14 @@
 """The dry run of a run on chips that are not at hand, as text."""
 
 import math
-from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from gemb.checks import UserError, check_widths
-from gemb.models.execution import Execution
+from gemb.checks import UserError
 from gemb.models.functional import functional
-from gemb.parallel.mesh import make_mesh
 from gemb.structs import Batch
-from gemb.training.optimizers import transformation
+from gemb.training.experiment import Experiment
 from gemb.training.planning import chips
 from gemb.training.planning.advice import Verdict, advise, bindings, judge
 from gemb.training.planning.dry_run import sharding_table
@@ -22,65 +19,49 @@ UTILISATION = 0.4
 _GIB, _TERA = 2**30, 1e12
 
 
-def dry_run_on_chips(
-    on: str,
-    *,
-    model,
-    data: Callable,
-    loss: Callable,
-    optimizer: Callable,
-    steps: int,
-    widths: tuple[int, ...] = (),
-    mesh: Callable = make_mesh,
-    query_microbatches: int = 1,
-    document_microbatches: int = 1,
-    execution: Execution = Execution(),
-    seed: int = 0,
-    ema_decay: float = 0.0,
-    skip_bad_steps: int = 0,
-    utilisation: float = UTILISATION,
-    teacher=None,
-    **unused,
-) -> str:
+def dry_run_on_chips(experiment: Experiment, on: str, *, utilisation: float = UTILISATION) -> str:
     """Describes a run on named chips without any of them, and without making an array.
 
     Args:
+        experiment: the run; one batch is read, for its shapes.
         on: NAME:COUNT, see gemb.training.planning.chips.
-        model, data, loss, optimizer, steps, widths, mesh, query_microbatches,
-            document_microbatches, execution, seed, ema_decay, skip_bad_steps: of
-            `gemb.training.loop.train`; one batch is read, for its shapes.
         utilisation: share of the peak at which matrix products are taken to run.
-        teacher: is not counted, and refused.
 
     Raises:
-        UserError: for chips that nobody knows, a mesh or batch that does not divide over them.
+        UserError: for unknown chips, a mesh or batch that does not divide over them, or what is not
+            counted: a teacher, an objective that embeds in another way, an encoder that is no
+            transformer.
     """
-    del unused
     chip, count = chips.parse(on)
     if not 0 < utilisation <= 1:
         raise UserError(f"--utilisation: expected a share in (0, 1], got {utilisation}")
-    if teacher is not None:
-        raise UserError("--chips: a teacher's memory is not counted; leave the teacher out")
-    check_widths("widths", widths or model.widths, model.spec.dim)
-    shape = mesh(devices=count).shape
-    batch = next(data(model.tokenizer_json, seed, (0, 1), model.prompts))
-    transform = transformation(
-        optimizer, steps=steps, ema_decay=ema_decay, skip_bad_steps=skip_bad_steps
-    )
-    work = Workload(model.spec, loss, transform, shapes_of(batch))
+    _check_counted(experiment)
+    batch = next(experiment.batches())
+    work = Workload(experiment.spec, experiment.loss, experiment.transform, _shapes_of(batch))
+    devices = experiment.mesh(devices=count)
     settings = Settings(
-        **shape,
-        query_microbatches=query_microbatches,
-        document_microbatches=document_microbatches,
-        execution=execution,
+        **devices.shape,
+        query_microbatches=experiment.query_microbatches,
+        document_microbatches=experiment.document_microbatches,
+        execution=experiment.execution,
     )
-    places = state_shardings(work.spec, work.optimizer, mesh(devices=count))
-    table = sharding_table(work.spec, places)
+    table = sharding_table(work.spec, state_shardings(work.spec, work.optimizer, devices))
     return f"{describe(work, settings, chip, utilisation)}\n\n{table}"
 
 
-def shapes_of(batch: Batch) -> Batch:
-    """The batch's shapes in its place."""
+def _check_counted(experiment: Experiment) -> None:
+    if experiment.teacher is not None:
+        raise UserError("--chips: a teacher's memory is not counted; leave the teacher out")
+    if experiment.objective is not None:
+        raise UserError("--chips: only the default objective is counted; leave objective out")
+    for tower in experiment.spec.towers.values():
+        if tower.encoder.stack is None:
+            kind = tower.encoder.modality
+            raise UserError(f"--chips: the {kind} encoder is no transformer, so it is not counted")
+
+
+def _shapes_of(batch: Batch) -> Batch:
+    """The batch with shapes in place of its arrays."""
     arrays = jax.tree.map(np.asarray, batch)
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), arrays)
 

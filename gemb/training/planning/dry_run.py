@@ -5,74 +5,27 @@ import math
 import jax
 import numpy as np
 
-from gemb.checks import check_widths
-from gemb.models.execution import Execution
 from gemb.models.functional import functional
-from gemb.parallel.mesh import make_mesh
-from gemb.structs import Tokens
-from gemb.training.head import head_of
-from gemb.training.optimizers import transformation
+from gemb.structs import Inputs
+from gemb.training.experiment import Experiment
 from gemb.training.state import TrainState, abstract_state, state_shardings
-from gemb.training.step import make_step
 
 
-def dry_run(
-    *,
-    model,
-    data,
-    loss,
-    optimizer,
-    steps,
-    widths=(),
-    mesh=make_mesh,
-    query_microbatches=1,
-    document_microbatches=1,
-    execution=Execution(),
-    seed=0,
-    ema_decay=0.0,
-    skip_bad_steps=0,
-    teacher=None,
-    head_only=False,
-    quantize=None,
-    **unused,
-) -> str:
+def dry_run(experiment: Experiment) -> str:
     """Describes a run without allocating parameters or training.
 
-    Args: those of `gemb.training.loop.train`; one batch is read, for its shapes.
+    Args:
+        experiment: the run; one batch is read, for its shapes.
 
     Returns:
-        Text: parameter count, sharding table, bytes a device, FLOPs of the compiled step.
+        Text: parameter count, sharding table, bytes per device, FLOPs of the compiled step.
     """
-    del unused  # checkpointing says nothing about shapes
-    spec = model.spec
-    check_widths("widths", widths or model.widths, spec.dim)
-    devices = mesh()
-    transform = transformation(
-        optimizer,
-        steps=steps,
-        ema_decay=ema_decay,
-        skip_bad_steps=skip_bad_steps,
-        trained=head_of(model, teacher) if head_only else "",
-    )
-    places = state_shardings(spec, transform, devices)
-    shard = jax.process_index(), jax.process_count()
-    batches = data(model.tokenizer_json, seed, shard, model.prompts)
-    frozen = teacher.rehearse(spec, loss, batches, devices) if teacher else None
+    e, spec, devices = experiment, experiment.spec, experiment.mesh()
+    places = state_shardings(spec, e.transform, devices)
+    batches = e.batches((jax.process_index(), jax.process_count()))
+    frozen = e.teacher.rehearse(spec, e.loss, batches, devices) if e.teacher else None
     batch = next(batches)
-    abstract = abstract_state(spec, transform, places)
-    step = make_step(
-        spec,
-        loss,
-        transform,
-        out_shardings=places,
-        query_microbatches=query_microbatches,
-        document_microbatches=document_microbatches,
-        head_only=head_only,
-        execution=execution,
-        seed=seed,
-        teacher=teacher,
-        quantize=quantize,
-    )
+    abstract, step = abstract_state(spec, e.transform, places), e.step(places)
     with jax.set_mesh(devices):
         compiled = step.lower(abstract, jax.tree.map(np.asarray, batch), frozen).compile()
     temporaries = compiled.memory_analysis().temp_size_in_bytes
@@ -85,7 +38,7 @@ def dry_run(
             f"state           {_bytes_per_device(abstract) / 2**20:,.1f} MiB a device",
             f"temporaries     {temporaries / 2**20:,.1f} MiB a device",
             f"FLOPs           {flops / 1e9:,.1f} G a step and device",
-            f"steps           {steps}",
+            f"steps           {e.steps}",
             "",
             sharding_table(spec, places),
         ]
@@ -115,5 +68,5 @@ def _bytes_per_device(state: TrainState) -> int:
     )
 
 
-def _shape(tokens: Tokens) -> str:
-    return " x ".join(map(str, tokens.ids.shape))
+def _shape(inputs: Inputs) -> str:
+    return " x ".join(map(str, inputs.real.shape))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from gemb import losses
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
+from gemb.training.objectives.objective import Encoding
 from gemb.training.planning.shapes import matmul_flops, saved_bytes
 from gemb.training.planning.workload import Settings, Workload, abstract_on, held
 from gemb.training.step import batch_loss, make_step
@@ -56,14 +57,9 @@ def flops(work: Workload, settings: Settings) -> tuple[float, float]:
 
 @functools.lru_cache(maxsize=64)
 def _executed_flops(work: Workload, execution: Execution, *parts: int) -> int:
-    step = make_step(
-        work.spec,
-        work.loss,
-        work.optimizer,
-        execution=dataclasses.replace(execution, layers="scan"),  # sooner traced
-        query_microbatches=parts[0],
-        document_microbatches=parts[1],
-    )
+    execution = dataclasses.replace(execution, layers="scan")  # sooner traced
+    encoding = Encoding(functional(work.spec), execution, *parts)
+    step = make_step(encoding, work.loss, work.optimizer)
     state = abstract_on(work, 1, 1, 1)
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
     return matmul_flops(step, state, work.batch)
@@ -72,8 +68,8 @@ def _executed_flops(work: Workload, execution: Execution, *parts: int) -> int:
 @functools.lru_cache(maxsize=8)
 def _useful_flops(work: Workload) -> int:
     def forward(params, batch):
-        looped = Execution(layers="scan")
-        return batch_loss(work.spec, work.loss, params, batch, execution=looped)[0]
+        looped = Encoding(functional(work.spec), Execution(layers="scan"))
+        return batch_loss(looped, work.loss, params, batch)[0]
 
     return 3 * matmul_flops(forward, functional(work.spec).shapes, work.batch)
 
@@ -100,10 +96,10 @@ def traffic(work: Workload, settings: Settings, *, scatter: bool = True) -> dict
     parts, fetches, sums = settings.parts, 0, 0.0
     for (spec, rows, length), part in zip(work.sides, parts, strict=True):
         fetches += part * (1 + (part > 1) + looped)
-        vectors = rows * length * spec.text.stack.width * size / settings.ways
+        vectors = rows * length * spec.encoder.stack.width * size / settings.ways
         # two sums a layer forward and two backward
         passes = 2 + (part > 1) + (settings.execution.remat != "none")
-        sums += 2 * spec.text.stack.layers * vectors * passes
+        sums += 2 * spec.encoder.stack.layers * vectors * passes
     if not looped and max(parts) == 1:
         fetches = 1
     matrices = fetches * here.split_layers + min(fetches, sum(parts)) * here.split_tables
@@ -137,10 +133,11 @@ def _activations(work: Workload, settings: Settings) -> float:
     """
     kept, working = 0.0, 0.0
     plain = dataclasses.replace(settings.execution, remat="none")
-    for (spec, rows, length), parts in zip(work.sides, settings.parts, strict=True):
+    sides = zip(work.sides, work.inputs, settings.parts, strict=True)
+    for (spec, rows, _), inputs, parts in sides:
         here = rows / settings.ways / parts
-        saved = here * _saved(spec, length, settings.execution)
-        layer = here * _saved(spec, length, plain) / max(spec.text.stack.layers, 1)
+        saved = here * _saved(spec, inputs, settings.execution)
+        layer = here * _saved(spec, inputs, plain) / max(spec.encoder.stack.layers, 1)
         if settings.execution.remat == "none":
             saved, layer = saved / settings.tensor, 0.5 * layer / settings.tensor
         else:

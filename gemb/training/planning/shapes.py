@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
-from gemb.models.spec import ModelSpec, PairSpec
-from gemb.structs import Tokens
+from gemb.models.spec import ModelSpec, TowerSpec
+from gemb.structs import Inputs
 
 
 def matmul_flops(function: Callable, *shapes) -> int:
@@ -64,57 +65,73 @@ def _jaxprs(params: dict):
                 yield inner
 
 
+class Shapes(NamedTuple):
+    """The shapes of Inputs as a value that compares and hashes; from `shapes_of`.
+
+    Attributes:
+        tree: jax's tree definition.
+        leaves: a jax.ShapeDtypeStruct for each array.
+    """
+
+    tree: Any
+    leaves: tuple[jax.ShapeDtypeStruct, ...]
+
+    def rows(self, count: int) -> Inputs:
+        """Inputs of shapes alone, with so many rows."""
+        leaves = [jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype) for x in self.leaves]
+        return jax.tree.unflatten(self.tree, leaves)
+
+    @property
+    def inputs(self) -> Inputs:
+        """Inputs of shapes alone."""
+        return jax.tree.unflatten(self.tree, self.leaves)
+
+
+def shapes_of(inputs: Inputs) -> Shapes:
+    """The shapes of Inputs."""
+    leaves, tree = jax.tree.flatten(inputs)
+    return Shapes(tree, tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves))
+
+
 @functools.lru_cache(maxsize=256)
-def encoder_flops(
-    spec: ModelSpec | PairSpec, query: tuple[int, int], document: tuple[int, int]
-) -> int:
+def encoder_flops(spec: ModelSpec, query: Shapes, document: Shapes) -> int:
     """Useful FLOPs of a training step's encoders: three times the forward pass of both sides.
 
     Padding counts, as the chip multiplies it too; what is recomputed does not, nor does the loss.
 
     Args:
-        spec: the model, or the pair of models.
-        query, document: (rows, length) of each side.
+        spec: the model.
+        query, document: the Inputs of each side.
 
     Reference: Chowdhery et al., "PaLM", 2022, arXiv 2204.02311, appendix B.
     """
     model, looped = functional(spec), Execution(layers="scan", attention="plain")
 
-    def forward(apply, rows: int, length: int) -> int:
-        tokens = Tokens(_ints(rows, length), _bools(rows, length))
-        return matmul_flops(lambda p, t: apply(p, t, looped, None), model.shapes, tokens)
+    def forward(embed, shapes: Shapes) -> int:
+        return matmul_flops(lambda p, x: embed(p, x, looped, None), model.shapes, shapes.inputs)
 
-    return 3 * (forward(model.query, *query) + forward(model.apply, *document))
+    return 3 * (forward(model.query.embed, query) + forward(model.document.embed, document))
 
 
-def saved_bytes(spec: ModelSpec, length: int, execution: Execution) -> int:
-    """Bytes that autodiff keeps of one text between the forward and the backward pass.
+def saved_bytes(spec: TowerSpec, shapes: Shapes, execution: Execution) -> int:
+    """Bytes that autodiff keeps of one row between the forward and the backward pass.
 
     Args:
-        spec: the model.
-        length: tokens of the text.
+        spec: the tower.
+        shapes: of its Inputs; their rows do not count.
         execution: how it is computed; `remat` decides.
     """
-    model = functional(spec)
+    model = functional(ModelSpec.of(spec))
     # A loop keeps what unrolled layers keep, and is traced sooner.
     execution = dataclasses.replace(execution, layers="scan")
 
     def kept(rows: int) -> int:
-        tokens = Tokens(_ints(rows, length), _bools(rows, length))
+        def backward(params, inputs):
+            apply = model.document.embed
+            return jax.vjp(lambda params: apply(params, inputs, execution, None), params)[1]
 
-        def backward(params, tokens):
-            return jax.vjp(lambda params: model.apply(params, tokens, execution, None), params)[1]
-
-        leaves = jax.tree.leaves(jax.eval_shape(backward, model.shapes, tokens))
+        leaves = jax.tree.leaves(jax.eval_shape(backward, model.shapes, shapes.rows(rows)))
         return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
     # Weights are among what is kept, whatever the rows: the difference is without them.
     return kept(2) - kept(1)
-
-
-def _ints(*shape) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, "int32")
-
-
-def _bools(*shape) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, "bool")

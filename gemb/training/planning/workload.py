@@ -12,9 +12,10 @@ import jax
 import optax
 
 from gemb.models.execution import Execution
-from gemb.models.spec import ModelSpec, PairSpec
+from gemb.models.spec import ModelSpec, TowerSpec
 from gemb.parallel.mesh import AXES, make_mesh
-from gemb.structs import Batch
+from gemb.structs import SIDES, Batch
+from gemb.training.planning.shapes import Shapes, shapes_of
 from gemb.training.state import TrainState, abstract_state, state_shardings
 
 
@@ -65,7 +66,7 @@ class Workload:
         batch: Batch of shapes, of all devices.
     """
 
-    spec: ModelSpec | PairSpec
+    spec: ModelSpec
     loss: Callable
     optimizer: optax.GradientTransformation
     batch: Batch
@@ -77,16 +78,20 @@ class Workload:
 
     @property
     def towers(self) -> int:
-        """Sets of weights: 2 for a pair that shares none, of which each side needs its own."""
-        return 1 if isinstance(self.spec, ModelSpec) or self.spec.shared else 2
+        """Sets of weights: 2 where each side has its own."""
+        return len(self.spec.towers)
 
     @property
-    def sides(self) -> tuple[tuple[ModelSpec, int, int], ...]:
+    def sides(self) -> tuple[tuple[TowerSpec, int, int], ...]:
         """(spec, rows, length) of the queries and of the documents."""
-        of = (self.spec,) * 2 if isinstance(self.spec, ModelSpec) else None
-        of = of or (self.spec.query, self.spec.document)
-        tokens = (self.batch.query, self.batch.document)
-        return tuple((one, *t.ids.shape) for one, t in zip(of, tokens, strict=True))
+        return tuple(
+            (getattr(self.spec, side), *getattr(self.batch, side).real.shape) for side in SIDES
+        )
+
+    @property
+    def inputs(self) -> tuple[Shapes, Shapes]:
+        """The shapes of the Inputs of both sides."""
+        return shapes_of(self.batch.query), shapes_of(self.batch.document)
 
 
 def whole_share(work: Workload, settings: Settings) -> float:
@@ -102,7 +107,7 @@ def check_divides(work: Workload, settings: Settings) -> bool:
         rows % (settings.ways * parts) == 0
         for (_, rows, _), parts in zip(work.sides, settings.parts, strict=True)
     )
-    stacks = [spec.text.stack for spec, *_ in work.sides]
+    stacks = [spec.encoder.stack for spec, *_ in work.sides]
     columns = all(n % settings.tensor == 0 for s in stacks for n in (s.kv_heads, s.mlp))
     return rows and columns
 

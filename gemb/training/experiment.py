@@ -1,0 +1,139 @@
+"""An experiment as a value: everything that decides what a run trains, and how."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optax
+
+from gemb.checks import UserError, check, check_widths
+from gemb.models.execution import Execution
+from gemb.models.functional import functional
+from gemb.models.model import Model
+from gemb.models.spec import ModelSpec
+from gemb.parallel.mesh import make_mesh
+from gemb.training.objectives.objective import Encoding, Objective
+from gemb.training.optimizers import transformation
+from gemb.training.step import PAIRS, make_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What `gemb.training.loop.train` trains, and what dry runs describe.
+
+    Attributes:
+        model: spec, starting parameters (None: random) and processors.
+        data: (processors, seed, shard) -> iterator of numpy Batch with get_state and set_state.
+        loss: an in-batch loss, see gemb.losses.
+        optimizer: (steps) -> optax transformation.
+        steps: steps of the whole run.
+        widths: nested widths to record in the trained model; default those of `model`.
+        mesh: () -> mesh.
+        seed: of random parameters, of the data's order and of dropout.
+        checkpoint_steps: steps between checkpoints; one is always written at the end.
+        keep_checkpoints: newest checkpoints kept.
+        keep_every: checkpoints of steps that this divides are kept as well; 0 for none.
+        keep_best: a score of the evaluators, such as "sts/spearman": the checkpoint with its
+            highest value is kept as well, and is the model that is returned.
+        evaluators: name -> (model) -> {score: number}, see gemb.evaluation.in_training.
+        evaluate_steps: steps between evaluations; there is one at the end too. 0: only that.
+        ema_decay: if above 0, an average of the weights with this decay is what is evaluated and
+            returned.
+        query_microbatches: gradient-cached parts of the queries of a batch.
+        document_microbatches: gradient-cached parts of the documents of a batch.
+        execution: how to compute the model: dtype, looped or unrolled layers, recomputation,
+            attention, dropout.
+        skip_bad_steps: how many steps in a row may have a loss or gradient that is not finite;
+            they leave weights and moments as they were. One more stops the run.
+        teacher: adds fields to the batches, see gemb.training.distillation.teachers; None for none.
+        objective: how a batch becomes embeddings and fields for the loss, see
+            gemb.training.objectives; default what the teacher needs, else `pairs`.
+        quantize: params -> params as the forward pass sees them and as the model is returned, such
+            as gemb.training.quantisation.int8_weights; None for the weights as they are.
+
+    Raises:
+        UserError: for settings that do not fit together.
+    """
+
+    model: Model
+    data: Callable
+    loss: Callable
+    optimizer: Callable
+    steps: int
+    widths: tuple[int, ...] = ()
+    mesh: Callable = make_mesh
+    seed: int = 0
+    checkpoint_steps: int = 50
+    keep_checkpoints: int = 2
+    keep_every: int = 0
+    keep_best: str = ""
+    evaluators: Mapping[str, Callable] | None = None
+    evaluate_steps: int = 0
+    ema_decay: float = 0.0
+    query_microbatches: int = 1
+    document_microbatches: int = 1
+    execution: Execution = Execution()
+    skip_bad_steps: int = 0
+    teacher: Any = None
+    objective: Objective | None = None
+    quantize: Callable | None = None
+
+    def __post_init__(self):
+        for name in (
+            "checkpoint_steps", "keep_checkpoints", "query_microbatches", "document_microbatches"
+        ):  # fmt: skip
+            value = getattr(self, name)
+            check(value >= 1, f"{name}: expected 1 or more, got {value}")
+        check(self.steps >= 0, f"steps: expected 0 or more, got {self.steps}")
+        _ = self.spec
+        lora = any(path.endswith("/lora_a") for path in functional(self.spec).shapes)
+        if self.quantize and lora:
+            raise UserError(
+                "quantize: LoRA is merged after training, which leaves the trained grid"
+            )
+
+    @functools.cached_property
+    def spec(self) -> ModelSpec:
+        """The model's, with the widths."""
+        widths = check_widths("widths", self.widths or self.model.spec.widths, self.model.spec.dim)
+        return self.model.spec.with_widths(widths)
+
+    @functools.cached_property
+    def trained_by(self) -> Objective:
+        """The objective in use."""
+        return self.objective or getattr(self.teacher, "objective", None) or PAIRS
+
+    @functools.cached_property
+    def encoding(self) -> Encoding:
+        """What objectives embed with."""
+        microbatches = (self.query_microbatches, self.document_microbatches)
+        return Encoding(functional(self.spec), self.execution, *microbatches)
+
+    @functools.cached_property
+    def transform(self) -> optax.GradientTransformation:
+        """What updates the parameters."""
+        return transformation(
+            self.optimizer,
+            steps=self.steps,
+            ema_decay=self.ema_decay,
+            skip_bad_steps=self.skip_bad_steps,
+            trained=self.trained_by.trained(self.model, self.teacher),
+        )
+
+    def step(self, places=None) -> Callable:
+        """The compiled step, see `gemb.training.step.make_step`; places: of the train state."""
+        return make_step(
+            self.encoding,
+            self.loss,
+            self.transform,
+            objective=self.trained_by,
+            teacher=self.teacher,
+            quantize=self.quantize,
+            seed=self.seed,
+            out_shardings=places,
+        )
+
+    def batches(self, shard: tuple[int, int] = (0, 1)):
+        """The run's data, for one of several hosts: shard is (index, count)."""
+        return self.data(self.model.processors, self.seed, shard)
