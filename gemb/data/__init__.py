@@ -1,4 +1,4 @@
-"""From records to batches. seqio and TensorFlow live in tasks.py and nowhere else.
+"""From records to batches. seqio and TensorFlow live in seqio_tasks.py and offline.py only.
 
 sources      files and folders -> records by number          selection   the good ones, renamed
 forms        records -> texts of pairs                       preprocess  masks, sentences

@@ -81,7 +81,7 @@ class PairBatches:
                 found.append(
                     f"the model embeds each {side} with the prompt {own!r}, but training reads "
                     f"it with {' or '.join(map(repr, sorted(prompts)))}: a {side} prompt of the "
-                    f"data replaces the model's; unbind it, or set adapt.load.{side}_prompt to it"
+                    "data replaces the model's; unbind it, or bind adapt.load.prompts to the same"
                 )
         return found
 

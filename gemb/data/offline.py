@@ -80,12 +80,12 @@ def write(
     return results
 
 
-def register(name: str, make: Callable[[], tuple[Sequence[Part], str]]) -> None:
+def register(name: str, make: Callable[[], tuple[Sequence[Part], Processors]]) -> None:
     """Registers the tasks in a worker that is a process of its own, where seqio knows none yet.
 
     Args:
         name: of the mixture.
-        make: () -> (the tasks with their records, the tokenizer).
+        make: () -> (the tasks with their records, the processors).
     """
     if any(known.startswith(f"{name}_") for known in seqio.TaskRegistry.names()):
         return

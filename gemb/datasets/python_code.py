@@ -2,7 +2,8 @@
 
 Every Python carries its own data for code search: queries are the first paragraphs of docstrings,
 documents are the functions with the docstring cut out. Belongs here: which files are read, and the
-folder that a harvest is. One file is read in `functions.py`; the test set is made in `split.py`.
+folder that a harvest is. One file is read in `python_functions.py`; the test set is made in
+`python_split.py`.
 
 A harvest is a BEIR folder and more:
 

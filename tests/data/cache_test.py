@@ -16,7 +16,8 @@ from gemb.data.mixing import Task
 from gemb.data.pipeline import mixture
 from gemb.data.sources import cached, tfrecord
 from gemb.data.sources.reading import files
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.processors.text import of_bytes
+from gemb.structs import Processors
 
 ROOT = Path(__file__).parents[2]
 ROWS = [{"query": f"q{i}", "document": "dö " * (i % 7 + 1) + str(i)} for i in range(41)]
@@ -59,7 +60,7 @@ def write_cache(folder: Path, numbers, fingerprint="f") -> Path:
 def batches(records, **options):
     sizes = {"query_length": 8, "document_length": 16}
     tasks = {"t": Task(records, **sizes, **options)}
-    return mixture(byte_tokenizer_json(), 3, tasks=tasks, batch_size=4)
+    return mixture(Processors(of_bytes(), of_bytes()), 3, tasks=tasks, batch_size=4)
 
 
 @pytest.mark.parametrize("options", [{}, {"neighbours": 3}, {"length_window": 4}])
@@ -112,9 +113,10 @@ from gemb.data import forms, offline, seqio_tasks
 from gemb.data.mixing import Task
 from gemb.data.pipeline import mixture
 from gemb.data.sources import cached, reading
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.processors.text import of_bytes
+from gemb.structs import Processors
 
-folder, tokenizer = Path(sys.argv[1]), byte_tokenizer_json()
+folder, processors = Path(sys.argv[1]), Processors(of_bytes(), of_bytes())
 FORMS = {
     "hard": (forms.Pairs(negatives=2), {"query": "{title}: {query}"}),
     "classes": (forms.Classification(negatives=3), {}),
@@ -135,10 +137,10 @@ def made(records, names, bare=False):
             for name, (form, columns) in chosen.items()}
 
 def mixed(made):
-    return mixture(tokenizer, 5, tasks=made, batch_size=6, rates=dict.fromkeys(made, 1))
+    return mixture(processors, 5, tasks=made, batch_size=6, rates=dict.fromkeys(made, 1))
 
 def write(made, output=folder / "out", **options):
-    return offline.write(mixed(made).parts, tokenizer, output, name="mix", shards=3, **options)
+    return offline.write(mixed(made).parts, processors, output, name="mix", shards=3, **options)
 
 def told(call):
     try:
@@ -165,7 +167,7 @@ for _ in range(60):
 shown["same batches"] = sum(same)
 
 made_tasks = made(lambda name: reading.files(source), ["hard", "spans"])
-seqio_tasks.register("mix", tokenizer, tasks=made_tasks)
+seqio_tasks.register("mix", processors, tasks=made_tasks)
 seqio.add_global_cache_dirs([str(folder / "out")])
 def seqio_rows(**options):
     sizes = {"batch_size": 53, "query_length": 24, "document_length": 32}

@@ -11,8 +11,9 @@ import pytest
 
 from gemb import config
 from gemb.data.inspection import inspect
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
-from gemb.training import loop
+from gemb.processors.text import of_bytes
+from gemb.structs import Processors
+from gemb.training.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = ["BATCH_SIZE = 4", "QUERY_LENGTH = 24", "DOCUMENT_LENGTH = 32"]
@@ -43,18 +44,18 @@ def load(piece, *params):
     lines = [
         f"include '{ROOT}/configs/data/{piece}.gin'",
         "from __gin__ import dynamic_registration",
-        "from gemb.training import loop",
+        "from gemb.training import experiment",
         *NUMBERS,
         "experiment.Experiment.data = %DATA",
     ]
     (Path.cwd() / "test.gin").write_text("\n".join(lines) + "\n")
     config.load(["test.gin"], params)
-    return gin.get_bindings(loop.train)["data"](byte_tokenizer_json(), 0)
+    return gin.get_bindings(Experiment)["data"](Processors(of_bytes(), of_bytes()), 0)
 
 
 def test_unsupervised_piece(data):
     batches = load("unsupervised", "forms.SpanCorruption.replace = 'drop'")
-    shown = inspect(batches, byte_tokenizer_json(), pairs=2, count=30)
+    shown = inspect(batches, pairs=2, count=30)
     assert "spans                      50.00% " in shown
     assert "== next: 20 of 20 records give pairs, 0 bad, 0 unfit" in shown
     assert "'[CLS] It has a middle. [SEP]" in shown
@@ -63,7 +64,7 @@ def test_unsupervised_piece(data):
 
 def test_supervised_piece(data):
     batches = load("supervised")
-    shown = inspect(batches, byte_tokenizer_json(), pairs=3, count=30)
+    shown = inspect(batches, pairs=3, count=30)
     # sqrt(64), sqrt(16), sqrt(16) over their sum
     assert "retrieval                  50.00% " in shown
     assert "graded                     25.00% " in shown

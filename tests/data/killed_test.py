@@ -15,9 +15,11 @@ from gemb.data import forms
 from gemb.data.mixing import Task
 from gemb.data.pipeline import mixture
 from gemb.data.sources.reading import files
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.processors.text import of_bytes
+from gemb.structs import Processors
 
 folder, mode = sys.argv[1:]
+processors = Processors(of_bytes(), of_bytes())
 FORMS = {
     "pairs": (forms.Pairs(negatives=2), 3), "graded": (forms.Graded(high=5), 1),
     "classes": (forms.Classification(negatives=3), 2),
@@ -31,7 +33,7 @@ tasks = {name: Task(files(f"{folder}/rows.jsonl"), form, **sizes)
 rates = {name: rate for name, (_, rate) in FORMS.items()}
 
 def iterators():
-    return {f"{kind} {host}/{hosts}": mixture(byte_tokenizer_json(), 7, (host, hosts), tasks=tasks,
+    return {f"{kind} {host}/{hosts}": mixture(processors, 7, (host, hosts), tasks=tasks,
                 batch_size=4, rates=rates, homogeneous=kind == "homogeneous", buckets=(16, 24))
             for kind in ("homogeneous", "mixed") for host, hosts in ((0, 1), (0, 2), (1, 2))}
 

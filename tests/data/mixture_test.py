@@ -11,7 +11,8 @@ from gemb.data import forms
 from gemb.data.mixing import Task, resolve_rates
 from gemb.data.pipeline import mixture
 from gemb.data.sources.reading import files
-from gemb.structs import Prompts
+from gemb.processors.text import TextProcessor, of_bytes
+from gemb.structs import NO_PROMPTS, Processors, Prompts
 from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json
 
 DECODER = Tokenizer(byte_tokenizer_json(), 512)
@@ -65,10 +66,21 @@ def task(path, name, **options):
     return Task(files(path), form, columns, **sizes | options)
 
 
-def make(path, names, shard=(0, 1), **options):
+def processors(prompts=NO_PROMPTS):
+    both = TextProcessor(TOKENIZER, 64, prompts)
+    return Processors(both, both)
+
+
+def make(path, names, shard=(0, 1), prompts=NO_PROMPTS, **options):
     tasks = {name: task(path, name) for name in names}
     settings = {"tasks": tasks, "batch_size": 4, "rates": dict.fromkeys(tasks, 1), "prefetch": 1}
-    return mixture(TOKENIZER, 5, shard, **settings | options)
+    return mixture(processors(prompts), 5, shard, **settings | options)
+
+
+def prompts_of(batches):
+    """{side: what its tasks put in front of texts}."""
+    rows = [part.rows for part in batches.parts]
+    return {s: {p for each in rows for p in each.prompts[s]} for s in ("query", "document")}
 
 
 def arrays(batch):
@@ -217,9 +229,9 @@ def test_what_a_task_says_of_its_batches(path):
         "graded": task(path, "graded", temperature=0.5),
     }
     batches = make(path, (), tasks=tasks, rates=dict.fromkeys(tasks, 1))
-    assert batches.prompts == {"query": {"ask: ", "find: ", ""}, "document": {""}}
+    assert prompts_of(batches) == {"query": {"ask: ", "find: ", ""}, "document": {""}}
     theirs = make(path, (), tasks=tasks, rates=dict.fromkeys(tasks, 1), prompts=Prompts("q: "))
-    assert theirs.prompts == {"query": {"ask: ", "find: ", "q: "}, "document": {""}}
+    assert prompts_of(theirs) == {"query": {"ask: ", "find: ", "q: "}, "document": {""}}
     batch = next(b for b in theirs if not b.fields["in_batch"].any())  # classes or graded
     assert all(text.startswith("q: ") for text in texts(batch.query))
     numbers = [plan.tasks[0] for plan in batches.plans(60)]
@@ -238,6 +250,16 @@ def test_what_a_task_says_of_its_batches(path):
         if name == "graded":
             assert set(batch.fields["scores"]) <= {np.float32(i / 5) for i in range(6)}
     assert prompts == {"ask:", "find:"}
+
+
+def test_prompts_that_the_model_does_not_embed_with_are_told(path):
+    tasks = {"pairs": task(path, "pairs", query_prompts=("ask: ", "find: "))}
+    [told] = make(path, (), tasks=tasks, rates={"pairs": 1}).warnings
+    assert told.startswith("the model embeds each query with the prompt '', but training reads it")
+    assert "with 'ask: ' or 'find: '" in told
+    assert "adapt.load.prompts" in told
+    assert not make(path, (), prompts=Prompts("ask: "), tasks=tasks, rates={"pairs": 1}).warnings
+    assert not make(path, ["pairs"], prompts=Prompts("q: ", "d: ")).warnings  # the model's own
 
 
 @pytest.mark.parametrize("name", ["hard", "spans"])
@@ -323,9 +345,9 @@ def test_bad_records_are_told_with_their_line_and_counted(tmp_path, line, messag
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join([*good[:4], "", line, *good[4:]]) + "\n")
     with pytest.raises(UserError, match=rf"rows\.jsonl:6: .*{message}.*1 of 10 records of t"):
-        mixture(TOKENIZER, 0, tasks={"t": Task(files(path))}, batch_size=3)
+        mixture(processors(), 0, tasks={"t": Task(files(path))}, batch_size=3)
     tasks = {"t": Task(files(path), max_bad_fraction=0.1)}
-    batches = mixture(TOKENIZER, 0, tasks=tasks, batch_size=3)
+    batches = mixture(processors(), 0, tasks=tasks, batch_size=3)
     counts = batches.description["tasks"]["t"]
     assert {name: counts[name] for name in ("records", "bad", "unfit", "pairs")} == {
         "records": 10, "bad": 1, "unfit": 0, "pairs": 9,
@@ -338,8 +360,9 @@ def test_other_mistakes_are_named(path, tmp_path):
     tasks = {"pairs": task(path, "pairs", batch_size=8)}
     with pytest.raises(UserError, match="length_window of a task are for homogeneous"):
         make(path, (), tasks=tasks, rates={"pairs": 1}, homogeneous=False)
+    bare, tasks = Processors(of_bytes(), of_bytes()), {"s": task(path, "spans")}
     with pytest.raises(UserError, match="no mask token is not among"):
-        mixture(byte_tokenizer_json(), 0, tasks={"s": task(path, "spans")}, batch_size=2)
+        mixture(bare, 0, tasks=tasks, batch_size=2)
     with pytest.raises(UserError, match=r"the form reads no 'documents'\. Did you mean document"):
         make(path, (), tasks={"p": Task(files(path), columns={"documents": "x"})}, rates={"p": 1})
     with pytest.raises(UserError, match="query_prompts: expected a list"):

@@ -3,13 +3,16 @@ import zlib
 
 import numpy as np
 import pytest
+import tokenizers
 
 from gemb.checks import UserError
 from gemb.data.pipeline import pairs
-from gemb.processors import padding
+from gemb.processors.text import TextProcessor, of_bytes
+from gemb.structs import Processors, Prompts
 from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json
 
 TOKENIZER = byte_tokenizer_json()
+PROCESSORS = Processors(of_bytes(), of_bytes())
 
 
 @pytest.fixture
@@ -20,10 +23,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def make(folder, seed=0, shard=(0, 1), **options):
+def make(folder, seed=0, shard=(0, 1), processors=PROCESSORS, **options):
     settings = {"batch_size": 8, "rates": {"left": 1, "right": 1}, "query_length": 8}
     return pairs(
-        TOKENIZER, seed, shard, folder=str(folder), document_length=16, **settings | options
+        processors, seed, shard, folder=str(folder), document_length=16, **settings | options
     )
 
 
@@ -48,6 +51,24 @@ def test_batches_hold_the_pairs_as_tokenized_and_hashed(folder):
         assert list(batch.document.ids[row][batch.document.mask[row]]) == ids
         assert batch.query_id[row] == zlib.crc32(query.encode()) & 0x7FFFFFFF
     np.testing.assert_array_equal(batch.positive, np.arange(8))
+
+
+def test_each_side_is_read_by_its_own_processor(folder):
+    """Two towers with different tokenizers, prompts and poolers."""
+    vocabulary = {"[UNK]": 0, "tell": 1, "doc": 2, "a": 3, "b": 4} | {
+        str(i): i + 5 for i in range(50)
+    }
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    document = TextProcessor(words.to_str(), 32, Prompts(document="tell ", pooled=False))
+    batch = next(make(folder, processors=Processors(of_bytes(), document)))
+    assert batch.query.pooled is None
+    for row, query in enumerate(texts(batch)):
+        side, number = query[0], query[1:]
+        expected = [vocabulary[word] for word in ("tell", side, "doc", number)]
+        assert batch.document.ids[row].tolist() == expected + [0] * 12
+        assert batch.document.pooled[row].tolist() == [False, True, True, True] + [False] * 12
+        assert batch.document_id[row] == zlib.crc32(f"{side} doc {number}".encode()) & 0x7FFFFFFF
 
 
 def test_resume_is_exact_and_seeds_differ(folder):
@@ -100,14 +121,6 @@ def test_mistakes_are_named(folder):
     (folder / "left.jsonl").write_text('{"query": "x", "document": "y"}\n')
     with pytest.raises(UserError, match="the data has changed"):
         make(folder).set_state(state)
-
-
-def test_buckets_waste_little_and_are_few():
-    lengths = np.arange(1, 257)
-    padded = np.array([padding.bucket(int(n), 256) for n in lengths])
-    assert (padded >= lengths).all()
-    assert ((padded - lengths)[lengths >= 32] / padded[lengths >= 32]).max() < 0.2
-    assert len(set(padded)) <= 40
 
 
 def test_tokenizer_truncates_prompts_and_refuses():

@@ -101,7 +101,7 @@ def tfds(name: str, split: str = "train", data_dir: str | None = None) -> Record
         split: which split.
         data_dir: where prepared data lies or is downloaded to; default TFDS's own.
     """
-    from gemb.data import seqio_tasks
+    from gemb.data import seqio_tasks  # imports TensorFlow
 
     return lines.json_lines(seqio_tasks.unpack_tfds(name, split, data_dir))
 

@@ -14,6 +14,8 @@ from gemb.data.preprocess import spans
 from gemb.data.preprocess.sentences import split_sentences
 from gemb.data.randomness import bits, permuted, spread, uniform
 from gemb.data.sources.reading import files
+from gemb.processors.text import of_bytes
+from gemb.structs import Processors
 from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json
 
 PLAIN = Path(__file__).parents[4] / "shared" / "data" / "text" / "plain"
@@ -142,9 +144,8 @@ def test_views_of_japanese_hold_whole_characters_in_order():
     path = PLAIN / "wagahai_ja.txt.gz"
 
     def make(form):
-        return mixture(
-            byte_tokenizer_json(), 0, tasks={"ja": Task(files(path), form)}, batch_size=32
-        )
+        tasks = {"ja": Task(files(path), form)}
+        return mixture(Processors(of_bytes(), of_bytes()), 0, tasks=tasks, batch_size=32)
 
     batches, unmasked = make(forms.SpanCorruption(replace="drop")), make(forms.SameText())
     decode = Tokenizer(byte_tokenizer_json(), 8).decode

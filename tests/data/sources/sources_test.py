@@ -267,9 +267,10 @@ from gemb.data import seqio_tasks
 from gemb.data.mixing import Task
 from gemb.data.pipeline import mixture
 from gemb.data.sources import reading
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.processors.text import of_bytes
+from gemb.structs import Processors
 
-folder, tokenizer = sys.argv[1], byte_tokenizer_json()
+folder, processors = sys.argv[1], Processors(of_bytes(), of_bytes())
 
 class Small(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
@@ -288,12 +289,12 @@ records = reading.tfds("small:1.0.0", "train", folder)
 columns = {"query": "ask", "document": "reply"}
 made = {"t": Task(records, columns=columns, query_length=8, document_length=8)}
 made["v"] = made["t"]
-name = seqio_tasks.register("mix", tokenizer, tasks=made, rates={"t": 1, "v": 1})
+name = seqio_tasks.register("mix", processors, tasks=made, rates={"t": 1, "v": 1})
 task = list(seqio_tasks.batches("mix_t", batch_size=10, query_length=8, document_length=8, seed=3))
 halves = [list(seqio_tasks.batches("mix_t", batch_size=5, query_length=8, document_length=8, seed=3,
                              shard=(i, 2))) for i in range(2)]
 mixed = seqio_tasks.batches("mix", batch_size=10, query_length=8, document_length=8, seed=3)
-ours = mixture(tokenizer, 0, tasks={"t": made["t"]}, batch_size=30)
+ours = mixture(processors, 0, tasks={"t": made["t"]}, batch_size=30)
 rows = lambda batches: sorted(map(bytes, np.concatenate([b.query.ids for b in batches])))
 print(json.dumps([
     len(records), sorted(records[0]), rows(task) == rows([next(ours)]),
