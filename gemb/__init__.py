@@ -1,17 +1,35 @@
 """gemb: embedding models in JAX, from raw text to versioned vectors.
 
+    model = gemb.load("all-MiniLM-L6-v2")
+    tuned = gemb.train(model, pairs, widths=(384, 96), workdir="runs/mine")
+    tuned.encode_query("..."), tuned.encode_document(["..."], dim=96), tuned.save("my-model")
+    gemb.evaluate(tuned, "DIR")
+
 Public names are imported on first use, so that `import gemb` loads neither JAX nor TensorFlow.
 """
 
 import importlib
 
 __version__ = "0.1.0"
-__all__ = ["Embedder", "__version__"]
 
-_LAZY = {"Embedder": "gemb.inference.embedder"}
+# name -> where it is; a module's own name stands for the module
+_LAZY = {
+    "Embedder": "gemb.inference.embedder",
+    "evaluate": "gemb.door",
+    "load": "gemb.door",
+    "train": "gemb.door",
+}
+_MODULES = ("losses", "metrics", "search")
+__all__ = ["Embedder", "__version__", "evaluate", "load", "losses", "metrics", "search", "train"]
 
 
 def __getattr__(name: str):
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"gemb.{name}")
     raise AttributeError(f"module 'gemb' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,11 +1,13 @@
 """`gemb.Embedder`: loads a model folder and encodes at any nested width."""
 
 import functools
+import importlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from gemb.checks import UserError
+from gemb.checks import UserError, check_shape
 from gemb.identity import model_fingerprint
 from gemb.inference.compilation import use_compilation_cache
 from gemb.inference.encode import encode_examples, place, program
@@ -154,3 +156,51 @@ class Embedder:
                 lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
                 vectors = vectors / np.maximum(lengths, 1e-12)
         return vectors[0] if isinstance(texts, str) else vectors
+
+    def encode_query(
+        self, texts: Sequence[str] | str, *, dim: int | None = None, progress: str = ""
+    ) -> np.ndarray:
+        """Encodes queries, see `encode`."""
+        return self.encode(texts, dim=dim, kind="query", progress=progress)
+
+    def encode_document(
+        self, texts: Sequence[str] | str, *, dim: int | None = None, progress: str = ""
+    ) -> np.ndarray:
+        """Encodes documents, see `encode`."""
+        return self.encode(texts, dim=dim, kind="document", progress=progress)
+
+    @staticmethod
+    def similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """The cosine of each row of one array with each row of another.
+
+        Args:
+            left: [m, dim], or [dim] for one vector.
+            right: [n, dim], or [dim].
+
+        Returns:
+            [m, n] float32. A row of zeros has similarity 0 with everything.
+
+        Raises:
+            ValueError: if the widths differ.
+        """
+        left, right = (np.atleast_2d(np.asarray(rows, np.float32)) for rows in (left, right))
+        check_shape("right", right, (None, left.shape[1]))
+        left, right = (
+            rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            for rows in (left, right)
+        )
+        return left @ right.T
+
+    def save(self, folder: str | Path) -> str:
+        """Saves the model so that gemb and sentence-transformers load it.
+
+        Args:
+            folder: where; replaced as a whole if it is a model's folder already.
+
+        Returns:
+            The fingerprint of the saved model.
+        """
+        # export is a room above: a model is saved by what knows the formats of other libraries
+        return importlib.import_module("gemb.export.sentence_transformers").save(
+            self.model, Path(folder)
+        )

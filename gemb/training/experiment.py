@@ -87,8 +87,7 @@ class Experiment:
             check(value >= 1, f"{name}: expected 1 or more, got {value}")
         check(self.steps >= 0, f"steps: expected 0 or more, got {self.steps}")
         _ = self.spec
-        lora = any(path.endswith("/lora_a") for path in functional(self.spec).shapes)
-        if self.quantize and lora:
+        if self.quantize and any(p.endswith("/lora_a") for p in functional(self.spec).shapes):
             raise UserError(
                 "quantize: LoRA is merged after training, which leaves the trained grid"
             )

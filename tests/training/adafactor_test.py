@@ -8,16 +8,19 @@ import optax
 import pytest
 
 from gemb import losses
-from gemb.models.spec import ModelSpec, StackSpec, TextSpec
+from gemb.models.encoders.text import TextSpec
+from gemb.models.functional import functional
+from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
 from gemb.structs import Batch, Tokens
 from gemb.training import optimizers, schedules
 from gemb.training.checkpoints.storage import Checkpoints
+from gemb.training.objectives.objective import Encoding
 from gemb.training.state import abstract_state, initial_state, state_shardings
 from gemb.training.step import make_step
 
-SPEC = ModelSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(1, 16, 2, 32)), max_length=16)
+SPEC = ModelSpec.of(TowerSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(1, 16, 2, 32))))
 SCHEDULE = partial(schedules.warmup_linear, peak_rate=0.05, warmup_fraction=0.0)
 TRANSFORM = optimizers.adafactor(20, schedule=SCHEDULE, factored_from=8, momentum=0.5)
 MOMENTLESS = optimizers.adafactor(20, schedule=SCHEDULE, factored_from=8)
@@ -34,7 +37,7 @@ def batch() -> Batch:
 @cache
 def step_on(mesh):
     places = state_shardings(SPEC, TRANSFORM, mesh)
-    return make_step(SPEC, losses.info_nce, TRANSFORM, out_shardings=places)
+    return make_step(Encoding(functional(SPEC)), losses.info_nce, TRANSFORM, out_shardings=places)
 
 
 def steps_of(mesh, state, count):

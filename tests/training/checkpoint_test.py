@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gemb.checks import UserError
-from gemb.models.spec import ModelSpec, StackSpec, TextSpec
+from gemb.models.encoders.text import TextSpec
+from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.training import optimizers, schedules
 from gemb.training.checkpoints.storage import Checkpoints
@@ -16,7 +17,7 @@ TRANSFORM = optimizers.adamw(9, schedule=partial(schedules.warmup_linear, peak_r
 
 
 def spec(layers=1):
-    return ModelSpec(TextSpec(16, 8, StackSpec(layers, 8, 2, 16)), max_length=8)
+    return ModelSpec.of(TowerSpec(TextSpec(16, 8, StackSpec(layers, 8, 2, 16))))
 
 
 def state_on(mesh, seed=0, layers=1):

@@ -8,19 +8,20 @@ import jax
 import numpy as np
 import optax
 import pytest
+from tiny_models import tiny
 
 from gemb import losses
 from gemb.checks import UserError
 from gemb.data import pipeline
-from gemb.models.functional import initial_params
+from gemb.models.model import Model
 from gemb.models.spec import DenseSpec
 from gemb.parallel.mesh import make_mesh
-from gemb.pretrained.pair import pair
-from gemb.pretrained.scratch import from_scratch
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.structs import Prompts
 from gemb.training import optimizers
 from gemb.training.distillation import teachers
+from gemb.training.experiment import Experiment
 from gemb.training.loop import train
+from gemb.training.objectives import head_only
 from gemb.training.planning.dry_run import dry_run
 
 HEAD = "dense/layers/0/kernel"
@@ -33,23 +34,19 @@ LOSS = functools.partial(
 )
 
 
-def model(seed, width=16, **spec):
-    made = from_scratch(
-        byte_tokenizer_json(), layers=1, width=width, heads=2, mlp=2 * width, positions=32,
-        max_length=16,
-    )  # fmt: skip
-    made = dataclasses.replace(made, spec=dataclasses.replace(made.spec, **spec))
-    params = jax.jit(lambda key: initial_params(made.spec, key))(jax.random.key(seed))
-    return dataclasses.replace(made, params=jax.device_get(params))
+def model(seed, width=16, **options):
+    return tiny(seed, width=width, mlp=2 * width, **options)
 
 
 def headed(encoder, *dense):
     """The encoder with layers behind it, drawn at random."""
-    drawn = model(7, encoder.spec.dim, dense=dense, query_prompt=encoder.spec.query_prompt)
-    return dataclasses.replace(drawn, params=drawn.params | encoder.params)
+    tower = encoder.document
+    drawn = model(7, tower.spec.dim, dense=dense, prompts=tower.processor.prompts)
+    return drawn.with_params(drawn.params | encoder.params)
 
 
-ENCODER = model(1, query_prompt="q: ")
+ASK = Prompts(query="q: ")
+ENCODER = model(1, prompts=ASK)
 STUDENT = headed(ENCODER, DenseSpec(16, 16, bias=False))
 
 
@@ -72,14 +69,18 @@ def options(tmp_path_factory):
     }  # fmt: skip
 
 
+def trained(workdir, **settings):
+    return train(Experiment(**settings), workdir)
+
+
 def rows_of(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_a_head_learns_what_it_learns_behind_its_frozen_encoder(options, tmp_path):
-    alone, _ = train(tmp_path / "alone", **options, head_only=True)
+    alone, _ = trained(tmp_path / "alone", **options, objective=head_only())
     freezing = functools.partial(options["optimizer"], frozen="^text/")
-    behind, _ = train(tmp_path / "behind", **options | {"optimizer": freezing})
+    behind, _ = trained(tmp_path / "behind", **options | {"optimizer": freezing})
     np.testing.assert_allclose(alone.params[HEAD], behind.params[HEAD], atol=1e-5)
     assert np.abs(alone.params[HEAD] - STUDENT.params[HEAD]).max() > 0.02
     for path, value in ENCODER.params.items():
@@ -99,38 +100,45 @@ def test_a_dry_run_counts_no_encoder_of_the_student(options):
     options = options | {"model": student, "teacher": teachers.live([encoder])}
 
     def figures(**more):
-        lines = dry_run(**options | more).splitlines()
+        lines = dry_run(Experiment(**options | more)).splitlines()
         return {line.split()[0]: float(line.split()[1].replace(",", "")) for line in lines[3:6]}
 
-    alone, whole = figures(head_only=True), figures()
+    alone, whole = figures(objective=head_only()), figures()
     assert alone["FLOPs"] < whole["FLOPs"] / 2  # the live teacher's forward pass is left
     assert alone["state"] < whole["state"] / 2  # moments of the head alone
 
 
 def test_microbatches_of_what_does_not_run_are_told(options, tmp_path):
-    with pytest.raises(ValueError, match="document_microbatches: with head_only no encoder runs"):
-        train(tmp_path, **options, head_only=True, document_microbatches=2)
+    with pytest.raises(ValueError, match=r"document_microbatches: .* head_only no encoder"):
+        trained(tmp_path, **options, objective=head_only(), document_microbatches=2)
 
 
 LINEAR, BIASED = DenseSpec(16, 16, bias=False), DenseSpec(16, 16)
 TANH = DenseSpec(16, 16, "tanh", bias=False)
-TWO = pair(STUDENT, STUDENT)
+TWO = Model(STUDENT.document, dataclasses.replace(STUDENT.document))
 
 
 @pytest.mark.parametrize("student", [ENCODER, TWO, headed(ENCODER, BIASED), headed(ENCODER, TANH)])
 def test_a_model_that_ends_otherwise_is_told(options, tmp_path, student):
-    with pytest.raises(UserError, match="head_only: the model does not end in one linear layer"):
-        train(tmp_path, **options | {"model": student}, head_only=True)
+    with pytest.raises(UserError, match="head_only needs a model that ends in one linear layer"):
+        trained(tmp_path, **options | {"model": student}, objective=head_only())
+
+
+OTHER = "does not match the model without its last"
 
 
 def test_the_teacher_must_be_what_stands_before_the_head(options, tmp_path):
     def refused(match, teacher, student=STUDENT):
         changed = options | {"teacher": teacher, "model": student}
         with pytest.raises(UserError, match=match):
-            train(tmp_path, **changed, head_only=True)
+            trained(tmp_path, **changed, objective=head_only())
 
-    refused("expected a teacher of vectors of one model", None)
+    refused("head_only needs a teacher with the vectors of one model", None)
     refused("of one model", teachers.live([ENCODER, model(2)]))
-    refused("is not what stands before", teachers.live([model(2, query_prompt="q: ")]))
-    refused("is not what stands before", teachers.live([model(1)]))  # another prompt
-    refused("is not what stands before", teachers.live([ENCODER]), headed(ENCODER, TANH, LINEAR))
+    refused(OTHER, teachers.live([model(2, prompts=ASK)]))
+    refused(OTHER, teachers.live([model(1)]))  # another prompt
+    refused(
+        OTHER,
+        teachers.live([ENCODER]),
+        headed(ENCODER, TANH, LINEAR),
+    )

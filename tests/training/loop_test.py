@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny_models import redrawn
 from tiny_runs import MODEL, NESTED, Batches, run
 
 from gemb.checks import UserError
 from gemb.data import pipeline
+from gemb.data.mixing import Task
+from gemb.data.sources.reading import files
 from gemb.inference.embedder import Embedder
 from gemb.metrics import geometry
-from gemb.models.functional import initial_params
+from gemb.models.model import Model
 from gemb.parallel.mesh import make_mesh
 from gemb.runs.records import read_metrics
 from gemb.training import optimizers
@@ -192,11 +195,10 @@ def test_rows_tell_rates_memory_and_how_the_vectors_lie(tmp_path):
 def test_training_embeds_texts_as_the_model_itself_does(tmp_path, pooled):
     pairs = [{"query": f"ask {i}", "document": f"tell {i * i}, and more"} for i in range(8)]
     (tmp_path / "all.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    spec = dataclasses.replace(
-        MODEL.spec, query_prompt="find: ", document_prompt="in a text: ", pool_prompt=pooled
-    )
-    params = initial_params(spec, jax.random.key(0))
-    model = dataclasses.replace(MODEL, spec=spec, params=jax.device_get(params))
+    model = redrawn(MODEL.with_prompts({"query": "find: ", "document": "in a text: "}), 0)
+    prompts = model.document.processor.prompts._replace(pooled=pooled)
+    processor = dataclasses.replace(model.document.processor, prompts=prompts)
+    model = Model.of(dataclasses.replace(model.document, processor=processor))
     data = partial(pipeline.pairs, batch_size=8, rates={"all": 1}, folder=str(tmp_path))
     run(tmp_path / "run", model=model, data=data, steps=1, query_microbatches=2, mesh=ONE_DEVICE)
     embedder = Embedder(model)
@@ -207,17 +209,17 @@ def test_training_embeds_texts_as_the_model_itself_does(tmp_path, pooled):
     assert read_metrics(tmp_path / "run")[0]["alignment"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_prompts_that_training_does_not_read_are_told(tmp_path, monkeypatch, capsys):
-    prompts = {"query": {"ask: ", "find: "}, "document": {""}}
-    monkeypatch.setattr(Batches, "prompts", prompts, raising=False)
-    run(tmp_path / "told", steps=1)
+def test_prompts_that_training_does_not_read_are_told(tmp_path, capsys):
+    pairs = [{"query": f"ask {i}", "document": f"tell {i * i}, and more"} for i in range(8)]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    task = Task(files(tmp_path / "all.jsonl"), query_prompts=("ask: ", "find: "))
+    data = partial(pipeline.mixture, tasks={"all": task}, batch_size=8)
+    run(tmp_path / "told", steps=1, data=data)
     said = capsys.readouterr().err
     assert (
-        "warning: the model embeds each query behind '', training reads it behind 'ask: ' or "
-        "'find: ': a query prompt of the data goes before the model's" in said
+        "warning: the model embeds each query with the prompt '', but training reads it with "
+        "'ask: ' or 'find: ': a query prompt of the data replaces the model's" in said
     )
     assert "each document" not in said
-    spec = dataclasses.replace(MODEL.spec, query_prompt="ask: ")
-    model = dataclasses.replace(MODEL, spec=spec)
-    run(tmp_path / "quiet", steps=1, model=model)
+    run(tmp_path / "quiet", steps=1, data=data, model=MODEL.with_prompts({"query": "ask: "}))
     assert "warning" not in capsys.readouterr().err

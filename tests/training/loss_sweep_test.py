@@ -1,5 +1,6 @@
 """Every published recipe of configs/loss trains, gradient-cached, on a mesh of all three axes."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from gemb import config
 from gemb.processors.padding import pad
 from gemb.structs import Batch
 from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json
-from gemb.training import loop
+from gemb.training.experiment import Experiment
+from gemb.training.loop import train
 
 ROOT = Path(__file__).parents[2]
 PIECES = sorted((ROOT / "configs" / "loss").glob("*.gin"))
@@ -76,8 +78,8 @@ def test_recipe_is_its_own_over_another(recipe):
 def test_recipe_trains_two_steps(recipe, tmp_path):
     mesh = [f"mesh.make_mesh.{axis} = 2" for axis in ("replica", "fsdp", "tensor")]
     config.load(recipe, [*mesh, "scratch.from_scratch.layers = 1", "STEPS = 2"])
-    train = config.configured(loop.train)
-    microbatches = {"query_microbatches": 2, "document_microbatches": 2}
-    trained, _ = train(tmp_path, data=lambda *_: TaughtBatches(), **microbatches)
+    made = Experiment(**config.arguments(Experiment) | {"data": lambda *_: TaughtBatches()})
+    made = dataclasses.replace(made, query_microbatches=2, document_microbatches=2)
+    trained, _ = train(made, tmp_path)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
     assert all(np.isfinite(value).all() for value in trained.params.values())

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import re
-import types
 from pathlib import Path
 
 import gin
@@ -15,12 +14,17 @@ import pytest
 
 from gemb import losses
 from gemb.checks import UserError
+from gemb.models.encoders.text import TextSpec
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
-from gemb.models.spec import ModelSpec, PairSpec, Rotary, StackSpec, TextSpec
+from gemb.models.model import Model, Tower
+from gemb.models.spec import ModelSpec, Rotary, StackSpec, TowerSpec
 from gemb.parallel.mesh import make_mesh
-from gemb.structs import NO_PROMPTS, Batch, Tokens
-from gemb.training import loop
+from gemb.processors.text import of_bytes
+from gemb.structs import Batch, Tokens
+from gemb.training.experiment import Experiment
+from gemb.training.objectives import head_only
+from gemb.training.objectives.objective import Encoding
 from gemb.training.planning import estimate
 from gemb.training.planning.advice import advise, bindings, fits, judge
 from gemb.training.planning.chips import CHIPS, Chip, parse
@@ -38,7 +42,9 @@ STACK = StackSpec(
     qkv_bias=False, output_bias=False, mlp_bias=False, rotary=(Rotary(),) * LAYERS,
 )  # fmt: skip
 TEXT = TextSpec(VOCAB, 0, STACK, types=0, length_limit=64, embedding_norm=False)
-SPEC = ModelSpec(TEXT, max_length=64)
+TOWER = TowerSpec(TEXT)
+SPEC = ModelSpec.of(TOWER)
+MODEL = Model.of(Tower(TOWER, None, of_bytes(64)))
 ROWS, SHORT, LONG = 64, 16, 32
 LOOPED = Execution(layers="scan", remat="full")
 
@@ -98,7 +104,7 @@ def test_flops_are_those_of_the_passes(parts, execution, passes):
 
 def test_flops_are_xlas_within_3_percent():
     work = workload()
-    step = make_step(SPEC, work.loss, work.optimizer)
+    step = make_step(Encoding(functional(SPEC)), work.loss, work.optimizer)
     params = functional(SPEC).shapes
     moments = jax.eval_shape(work.optimizer.init, params)
     state = TrainState(jax.ShapeDtypeStruct((), "int32"), params, moments)
@@ -225,12 +231,12 @@ PUBLISHED = {  # of the safetensors on the hub; of EmbeddingGemma with its two D
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_shapes_have_the_published_number_of_parameters(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    header = "from __gin__ import dynamic_registration\nfrom gemb.training import loop\n"
+    header = "from __gin__ import dynamic_registration\nfrom gemb.training import experiment\n"
     gin.clear_config()
     try:
         gin.parse_config_file(f"configs/model/{name}.gin")
         gin.parse_config(header + "experiment.Experiment.model = %MODEL")
-        spec = gin.get_bindings(loop.train)["model"].spec
+        spec = gin.get_bindings(Experiment)["model"].spec
     finally:
         gin.clear_config()
     total = sum(int(np.prod(s.shape)) for s in functional(spec).shapes.values())
@@ -244,70 +250,60 @@ def test_mistakes_are_told():
             parse(text)
     with pytest.raises(UserError, match="do not divide"):
         describe(workload(), Settings(128, 1, 1), CHIPS["v5e"], 0.4)
-    run = {"model": None, "data": None, "loss": None, "optimizer": None, "steps": 1}
+    run = Experiment(MODEL, data=None, loss=None, optimizer=None, steps=1)
     with pytest.raises(UserError, match="utilisation"):
-        dry_run_on_chips("v5e:8", utilisation=40, **run)
+        dry_run_on_chips(run, "v5e:8", utilisation=40)
     with pytest.raises(UserError, match="teacher"):
-        dry_run_on_chips("v5e:8", teacher=object(), **run)
+        dry_run_on_chips(dataclasses.replace(run, teacher=object()), "v5e:8")
+    with pytest.raises(UserError, match="only the default objective is counted"):
+        dry_run_on_chips(dataclasses.replace(run, objective=head_only()), "v5e:8")
 
 
-def test_averaged_weights_count_in_both_dry_runs(monkeypatch):
-    run = {
-        "model": types.SimpleNamespace(
-            spec=SPEC, widths=SPEC.widths, tokenizer_json="", prompts=NO_PROMPTS
-        ),
-        "data": lambda *_: iter([jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes())]),
-        "loss": losses.info_nce,
-        "optimizer": lambda steps: optax.adamw(1e-3),
-        "steps": 7,
-    }
+def test_averaged_weights_count_in_both_dry_runs():
+    run = Experiment(
+        MODEL,
+        data=lambda *_: iter([jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes())]),
+        loss=losses.info_nce,
+        optimizer=lambda steps: optax.adamw(1e-3),
+        steps=7,
+    )
+    averaging = dataclasses.replace(run, ema_decay=0.9, skip_bad_steps=2)
 
     def state(text: str) -> float:
         return float(re.search(r"^state +([\d.,]+)", text, re.MULTILINE)[1].replace(",", ""))
 
-    plain, averaged = (state(dry_run(ema_decay=decay, **run)) for decay in (0.0, 0.9))
-    assert averaged == pytest.approx(plain * 4 / 3, rel=0.02)  # a copy more beside two moments
-    asked = []
-    monkeypatch.setattr(
-        "gemb.training.planning.chips_report.transformation",
-        lambda optimizer, **options: asked.append(options) or optimizer(steps=options["steps"]),
-    )
-    dry_run_on_chips("h200:8", ema_decay=0.9, skip_bad_steps=2, **run)
-    assert asked == [{"steps": 7, "ema_decay": 0.9, "skip_bad_steps": 2}]
+    plain, averaged = (state(dry_run(one)) for one in (run, averaging))
+    assert averaged == pytest.approx(plain * 4 / 3, rel=0.02)  # one more copy than two moments
+    plain, averaged = (state(dry_run_on_chips(one, "h200:8")) for one in (run, averaging))
+    assert averaged == pytest.approx(plain * 4 / 3, abs=0.02)
 
 
 def test_the_whole_dry_run_on_chips_makes_no_array():
-    def data(tokenizer_json, seed, shard, prompts):
+    def data(processors, seed, shard):
         assert shard == (0, 1)
         return iter([jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes())])
 
-    model = types.SimpleNamespace(
-        spec=SPEC, widths=SPEC.widths, tokenizer_json="", prompts=NO_PROMPTS
-    )
-    text = dry_run_on_chips(
-        "h200:16",
-        model=model,
+    run = Experiment(
+        MODEL,
         data=data,
         loss=losses.info_nce,
         optimizer=lambda steps: optax.adamw(1e-3),
         steps=7,
         mesh=functools.partial(make_mesh, fsdp=4),
-        checkpoint_steps=50,
     )
+    text = dry_run_on_chips(run, "h200:16")
     assert "16 x h200" in text
     assert "'replica': 4, 'fsdp': 4" in text
     assert "fits            yes" in text
     assert "text/stack/layers/0/up/kernel" in text
     with pytest.raises(UserError, match="there are 6 devices"):
-        dry_run_on_chips(
-            "h200:6", model=model, data=data, loss=None, optimizer=None, steps=7,
-            mesh=functools.partial(make_mesh, fsdp=4),
-        )  # fmt: skip
+        dry_run_on_chips(run, "h200:6")
 
 
 def test_two_towers_are_each_their_sides():
-    small = dataclasses.replace(SPEC, text=dataclasses.replace(TEXT, stack=STACK.take((0,))))
-    spec = PairSpec(small, SPEC, temperature=0.05)
+    encoder = dataclasses.replace(TEXT, stack=STACK.take((0,)))
+    small = dataclasses.replace(TOWER, encoder=encoder)
+    spec = ModelSpec(small, TOWER, temperature=0.05)
     work = Workload(spec, losses.info_nce, optax.adamw(1e-3), shapes())
     executed, _ = estimate.flops(work, Settings(1, 1, 1))
     assert 3 * forward_flops() > executed > 3 * forward_flops() / 2

@@ -1,20 +1,19 @@
-from dataclasses import replace
-
 import jax
 import numpy as np
 import pytest
+from tiny_models import with_tower
 
 from gemb.checks import UserError
 from gemb.models.functional import initial_params
-from gemb.pretrained.scratch import from_scratch
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.models.scratch import from_scratch
+from gemb.processors.text import of_bytes
 from gemb.training.checkpoints.soup import slerp, soup
 
 PATH = "text/stack/layers/0/up/kernel"
 
 
 def model(seed: int, width: int = 8):
-    made = from_scratch(byte_tokenizer_json(), layers=1, width=width, heads=2, mlp=16)
+    made = from_scratch(of_bytes(), layers=1, width=width, heads=2, mlp=16)
     params = jax.jit(lambda: initial_params(made.spec, jax.random.key(seed)))()
     return made.trained(made.spec, jax.device_get(params))
 
@@ -52,8 +51,8 @@ def test_what_does_not_fit_is_told(models):
         UserError, match=r"model 2 does not fit the first: .* is \(16,\), not \(8,\)"
     ):
         soup([models[0], model(0, width=16)])
-    with pytest.raises(UserError, match="computed otherwise than the first: pooling is 'cls'"):
-        soup([models[0], replace(models[1], spec=replace(models[1].spec, pooling="cls"))])
+    with pytest.raises(UserError, match="not computed like the first: pooling is 'cls'"):
+        soup([models[0], with_tower(models[1], pooling="cls")])
     with pytest.raises(UserError, match="expected 3 numbers of 0 or more"):
         soup(models, [1, 2])
     with pytest.raises(UserError, match="two or more models, got 1"):

@@ -9,16 +9,19 @@ import pytest
 
 from gemb import losses
 from gemb.checks import UserError
+from gemb.models.encoders.text import TextSpec
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params
-from gemb.models.spec import ModelSpec, StackSpec, TextSpec
+from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.structs import Batch, Tokens
 from gemb.training import optimizers, schedules
+from gemb.training.objectives.objective import Encoding, embed
 from gemb.training.state import TrainState, abstract_state, state_shardings
-from gemb.training.step import batch_loss, embed, make_step
+from gemb.training.step import batch_loss, make_step
 
-SPEC = ModelSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(1, 16, 2, 32)), max_length=16)
+TOWER = TowerSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(1, 16, 2, 32)))
+SPEC = ModelSpec.of(TOWER)
 
 
 def make_batch(rows=12):
@@ -35,11 +38,11 @@ def params():
     return jax.jit(lambda key: initial_params(SPEC, key))(jax.random.key(1))
 
 
-def value_and_gradients(params, **options):
-    loss = partial(losses.info_nce, symmetric=True)
+def value_and_gradients(params, *, key=None, **options):
+    loss, encoding = partial(losses.info_nce, symmetric=True), Encoding(functional(SPEC), **options)
 
     def value(p):
-        return batch_loss(SPEC, loss, p, make_batch(), **options)[0]
+        return batch_loss(encoding, loss, p, make_batch(), key=key)[0]
 
     return jax.jit(jax.value_and_grad(value))(params)
 
@@ -89,7 +92,7 @@ def test_gradient_caching_keeps_memory_flat(params):
 
         def value(p):
             def apply(tokens, key):
-                return functional(SPEC).apply(p, tokens)
+                return functional(SPEC).document.embed(p, tokens)
 
             tokens = Tokens(ids, ids > 0)
             return (embed(apply, tokens, microbatches=microbatches) ** 2).sum()
@@ -106,7 +109,7 @@ def test_rows_that_only_fill_up_count_for_nothing(params):
     shorter = jax.tree.map(lambda x: x[:9], batch)
     real = np.arange(12) < 9
     masked = batch._replace(query_mask=real, document_mask=real)
-    loss = jax.jit(partial(batch_loss, SPEC, losses.info_nce))
+    loss = jax.jit(partial(batch_loss, Encoding(functional(SPEC)), losses.info_nce))
     assert float(loss(params, masked)[0]) == pytest.approx(
         float(loss(params, shorter)[0]), rel=1e-6
     )
@@ -152,7 +155,7 @@ def test_a_loss_that_draws_does_so_at_each_step(params):
     def two(seed):
         transform, values = optax.sgd(0.0), []
         state = TrainState(jnp.int32(0), jax.tree.map(jnp.copy, params), transform.init(params))
-        step = make_step(SPEC, loss, transform, seed=seed)
+        step = make_step(Encoding(functional(SPEC)), loss, transform, seed=seed)
         for _ in range(2):
             state, metrics = step(state, make_batch())
             values.append(float(metrics["loss"]))
@@ -226,8 +229,8 @@ def test_schedules_reach_their_peak_and_their_end():
 
 def test_spec_refuses_what_it_cannot_be():
     with pytest.raises(ValueError, match="pooling"):
-        dataclasses.replace(SPEC, pooling="median")
+        dataclasses.replace(TOWER, pooling="median")
     with pytest.raises(ValueError, match="heads: 3"):
         StackSpec(1, 16, 3, 32)
     with pytest.raises(ValueError, match="between 1 and 16, got 17"):
-        dataclasses.replace(SPEC, widths=(17,))
+        dataclasses.replace(TOWER, widths=(17,))

@@ -4,19 +4,17 @@ import collections
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 from sklearn import linear_model
+from tiny_models import redrawn, tiny, with_tower
 
 from gemb.checks import UserError
 from gemb.data.sources.reading import files
 from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
-from gemb.models.functional import initial_params
+from gemb.models.model import Model
 from gemb.models.spec import DenseSpec
-from gemb.pretrained.scratch import from_scratch
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
 from gemb.training.distillation import students
 
 TEXTS = [f"{word}{i}" for word in ("red ", "green ", "blue ") for i in range(8)]
@@ -24,15 +22,7 @@ TEXTS = [f"{word}{i}" for word in ("red ", "green ", "blue ") for i in range(8)]
 
 @pytest.fixture(scope="module")
 def teacher():
-    made = from_scratch(
-        byte_tokenizer_json(), layers=1, width=16, heads=2, mlp=32, positions=32, max_length=16
-    )
-    return redrawn(made, 3)
-
-
-def redrawn(model, seed):
-    params = jax.jit(lambda key: initial_params(model.spec, key))(jax.random.key(seed))
-    return dataclasses.replace(model, params=jax.device_get(params))
+    return tiny(3)
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +49,10 @@ def reloaded(student, folder):
     ("own", "layers"), [((), 1), ((DenseSpec(16, 12),), 1), ((DenseSpec(16, 12, "tanh"),), 2)]
 )
 def test_a_reduced_model_keeps_the_leading_axes(teacher, records, tmp_path, own, layers):
-    spec = dataclasses.replace(teacher.spec, dense=own, widths=())
-    teacher = redrawn(dataclasses.replace(teacher, spec=spec), 6)
-    for path in set(teacher.params) & {"dense/layers/0/bias"}:
-        teacher.params[path] = np.linspace(-1, 1, 12, dtype=np.float32)
+    teacher = redrawn(with_tower(teacher, dense=own, widths=()), 6)
+    biases = set(teacher.params) & {"dense/layers/0/bias"}
+    changed = dict.fromkeys(biases, np.linspace(-1, 1, 12, dtype=np.float32))
+    teacher = teacher.with_params(teacher.params | changed)
     student = students.reduced(teacher, 4, records=records, columns=("text",), widths=(4, 2))
     rows = np.float64(Embedder(teacher).encode(TEXTS))
     for width in (4, 2):
@@ -71,8 +61,8 @@ def test_a_reduced_model_keeps_the_leading_axes(teacher, records, tmp_path, own,
         kept /= np.linalg.norm(kept, axis=1, keepdims=True)
         found = reloaded(student, tmp_path / str(width)).encode(TEXTS, dim=width)
         np.testing.assert_allclose(found @ found.T, kept @ kept.T, atol=1e-4)
-    assert student.widths == (4, 2)
-    assert len(student.spec.dense) == layers  # a linear one of the model's takes the new one in
+    assert student.spec.widths == (4, 2)
+    assert len(student.document.spec.dense) == layers  # two linear layers become one
     halves = [written(tmp_path / f"{half}.jsonl", TEXTS[half::2]) for half in range(2)]
     both = students.reduced(teacher, 4, records=halves, columns=("text",))
     found = reloaded(both, tmp_path / "both").encode(TEXTS, dim=4)
@@ -86,14 +76,14 @@ def test_what_is_computed_of_a_model_is_computed_once(teacher, records, monkeypa
     first = students.reduced(teacher, 4, **arguments).params[kernel]
     tokens = students.static(teacher, **arguments).params[table]
     monkeypatch.setattr(students, "Embedder", None)
-    monkeypatch.setattr(students, "encode_ids", None)
+    monkeypatch.setattr(students, "encode_examples", None)
     np.testing.assert_array_equal(students.reduced(teacher, 4, **arguments).params[kernel], first)
     np.testing.assert_array_equal(
         students.reduced(teacher, 2, **arguments).params[kernel], first[:, :2]
     )
     np.testing.assert_array_equal(students.static(teacher, **arguments).params[table], tokens)
-    changed = dataclasses.replace(teacher, params=dict(teacher.params))
-    changed.params[table] = changed.params[table] + np.float32(1e-6)
+    changed = teacher.params[table] + np.float32(1e-6)
+    changed = teacher.with_params(teacher.params | {table: changed})
     with pytest.raises(TypeError):
         students.reduced(changed, 4, **arguments)
 
@@ -127,8 +117,7 @@ def test_a_fitted_layer_brings_a_model_near_its_teachers(teacher, records, tmp_p
 
 
 def test_a_layer_is_fitted_to_what_teachers_say_of_queries(teacher, tmp_path):
-    spec = dataclasses.replace(teacher.spec, query_prompt="ask: ")
-    asked = dataclasses.replace(redrawn(teacher, 5), spec=spec)
+    asked = redrawn(teacher, 5).with_prompts({"query": "ask: "})
     path = tmp_path / "pairs.jsonl"
     pairs = [{"query": text, "document": text[::-1]} for text in TEXTS]
     path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
@@ -171,7 +160,7 @@ def test_a_static_model_is_a_weighted_mean_of_token_vectors(teacher, records, tm
     expected = np.array(weights) @ alone
     expected /= np.linalg.norm(expected)
     found = reloaded(student, tmp_path / "static")
-    assert not found.spec.text.stack.layers
+    assert not found.spec.encoder.stack.layers
     np.testing.assert_allclose(found.encode(letters), expected, atol=1e-5)
     np.testing.assert_allclose(found.encode("der7"), expected, atol=1e-5)  # a bag of tokens
 
@@ -180,8 +169,10 @@ def test_a_tokenizer_that_pads_gives_the_same_table(teacher, records):
     """As all-MiniLM-L6-v2's does: every text to 128 tokens."""
     padding = {"strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": None}
     padding |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
-    content = json.loads(teacher.tokenizer_json) | {"padding": padding}
-    padded = dataclasses.replace(teacher, tokenizer_json=json.dumps(content))
+    processor = teacher.document.processor
+    content = json.loads(processor.tokenizer_json) | {"padding": padding}
+    processor = dataclasses.replace(processor, tokenizer_json=json.dumps(content))
+    padded = Model.of(dataclasses.replace(teacher.document, processor=processor))
     tables = [
         students.static(one, records=records, columns=("text",)).params["text/token/table"]
         for one in (teacher, padded)

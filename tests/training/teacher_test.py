@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from tiny_models import tiny, with_tower
 
 from gemb import losses
 from gemb.checks import UserError
@@ -15,18 +16,18 @@ from gemb.data import pipeline
 from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.execution import Execution
-from gemb.models.functional import functional, initial_params, is_layer_kernel
+from gemb.models.functional import functional, is_layer_kernel
+from gemb.models.model import two_towers
 from gemb.models.spec import DenseSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
-from gemb.pretrained.pair import pair
-from gemb.pretrained.scratch import from_scratch
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.structs import Prompts
 from gemb.training import optimizers
 from gemb.training.checkpoints.storage import Checkpoints
 from gemb.training.distillation import cross_encoder, lesson, teachers
 from gemb.training.distillation.cache import RowCache
 from gemb.training.distillation.model import TeacherModel
+from gemb.training.experiment import Experiment
 from gemb.training.loop import train
 from gemb.training.quantisation import int8_weights
 from gemb.training.state import abstract_state, state_shardings
@@ -39,18 +40,9 @@ LOSS = functools.partial(
 ONE_DEVICE = functools.partial(make_mesh, 1, 1, 1, devices=jax.devices()[:1])
 
 
-def model(seed, layers=1, width=16, **spec):
-    """A tiny model; `seed` draws its weights."""
-    made = from_scratch(
-        byte_tokenizer_json(), layers=layers, width=width, heads=2, mlp=32, positions=32,
-        max_length=16,
-    )  # fmt: skip
-    made = dataclasses.replace(made, spec=dataclasses.replace(made.spec, **spec))
-    params = jax.jit(lambda key: initial_params(made.spec, key))(jax.random.key(seed))
-    return dataclasses.replace(made, params=jax.device_get(params))
-
-
-STUDENT, TEACHER = model(1), model(2, query_prompt="q: ")
+model = tiny
+PROCESSORS = tiny(0).processors
+STUDENT, TEACHER = model(1), model(2, prompts=Prompts(query="q: "))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,7 +77,7 @@ def run(workdir, data, teacher, steps=4, mesh=ONE_DEVICE, **options):
         "model": STUDENT, "data": data, "loss": LOSS, "steps": steps, "mesh": mesh,
         "optimizer": lambda steps: optax.sgd(0.5), "checkpoint_steps": 2, "teacher": teacher,
     }  # fmt: skip
-    trained, summary = train(workdir, **arguments | options)
+    trained, summary = train(Experiment(**arguments | options), workdir)
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return trained, [json.loads(line) for line in lines], summary
 
@@ -95,7 +87,7 @@ def figures(rows):
 
 
 def taught(data, teacher, steps=4, **options):
-    batches = data(byte_tokenizer_json(), 0)
+    batches = data(PROCESSORS, 0)
     return sum(lesson.teach(teacher, batches, steps, **options).values())
 
 
@@ -116,7 +108,7 @@ def cache(tmp_path_factory, data):
 def test_a_live_teacher_gives_what_the_model_gives_elsewhere(data):
     other = model(3, width=8)
     teacher = teachers.live([TEACHER, other], weights=(3.0, 4.0), microbatches=2)
-    batches = data(byte_tokenizer_json(), 0)
+    batches = data(PROCESSORS, 0)
     mesh = ONE_DEVICE()
     seen = {}
     fields = teacher.fields
@@ -145,7 +137,7 @@ def test_weights_are_one_a_teacher_and_part_of_its_identity():
 
 def test_a_teacher_gets_no_gradient(data):
     teacher = teachers.live([TEACHER])
-    batches = data(byte_tokenizer_json(), 0)
+    batches = data(PROCESSORS, 0)
     frozen = teacher.join(STUDENT.spec, LOSS, batches, ONE_DEVICE(), None)
     batch = batches.build(batches.plans(1)[0])
     rows = np.eye(ROWS, 16, dtype=np.float32)
@@ -231,7 +223,7 @@ def test_a_cache_is_the_live_teacher_and_calls_no_model(
         raise AssertionError("the teacher was called")
 
     monkeypatch.setattr(TeacherModel, "encode", never)
-    monkeypatch.setattr(TeacherModel, "ids", never)
+    monkeypatch.setattr(TeacherModel, "examples", never)
     _, rows, _ = run(tmp_path, data, teachers.cached([TEACHER], folder=str(folder)))
     assert figures(rows).tolist() != figures(straight[1]).tolist()  # rounded, so another route
     np.testing.assert_allclose(figures(rows), figures(straight[1]), rtol=2e-3)
@@ -268,7 +260,7 @@ def test_a_teacher_that_changed_by_one_byte_is_refused(data, tmp_path):
     place = tmp_path / "teacher"
     sentence_transformers.save(TEACHER, place)
     own = functools.partial(teachers.cached, [str(place)], folder=str(tmp_path / "cache"))
-    batches = data(byte_tokenizer_json(), 0)
+    batches = data(PROCESSORS, 0)
     taught(data, own(), steps=1)
     own().join(STUDENT.spec, LOSS, batches, ONE_DEVICE(), None)
     weights = place / "model.safetensors"
@@ -304,7 +296,7 @@ def test_a_shard_that_is_not_whole_is_told(tmp_path):
 
 
 def test_teachers_that_do_not_fit_are_one_line(data, tmp_path):
-    batches = data(byte_tokenizer_json(), 0)
+    batches = data(PROCESSORS, 0)
 
     def join(teacher, loss=LOSS):
         teacher.join(STUDENT.spec, loss, batches, ONE_DEVICE(), None)
@@ -315,7 +307,7 @@ def test_teachers_that_do_not_fit_are_one_line(data, tmp_path):
         join(teachers.live([model(2, normalize=False)]))
     with pytest.raises(UserError, match=r"teacher_query: expected .*\(4, 16\), got \(4, 8\)"):
         join(teachers.live([model(2, width=8)]))
-    with pytest.raises(UserError, match="query_length: 99 exceeds the 32 positions"):
+    with pytest.raises(UserError, match=r"query_length: .*99 exceeds the model's 32 positions"):
         teachers.live([TEACHER], query_length=99)
     with pytest.raises(UserError, match="the loss reads nothing of it"):
         join(teachers.live([TEACHER]), losses.info_nce)
@@ -362,7 +354,7 @@ def test_vectors_of_files_are_found_by_their_texts(files, data):
     found = teacher.fields(["ask 3"], ["tell 4", ""])
     np.testing.assert_array_equal(found["teacher_query"], rows[[3]])
     np.testing.assert_array_equal(found["teacher_document"], [rows[PAIRS**2 + 4], np.zeros(16)])
-    teacher.join(STUDENT.spec, LOSS, data(byte_tokenizer_json(), 0), ONE_DEVICE(), None)
+    teacher.join(STUDENT.spec, LOSS, data(PROCESSORS, 0), ONE_DEVICE(), None)
     with pytest.raises(UserError, match="the text 'nobody' of the training data is not among"):
         teacher.fields(["nobody"], ["tell 1"])
     assert write(-rows).identity != teacher.identity
@@ -393,8 +385,8 @@ def test_vectors_of_another_length_do_not_meet_a_normalised_student(files, data)
 
 
 DEEP = model(6, layers=2)
-DEEP.params.update(  # so that its layers do something
-    {path: 10 * value for path, value in DEEP.params.items() if is_layer_kernel(path)}
+DEEP = DEEP.with_params(  # so that its layers do something
+    {p: 10 * value if is_layer_kernel(p) else value for p, value in DEEP.params.items()}
 )
 LAYERWISE = functools.partial(
     losses.weighted_sum,
@@ -404,13 +396,15 @@ LAYERWISE = functools.partial(
 
 def one_layer(layer):
     """A student of this layer of DEEP."""
-    stack = dataclasses.replace(DEEP.spec.text.stack, layers=1)
-    spec = dataclasses.replace(DEEP.spec, text=dataclasses.replace(DEEP.spec.text, stack=stack))
-    params = {
-        path: DEEP.params[path.replace("layers/0/", f"layers/{layer}/")]
-        for path in functional(spec).shapes
-    }
-    return dataclasses.replace(DEEP, spec=spec, params=params)
+    encoder = DEEP.spec.encoder
+    stack = dataclasses.replace(encoder.stack, layers=1)
+    made = with_tower(DEEP, encoder=dataclasses.replace(encoder, stack=stack))
+    return made.with_params(
+        {
+            path: DEEP.params[path.replace("layers/0/", f"layers/{layer}/")]
+            for path in functional(made.spec).shapes
+        }
+    )
 
 
 def test_layers_learn_from_layers(data, tmp_path):
@@ -436,7 +430,7 @@ def test_a_layer_is_held_against_the_one_that_is_named(data, tmp_path):
 
 def test_layers_that_do_not_fit_are_one_line(data, tmp_path):
     def join(student, loss=LAYERWISE, **options):
-        batches = data(byte_tokenizer_json(), 0)
+        batches = data(PROCESSORS, 0)
         teacher = teachers.layerwise(DEEP, **options)
         teacher.join(student.spec, loss, batches, ONE_DEVICE(), None)
 
@@ -447,9 +441,9 @@ def test_layers_that_do_not_fit_are_one_line(data, tmp_path):
     with pytest.raises(UserError, match="scratch has width 16, the student 8"):
         join(model(1, width=8))
     with pytest.raises(UserError, match="student has two towers"):
-        join(pair(model(1), model(2)))
+        join(two_towers(model(1), model(2)))
     with pytest.raises(UserError, match="two towers; one model teaches layers"):
-        teachers.layerwise(pair(model(1), model(2)))
+        teachers.layerwise(two_towers(model(1), model(2)))
     with pytest.raises(UserError, match="the loss reads nothing of it"):
         join(one_layer(0), losses.info_nce)
     with pytest.raises(ValueError, match="query_microbatches: a teacher of layers"):
@@ -484,7 +478,7 @@ def test_scores_stand_at_their_own_documents(tmp_path, monkeypatch):
     sentence_transformers.save(TEACHER, tmp_path / "cross")
     teacher = teachers.scored(str(tmp_path / "cross"), scale=0.5, folder=str(tmp_path / "cache"))
     assert taught(data, teacher, steps=1) == 9 + sum(i % 3 for i in range(9))
-    batches = data(byte_tokenizer_json(), 0)
+    batches = data(PROCESSORS, 0)
     teacher.join(STUDENT.spec, losses.margin_mse, batches, ONE_DEVICE(), None)
     texts = {}
     fields = teacher.fields
@@ -502,7 +496,7 @@ def test_scores_stand_at_their_own_documents(tmp_path, monkeypatch):
 
 def test_each_tower_of_a_teacher_has_its_own_rows():
     one = TeacherModel(model(2))
-    two = TeacherModel(pair(model(2), model(3)))
+    two = TeacherModel(two_towers(model(2), model(3)))
     assert (one.keys("query", ["x"]) == one.keys("document", ["x"])).all()
     assert (two.keys("query", ["x"]) != two.keys("document", ["x"])).all()
 

@@ -18,11 +18,11 @@ import numpy as np
 import optax
 
 from gemb import losses
-from gemb.pretrained.scratch import from_scratch
+from gemb.models.scratch import from_scratch
+from gemb.processors.text import of_bytes
 from gemb.structs import Batch, Tokens
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
-MODEL = from_scratch(byte_tokenizer_json(), layers=1, width=8, heads=2, mlp=16)
+MODEL = from_scratch(of_bytes(), layers=1, width=8, heads=2, mlp=16)
 
 
 class Batches:
@@ -89,20 +89,22 @@ class Batches:
 
 def run(workdir, at=None, *, rows=8, negatives=0, optimizer=None, **options):
     """Trains for six steps unless told otherwise; returns what `train` returns."""
+    from gemb.training.experiment import Experiment
     from gemb.training.loop import train
 
     options = {
         "checkpoint_steps": 2,
         "steps": 6,
         "model": MODEL,
-        "data": lambda tokenizer, seed, shard, prompts: Batches(at, rows, negatives, shard),
+        "data": lambda processors, seed, shard: Batches(at, rows, negatives, shard),
     } | options
-    return train(
-        Path(workdir),
+    profile_steps = options.pop("profile_steps", None)
+    experiment = Experiment(
         loss=options.pop("loss", partial(losses.info_nce, temperature=0.1)),
         optimizer=lambda steps: optimizer() if optimizer else optax.adamw(1e-3),
         **options,
     )
+    return train(experiment, Path(workdir), profile_steps=profile_steps)
 
 
 # All at once that a step can hold: hard negatives, masks, nested widths, gradient caching.

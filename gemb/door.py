@@ -1,0 +1,237 @@
+"""The Python door: load, train and evaluate from a notebook or a script.
+
+It writes the same config that `gemb train` reads and runs the same loop, so a run that starts here
+can be repeated on a pod. What it puts together lives in the rooms below.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gemb import config, losses
+from gemb.checks import UserError, check_widths, suggest
+from gemb.data.given import GivenPairs, given_pairs
+from gemb.export import sentence_transformers
+from gemb.identity import model_fingerprint
+from gemb.inference.embedder import Embedder
+from gemb.models.execution import Execution
+from gemb.models.spec import ModelSpec
+from gemb.pretrained import adapt
+from gemb.processors.processor import Processor
+from gemb.training.experiment import Experiment
+from gemb.training.run import train_run
+
+BATCH_SIZE = 64
+LEARNING_RATE = 1e-4
+_LONGEST = 256  # tokens that training reads of a text, if the model reads more
+_IMPORTS = (
+    "from gemb import losses",
+    "from gemb.data import forms",
+    "from gemb.data import mixing",
+    "from gemb.data import pipeline",
+    "from gemb.data.sources import reading",
+    "from gemb.pretrained import adapt",
+    "from gemb.training import experiment",
+)
+_SAMPLE = 2000  # texts whose lengths decide how long batches are
+
+
+def load(
+    model: str, *, max_length: int | None = None, execution: Execution = Execution()
+) -> Embedder:
+    """Loads a model.
+
+    Args:
+        model: a model folder, or a fetched model's name such as "all-MiniLM-L6-v2".
+        max_length: cut texts to this many tokens instead of to the folder's limit.
+        execution: how to compute the model, e.g. Execution(dtype="bfloat16") on a GPU.
+
+    Raises:
+        UserError: for a missing, broken or unsupported model.
+
+    Example:
+        >>> model = load("all-MiniLM-L6-v2")  # doctest: +SKIP
+        >>> model.encode_query("sort a list").shape  # doctest: +SKIP
+        (384,)
+    """
+    return Embedder.load(model, max_length, execution)
+
+
+def train(
+    model: str | Embedder,
+    pairs: Any,
+    *,
+    workdir: str | Path,
+    loss: str = "info_nce",
+    widths: Sequence[int] = (),
+    steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float = LEARNING_RATE,
+    columns: Mapping[str, str] | None = None,
+    seed: int = 0,
+    bindings: Sequence[str] = (),
+    force: bool = False,
+) -> Embedder:
+    """Fine-tunes a model on pairs, in a run folder; the same call again resumes or loads the run.
+
+    The folder gets config.gin, with which `gemb train --gin_file=WORKDIR/config.gin` repeats the
+    run elsewhere, the pairs, checkpoints, metrics and the trained model.
+
+    Args:
+        model: a folder, a fetched model's name, or a loaded model.
+        pairs: a list of (query, document) or (query, document, negative, ...) tuples or of dicts, a
+            pandas or Arrow table, a Hugging Face `datasets.Dataset`, or any sequence of records,
+            with "query", "document" and, if the loss wants them, "negatives" and "score".
+        workdir: the run's folder.
+        loss: the name of a loss in gemb.losses that reads pairs.
+        widths: nested (Matryoshka) widths to train; default those of the model, trained at full
+            width only.
+        steps: steps; default one pass over the pairs.
+        batch_size: pairs in a step; default 64, or all pairs where there are fewer.
+        learning_rate: the highest rate of AdamW, after a warm-up over a tenth of the steps.
+        columns: {"query": ..., "document": ...}: the names of the columns, where they differ.
+        seed: of the order of the pairs and of dropout.
+        bindings: further gin bindings, such as "experiment.Experiment.document_microbatches = 4".
+        force: delete what the folder holds of another run and begin again.
+
+    Returns:
+        The trained model, loaded from WORKDIR/model.
+
+    Raises:
+        UserError: before anything is compiled, for pairs, a loss, widths or a folder that do not
+            fit.
+
+    Example:
+        >>> pairs = [("reverse a list", "items[::-1]"), ("sort a list", "sorted(items)")]
+        >>> tuned = train("all-MiniLM-L6-v2", pairs, workdir="runs/mine")  # doctest: +SKIP
+    """
+    base, folder = _start(model), Path(workdir)
+    given = given_pairs(pairs, columns)
+    size = _batch_size(batch_size, len(given))
+    _check_loss(loss, given, base.spec)
+    widths = tuple(widths) and check_widths("widths", widths, base.spec.dim)
+    steps = -(-len(given) // size) if steps is None else steps
+    place = folder / "data"
+    params = [
+        *_IMPORTS,
+        f"adapt.load.model = {_name(base, folder)!r}",
+        *_data_bindings(given, place, base),
+        *_loss_bindings(loss, widths),
+        f"BATCH_SIZE = {size}",
+        f"STEPS = {steps}",
+        f"LEARNING_RATE = {learning_rate}",
+        f"WIDTHS = {widths}",
+        f"experiment.Experiment.seed = {seed}",
+        *bindings,
+    ]
+    pieces = ("wiring", "optimizer/adamw", "mesh/data_parallel")
+    config.load([f"configs/{piece}.gin" for piece in pieces], params)
+
+    def experiment() -> Experiment:
+        given.write(place)
+        if _name(base, folder) != str(base.model.folder):
+            sentence_transformers.save(base.model, folder / "start")
+        return Experiment(**config.arguments(Experiment))
+
+    made = train_run(
+        experiment,
+        folder,
+        config=config.resolved(),
+        save=sentence_transformers.save,
+        force=force,
+    )
+    return load(str(made), execution=base.execution)
+
+
+def _start(model: str | Embedder) -> Embedder:
+    if isinstance(model, Embedder):
+        return model
+    if not isinstance(model, str | Path):
+        raise UserError(f"model: expected a name, a folder or a model, got {type(model).__name__}")
+    return Embedder(adapt.load(str(model)))
+
+
+def _name(base: Embedder, folder: Path) -> str:
+    """The folder that `adapt.load` reads the base model from; one of the run's if it has none."""
+    own = base.model.folder
+    if own and model_fingerprint(adapt.load(str(own))) == base.fingerprint:
+        return str(own)
+    return str((folder / "start").resolve())
+
+
+def _batch_size(size: int | None, count: int) -> int:
+    if size is None:
+        return min(BATCH_SIZE, count)
+    if not 2 <= size <= count:
+        raise UserError(f"batch_size: expected 2 to {count}, the number of pairs, got {size}")
+    return size
+
+
+def _data_bindings(given: GivenPairs, folder: Path, base: Embedder) -> list[str]:
+    """The gin bindings of the run's data."""
+    lengths = [
+        f"{name.upper()}_LENGTH = {_length(given, name, processor)}"
+        for name, processor in base.model.processors._asdict().items()
+    ]
+    path = str((folder / f"{given.name}.jsonl").resolve())
+    form = "forms.Pairs"
+    if given.scored:
+        scores = [record["score"] for record in given.records]
+        form = "forms.Graded"
+        lengths += [f"forms.Graded.low = {min(scores)}", f"forms.Graded.high = {max(scores)}"]
+    else:
+        lengths.append(f"forms.Pairs.negatives = {given.negatives}")
+    return [
+        *lengths,
+        f"reading.files.paths = {path!r}",
+        "mixing.Task.records = @reading.files()",
+        f"mixing.Task.form = @{form}()",
+        "mixing.Task.query_length = %QUERY_LENGTH",
+        "mixing.Task.document_length = %DOCUMENT_LENGTH",
+        "pipeline.mixture.tasks = {'pairs': @mixing.Task()}",
+        "pipeline.mixture.batch_size = %BATCH_SIZE",
+        "DATA = @pipeline.mixture",
+        "MODEL = @adapt.load()",
+    ]
+
+
+def _length(given: GivenPairs, side: str, processor: Processor) -> int:
+    """How many positions the values of a side take, as a bucket; at most what the model reads."""
+    every = max(1, len(given.records) // _SAMPLE)
+    values = [record[side] for record in given.records[::every]]
+    values = [value if isinstance(value, str) else value[0] for value in values]
+    if side == "document":
+        values += [one for record in given.records[::every] for one in record.get("negatives", ())]
+    longest = max(example.size for example in processor.prepare(values, side))
+    return min(processor.bucket(longest), processor.limit, _LONGEST)
+
+
+def _loss_bindings(loss: str, widths: tuple[int, ...]) -> list[str]:
+    if not widths:
+        return [f"LOSS = @losses.{loss}"]
+    return [
+        f"losses.matryoshka.loss = @losses.{loss}",
+        "losses.matryoshka.widths = %WIDTHS",
+        "LOSS = @losses.matryoshka",
+    ]
+
+
+def _check_loss(loss: str, given: GivenPairs, spec: ModelSpec) -> None:
+    """Calls the loss on shapes alone: it says what it does not get of such pairs."""
+    import jax
+    import jax.numpy as jnp
+
+    if not isinstance(loss, str) or loss not in losses.__all__:
+        hint = suggest(str(loss), losses.__all__)
+        raise UserError(f"loss: expected the name of a loss in gemb.losses, got {loss!r}.{hint}")
+    rows = jax.ShapeDtypeStruct((2, spec.dim), jnp.float32)
+    documents = jax.ShapeDtypeStruct((2 * (1 + given.negatives), spec.dim), jnp.float32)
+    fields = {"scores": jax.ShapeDtypeStruct((2,), jnp.float32)} if given.scored else {}
+
+    def value(query, document, fields):
+        return losses.evaluate(getattr(losses, loss), query, document, jnp.arange(2), fields)[0]
+
+    try:
+        jax.eval_shape(value, rows, documents, fields)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"loss: {loss}: {str(error).splitlines()[0]}") from None
