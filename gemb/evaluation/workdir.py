@@ -1,4 +1,4 @@
-"""A finished run, proved: trained model, the one it started from, and BM25 on one retrieval set."""
+"""Compares a finished run with the model it started from and with BM25, on one retrieval set."""
 
 import json
 from pathlib import Path
@@ -7,17 +7,17 @@ from gemb import __version__
 from gemb.checks import UserError
 from gemb.data.sources import beir
 from gemb.evaluation.examples import example_queries
+from gemb.evaluation.maps import vectors_map
+from gemb.evaluation.models import REPORT, RESULTS
 from gemb.evaluation.precision import evaluate_precisions
-from gemb.evaluation.projection import vectors_map
-from gemb.evaluation.report import write_json, write_report
-from gemb.evaluation.retrieval import evaluate_bm25, evaluate_vectors
+from gemb.evaluation.searcher_figures import evaluate_bm25, evaluate_vectors
+from gemb.files import write_json
 from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
+from gemb.reports.run_page import write_run_page
 from gemb.runs.records import read_metrics, read_object
 from gemb.search import scann
 from gemb.store.vectors import load_vectors, save_vectors
-
-RESULTS, REPORT = "results.json", "report.html"
 
 
 def model_of(workdir: Path) -> Path:
@@ -104,6 +104,19 @@ def evaluate_workdir(
     return tree
 
 
+def trained_folder(workdir: Path) -> str:
+    """The folder that a finished run trained on.
+
+    Raises:
+        UserError: if there is none.
+    """
+    training = read_object(Path(workdir) / "model" / "gemb.json").get("training") or {}
+    folder = (training.get("data") or {}).get("folder", "")
+    if not folder:
+        raise UserError("--tasks is missing: the run trained on no folder to measure on")
+    return folder
+
+
 def searched_folder(corpus: str, training: dict) -> Path:
     """The folder with what is searched: the one that is named, else what the run trained on.
 
@@ -144,7 +157,7 @@ def _report(workdir: Path, tree: dict, examples: list[dict], plane: dict | None)
         "test set": f"{tree['corpus']}: {tree['queries']} queries, {tree['documents']} documents",
         "config": workdir / "config.gin",
     }
-    write_report(
+    write_run_page(
         workdir / REPORT,
         title=f"gemb: {workdir.name}",
         summary={name: value for name, value in summary.items() if value is not None},

@@ -11,12 +11,12 @@ from task_folders import STS, house, write
 
 from gemb import checks
 from gemb.cli.__main__ import run
-from gemb.evaluation import comparison, similarity, suite
-from gemb.evaluation.encoding import EncodedOnce, _prompted, with_prompts
+from gemb.evaluation import comparison, suite
 from gemb.evaluation.mteb import MtebEncoder
-from gemb.evaluation.mteb_run import get_tasks, whole_names
-from gemb.evaluation.suite_report import write_suite_report
-from gemb.evaluation.tasks import read_tasks
+from gemb.evaluation.mteb.run import get_tasks, whole_names
+from gemb.evaluation.tasks import read_tasks, sts
+from gemb.inference.encoded_once import EncodedOnce, _prompted, with_prompts
+from gemb.reports import write_suite_page
 
 WORDS = [f"word{i}" for i in range(40)]
 
@@ -153,7 +153,7 @@ def test_the_spread_of_a_models_cosines_does_not_matter(tmp_path):
     """All cosines of the second model are squeezed into a small part of the first one's range."""
     task = _graded(tmp_path / "graded")
     cosines = np.random.default_rng(3).uniform(-1, 1, 60)
-    measure = similarity.KIND.measure
+    measure = sts.TASK_TYPE.measure
 
     def measured(values):
         first = np.stack([np.ones(60), np.zeros(60)], 1)
@@ -162,7 +162,7 @@ def test_the_spread_of_a_models_cosines_does_not_matter(tmp_path):
 
     wide, narrow = measured(cosines), measured(0.9 + cosines / 100)
     assert narrow.figures == pytest.approx(wide.figures)
-    for metric in similarity.KIND.mains:
+    for metric in sts.TASK_TYPE.mains:
         np.testing.assert_allclose(wide.items[metric], narrow.items[metric], atol=1e-9)
 
 
@@ -195,7 +195,7 @@ def test_the_report_shows_tasks_models_and_differences(tasks, tmp_path):
         for name in ("one", "<other>")
     }
     tree = suite.summary(tasks, models, tmp_path / "cache")
-    write_suite_report(tmp_path / "out" / "report.html", tree)
+    write_suite_page(tmp_path / "out" / "report.html", tree)
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("<svg") == 3 + len(tasks)  # means by width, by size; calibration
     for text in ("beir", "ndcg@10", "&lt;other&gt;", "Which differences hold", "mean of kinds"):
