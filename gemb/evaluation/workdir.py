@@ -62,15 +62,7 @@ def evaluate_workdir(
     training = trained.pretrained.manifest.get("training", {})
     folder = searched_folder(corpus, training)
     test = beir.read_retrieval(folder)
-    answers = [json.dumps(sorted(grades.items())) for grades in test.qrels]
-    identity = {
-        "model": trained.fingerprint,
-        "texts": texts_fingerprint(test.corpus_texts + test.query_texts),
-        "answers": texts_fingerprint(answers),
-        "gemb": __version__,
-        "approximate": approximate and scann.available(),
-        "plane": plane,
-    }
+    identity = _identity(trained, test, approximate, plane)
     done = read_object(workdir / RESULTS)
     if done.get("identity") == identity and (workdir / REPORT).exists() and not force:
         print(f"{workdir / RESULTS} is there, of this very model and test set; --force repeats it")
@@ -80,13 +72,7 @@ def evaluate_workdir(
         start = Embedder.load(training["started_from"], max_length=trained.spec.max_length)
         models = {"pretrained": start} | models
     print(f"{len(test.query_texts)} queries, {len(test.corpus_texts)} documents: {folder}")
-    results, vectors = {"bm25": evaluate_bm25(test)}, {}
-    for name, embedder in models.items():
-        vectors[name] = _encode(embedder, test, workdir, name)
-        widths = [width for width in trained.widths if width <= embedder.dim] or [embedder.dim]
-        results[name] = evaluate_vectors(
-            *vectors[name], test.qrels, widths=widths, approximate=approximate
-        )
+    results, vectors = _measured(workdir, models, test, approximate)
     precisions = evaluate_precisions(*vectors["trained"], test.qrels, widths=trained.widths)
     tree = {
         "retrieval": results,
@@ -102,6 +88,32 @@ def evaluate_workdir(
     _report(workdir, tree, example_queries(test, before, vectors["trained"]), made)
     write_json(workdir / RESULTS, tree)
     return tree
+
+
+def _identity(trained: Embedder, test, approximate: bool, plane: str) -> dict:
+    """What the results depend on."""
+    answers = [json.dumps(sorted(grades.items())) for grades in test.qrels]
+    return {
+        "model": trained.fingerprint,
+        "texts": texts_fingerprint(test.corpus_texts + test.query_texts),
+        "answers": texts_fingerprint(answers),
+        "gemb": __version__,
+        "approximate": approximate and scann.available(),
+        "plane": plane,
+    }
+
+
+def _measured(workdir: Path, models: dict, test, approximate: bool) -> tuple[dict, dict]:
+    """Figures of BM25 and each model, and each model's query and document vectors."""
+    results, vectors = {"bm25": evaluate_bm25(test)}, {}
+    for name, embedder in models.items():
+        vectors[name] = _encode(embedder, test, workdir, name)
+        nested = models["trained"].widths
+        widths = [width for width in nested if width <= embedder.dim] or [embedder.dim]
+        results[name] = evaluate_vectors(
+            *vectors[name], test.qrels, widths=widths, approximate=approximate
+        )
+    return results, vectors
 
 
 def trained_folder(workdir: Path) -> str:
