@@ -4,6 +4,7 @@ Copies by case, punctuation and spacing are found by their normalised texts, the
 `near_duplicates.py`; what is chained together is one cluster.
 """
 
+import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.curation import near_duplicates, report
+from gemb.curation import report
 from gemb.curation.chunks import write_rows
+from gemb.curation.duplicates import near_duplicates
+from gemb.curation.duplicates.near_duplicates import Likeness
+from gemb.curation.duplicates.texts import text_keys
+from gemb.curation.duplicates.union import groups
 from gemb.curation.inputs import Kept
 from gemb.curation.tables import Texts, distinct
-from gemb.curation.texts import text_keys
-from gemb.curation.union import groups
 from gemb.data.sources.records import digest
 from gemb.inference.bulk import Encoder, encoded
 
@@ -32,10 +35,7 @@ def deduplicate(
     output: str | Path,
     *,
     keep: str = "first",
-    similarity: float = near_duplicates.SIMILARITY,
-    surface: float = near_duplicates.SURFACE,
-    short: str = "auto",
-    neighbours: int = near_duplicates.NEIGHBOURS,
+    likeness: Likeness = near_duplicates.DEFAULT,
     search: str = "auto",
     dtype: str = "float32",
     about: dict | None = None,
@@ -53,7 +53,8 @@ def deduplicate(
         encoder: a `gemb.Embedder`.
         output: folder to write into.
         keep: of a cluster, the "first" record or the "longest" (the first of these).
-        similarity, surface, short, neighbours, search: see `near_duplicates`.
+        likeness: when two texts count as near-duplicates.
+        search: "auto", "exact" or "scann".
         dtype: of the vectors on disk.
         about: what to name in the report.
         progress: whether to show bars.
@@ -73,48 +74,34 @@ def deduplicate(
     content = digest(records.fingerprint, *columns)
     options = {"kind": "document", "content": content, "dtype": dtype, "progress": progress}
     vectors = encoded(encoder, once, work, unit=True, **options)
-    near = near_duplicates.near_duplicates(
-        once,
-        vectors,
-        work,
-        key=digest(encoder.fingerprint, content, dtype),
-        similarity=similarity,
-        surface=surface,
-        short=short,
-        neighbours=neighbours,
-        search=search,
-        progress=progress,
-    )
-    cluster_of = groups(len(once), near.edges)[number]
-    clusters = _clusters(cluster_of, texts, keep)
+    key = digest(encoder.fingerprint, content, dtype)
+    options = {"key": key, "likeness": likeness, "search": search, "progress": progress}
+    near = near_duplicates.near_duplicates(once, vectors, work, **options)
+    clusters = _clusters(groups(len(once), near.edges)[number], texts, keep)
     removed = {row for chosen, members in clusters for row in members if row != chosen}
     write_rows(output / KEPT, (records[row] for row in range(len(records)) if row not in removed))
     nearest = _nearest(near, len(once))
     rows = [_row(*cluster, texts, records, number, nearest) for cluster in clusters]
     write_rows(output / CLUSTERS, rows)
-    settings = {
-        "columns": list(columns),
-        "keep": keep,
-        "similarity": similarity,
-        "surface": surface,
-        "short": short,
-        "neighbours": neighbours,
-    }
-    counts = {
-        **records.counts,
-        "kept": len(records) - len(removed),
-        "removed": len(removed),
-        "removed_as_copies": len(texts) - len(once),
-        "clusters": len(clusters),
-        "largest_cluster": max((len(members) for _, members in clusters), default=1),
-        **near.counts,
-    }
+    settings = {"columns": list(columns), "keep": keep, **dataclasses.asdict(likeness)}
+    counts = _counts(records, removed, len(texts) - len(once), clusters) | near.counts
     rates = {"records removed": len(removed) / len(records)}
     results = report.results("dedup", (about or {}) | settings, counts, rates)
     results["seconds"] = round(time.monotonic() - started, 1)
     shown = {"Cosine": {"compared": near.proposed, "near-duplicates": report.sample(near.scores)}}
     report.write(output, results, shown, [_example(row) for row in report.spread(rows)])
     return results
+
+
+def _counts(records: Kept, removed: set[int], copies: int, clusters: list) -> dict[str, int]:
+    return {
+        **records.counts,
+        "kept": len(records) - len(removed),
+        "removed": len(removed),
+        "removed_as_copies": copies,
+        "clusters": len(clusters),
+        "largest_cluster": max((len(members) for _, members in clusters), default=1),
+    }
 
 
 def texts_of_columns(records: Kept, columns: Sequence[str]) -> Texts:

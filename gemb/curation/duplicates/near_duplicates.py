@@ -13,6 +13,7 @@ than a sentence and its copy with one odd word. So the embedding proposes and th
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,13 +22,11 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.curation import nearest
 from gemb.curation.chunks import Chunks, Piece
-from gemb.curation.texts import words
+from gemb.curation.duplicates.texts import words
 from gemb.data.sources.records import digest
 from gemb.search import Searcher
 
 VERSION = 2
-SIMILARITY, NEIGHBOURS = 0.3, 10
-SURFACE = 0.85  # one word of seven
 SHORT = ("auto", "merge", "keep")
 _SHORTEST = 3  # words of a text that is a near-duplicate with one of them changed
 _TEMPLATES = 0.1  # share of the pairs worded alike that fill templates: beyond, "auto" is "keep"
@@ -35,6 +34,43 @@ _SURE = 0.95  # cosine from which words may differ in several places
 _NEGATIONS = frozenset(["not", "no", "non", "never", "without"])
 _SLOT = 2  # texts that may share a slot: a text and one copy of it
 _CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """When two texts count as near-duplicates.
+
+    Attributes:
+        similarity: the least cosine.
+        surface: the least share of words in common, of the longer text's: by default one word of
+            seven may differ. 0 goes by the embedding alone, and then `similarity` should be 0.95
+            or so.
+        short: what becomes of texts that differ in one word and that are too short for `surface`:
+            "merge", "keep", or "auto", as the other texts decide.
+        neighbours: how many neighbours of each text are looked at.
+
+    Raises:
+        UserError: for a setting outside of its range.
+    """
+
+    similarity: float = 0.3
+    surface: float = 0.85
+    short: str = "auto"
+    neighbours: int = 10
+
+    def __post_init__(self):
+        if not -1 <= self.similarity <= 1 or not 0 <= self.surface <= 1:
+            raise UserError(
+                "expected a similarity of -1 to 1 and a surface of 0 to 1, got "
+                f"{self.similarity} and {self.surface}"
+            )
+        if self.short not in SHORT:
+            raise UserError(f"short: expected one of {', '.join(SHORT)}, got {self.short!r}")
+        if self.neighbours < 1:
+            raise UserError(f"neighbours: expected 1 or more, got {self.neighbours}")
+
+
+DEFAULT = Likeness()
 
 
 class Near(NamedTuple):
@@ -59,10 +95,7 @@ def near_duplicates(
     work: Path,
     *,
     key: str,
-    similarity: float = SIMILARITY,
-    surface: float = SURFACE,
-    short: str = "auto",
-    neighbours: int = NEIGHBOURS,
+    likeness: Likeness = DEFAULT,
     search: str = "auto",
     progress: bool = True,
 ) -> Near:
@@ -73,27 +106,14 @@ def near_duplicates(
         vectors: [texts, dim] of unit length.
         work: folder for what a killed run leaves.
         key: identifies texts and vectors.
-        similarity: the least cosine.
-        surface: the least share of words in common, of the longer text's; 0 goes by the embedding
-            alone, and then `similarity` should be 0.95 or so.
-        short: what becomes of texts that one word tells apart and that are too short for `surface`:
-            "merge", "keep", or "auto", as the other texts decide.
-        neighbours: of each text that are looked at.
+        likeness: when two texts count as near-duplicates.
         search: "auto", "exact" or "scann".
         progress: whether to show a bar.
 
     Raises:
-        UserError: a setting outside of its range, or unusable vectors.
+        UserError: an unknown search, or unusable vectors.
     """
-    if not -1 <= similarity <= 1 or not 0 <= surface <= 1:
-        raise UserError(
-            "expected a similarity of -1 to 1 and a surface of 0 to 1, got "
-            f"{similarity} and {surface}"
-        )
-    if short not in SHORT:
-        raise UserError(f"short: expected one of {', '.join(SHORT)}, got {short!r}")
-    if neighbours < 1:
-        raise UserError(f"neighbours: expected 1 or more, got {neighbours}")
+    similarity, surface, neighbours = likeness.similarity, likeness.surface, likeness.neighbours
     k = min(neighbours + 1, len(texts))
     searcher = nearest.searcher(vectors, search, work, key=key[:16], k=k, target=None)
     settings = (VERSION, similarity, surface, neighbours, search, len(texts))
@@ -102,7 +122,7 @@ def near_duplicates(
     notes = chunks.run(len(texts), _CHUNK, judge.look, "compare" if progress else "")
     found = {(e[0], e[1]): e for part in notes for e in part["edges"]}
     counts = {name: sum(part[name] for part in notes) for name in ("compared", "worded_alike")}
-    kept = _told_apart(list(found.values()), short) if surface else list(found.values())
+    kept = _told_apart(list(found.values()), likeness.short) if surface else list(found.values())
     counts["told_apart_by_templates"] = len(found) - len(kept)
     counts["short"] = sum(edge[5] for edge in kept)
     edges = np.array([edge[:2] for edge in kept], np.int64).reshape(-1, 2)

@@ -9,10 +9,10 @@ import pytest
 from word_encoder import WordEncoder
 
 from gemb.checks import UserError
-from gemb.curation import deduplicate, inputs
-from gemb.curation.near_duplicates import slot_of
-from gemb.curation.texts import words
-from gemb.curation.union import groups
+from gemb.curation import Likeness, deduplicate, inputs
+from gemb.curation.duplicates.near_duplicates import slot_of
+from gemb.curation.duplicates.texts import words
+from gemb.curation.duplicates.union import groups
 
 PLAIN = Path(__file__).parents[3] / "shared" / "data" / "text" / "plain" / "wiki_sents.txt.gz"
 WORDS = ["".join(np.random.default_rng(i).choice(list(string.ascii_lowercase), 6))
@@ -36,13 +36,14 @@ def planted(rng, texts, count):
     return made
 
 
-def run(tmp_path, texts, encoder=None, **options):
+def run(tmp_path, texts, encoder=None, keep="first", search="auto", **likeness):
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": t, "row": i}) + "\n" for i, t in enumerate(texts)))
     records = inputs.read_texts(path, ["text"])
     results = deduplicate(
-        records, ["text"], encoder or WordEncoder(), tmp_path / "out", progress=False, **options
-    )
+        records, ["text"], encoder or WordEncoder(), tmp_path / "out", progress=False,
+        keep=keep, search=search, likeness=Likeness(**likeness),
+    )  # fmt: skip
     names = ("kept.jsonl", "clusters.jsonl")
     return results, *([json.loads(line) for line in (tmp_path / "out" / n).open()] for n in names)
 

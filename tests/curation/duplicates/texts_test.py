@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemb.curation.texts import normalised, text_key, words
+from gemb.curation.duplicates.texts import normalised, text_key, words
 
 
 @pytest.mark.parametrize(
