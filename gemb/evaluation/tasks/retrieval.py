@@ -1,6 +1,6 @@
 """Retrieval as one task among others: a BEIR folder, exact search, figures of quality alone.
 
-How fast a search is, and ScaNN beside it, is measured by `gemb.evaluation.searcher_figures`.
+`gemb.evaluation.searcher_figures` measures the speed of search, and ScaNN.
 """
 
 from collections.abc import Mapping
