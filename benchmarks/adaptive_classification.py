@@ -15,8 +15,8 @@ import numpy as np
 from workers import show
 
 from gemb import search
+from gemb.analysis import adaptive
 from gemb.data.sources.reading import files
-from gemb.evaluation import adaptive
 from gemb.inference.embedder import Embedder
 
 WIDTHS = (12, 24, 48, 96, 192, 384)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from workers import show
 
-from gemb.curation import deduplicate, inputs
-from gemb.curation.texts import text_key
+from gemb.curation import Likeness, deduplicate, inputs
+from gemb.curation.duplicates.texts import text_key
 from gemb.data.sources.reading import files
 from gemb.inference.embedder import Embedder
 
@@ -71,7 +71,9 @@ def main() -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         records = inputs.read_texts(path, ["text"])
         encoder = Embedder.load(options.model)
-        results = deduplicate(records, ["text"], encoder, folder, short=options.short)
+        results = deduplicate(
+            records, ["text"], encoder, folder, likeness=Likeness(short=options.short)
+        )
         cluster = clusters(Path(folder) / "clusters.jsonl")
     hits = {kind: [] for kind in (*KINDS, "long", "all")}
     for number, (source, kind) in enumerate(zip(sources, kinds, strict=True)):

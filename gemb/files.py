@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gemb.checks import UserError
 
@@ -87,6 +87,29 @@ def atomic_file(final: str | Path) -> Iterator[Path]:
             os.replace(temporary, final)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, tree: Any) -> None:
+    """Writes a tree as JSON; an existing file is replaced in one step.
+
+    Args:
+        path: where to write it.
+        tree: dicts, lists, texts and numbers, numpy's included.
+
+    Raises:
+        ValueError: a number that JSON cannot hold (NaN, infinity).
+        UserError: the file cannot be written.
+
+    Example:
+        >>> import pathlib, tempfile, numpy as np
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "results.json"
+        >>> write_json(file, {"ndcg@10": np.float32(0.5)})
+        >>> file.read_text()
+        '{\\n  "ndcg@10": 0.5\\n}\\n'
+    """
+    text = json.dumps(tree, indent=2, allow_nan=False, default=lambda value: value.tolist())
+    with atomic_file(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def replace_folder(temporary: Path, final: Path) -> None:

@@ -1,11 +1,15 @@
-"""Temporary names: no two writers share one, whatever the numbers of their processes."""
+"""Temporary names: no two writers share one, whatever the numbers of their processes; JSON."""
 
+import errno
+import json
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gemb.checks import UserError
-from gemb.files import atomic_file, atomic_folder
+from gemb.files import atomic_file, atomic_folder, write_json
 
 
 def test_two_writers_of_one_number_do_not_meet(tmp_path):
@@ -37,3 +41,28 @@ def test_what_fails_leaves_nothing(tmp_path):
     ):
         made.with_name("nowhere").joinpath("deep").write_text("half")
     assert not os.listdir(tmp_path)
+
+
+def test_json_takes_numpy_and_refuses_nan(tmp_path):
+    tree = {"a": np.float32(0.25), "b": np.int64(3), "c": np.arange(3), "é": [None, True]}
+    write_json(tmp_path / "results.json", tree)
+    read = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert read == {"a": 0.25, "b": 3, "c": [0, 1, 2], "é": [None, True]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "results.json", {"a": float("nan")})
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == read
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    write_json(tmp_path / "results.json", {"old": 1})
+
+    def full(self, text, encoding):
+        with open(self, "w") as file:
+            file.write(text[:3])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match=r"cannot write .*results.json: No space left"):
+        write_json(tmp_path / "results.json", {"new": 2})
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+    assert json.loads((tmp_path / "results.json").read_text()) == {"old": 1}

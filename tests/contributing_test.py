@@ -42,8 +42,8 @@ def test_recipes_touch_names_that_exist():
         "FAMILIES": "gemb/pretrained/families/__init__.py",
         "VARIANTS": "tests/models/families_test.py",
         "RULES": "gemb/parallel/rules.py",
-        "KINDS": "gemb/evaluation/tasks.py",
-        "write_report": "gemb/evaluation/report.py",
+        "TASK_TYPES": "gemb/evaluation/tasks/registry.py",
+        "write_run_page": "gemb/reports/run_page.py",
     }
     for name, file in named.items():
         assert f"`{name}" in text or f"{name}(" in text, name

@@ -88,3 +88,50 @@ def check_apart(flag: str, files: Sequence[str], *inputs: str) -> None:
                     f"--{flag}: {path} is what is read, and would be overwritten; choose another "
                     "folder"
                 )
+
+
+def check_absent(mode: str, *unread: str) -> None:
+    """Refuses flags that a mode of a verb does not read.
+
+    Args:
+        mode: the flag that chooses the mode, for the message.
+        *unread: names of flags.
+
+    Raises:
+        UserError: naming the first of them that is given.
+    """
+    for flag in unread:
+        if flags.FLAGS[flag].present:
+            raise UserError(f"--{flag} does not go with {mode}; leave it out")
+
+
+def whole_numbers(flag: str) -> list[int]:
+    """The numbers of a list flag.
+
+    Raises:
+        UserError: naming the flag and the value that is not a whole number.
+    """
+    for value in flags.FLAGS[flag].value:
+        if not value.isdecimal():
+            raise UserError(f"--{flag}: expected whole numbers with commas, got {value!r}")
+    return [int(value) for value in flags.FLAGS[flag].value]
+
+
+def short_names(flag: str, places: Sequence[str]) -> dict[str, str]:
+    """A short name for each model: its folder's if those are unique, else the path as given.
+
+    Args:
+        flag: that the models come from, for the message.
+        places: folders or names of models.
+
+    Returns:
+        name -> place.
+
+    Raises:
+        UserError: for a model that is given twice.
+    """
+    if len(set(places)) < len(places):
+        raise UserError(f"--{flag}: a model stands there twice: {','.join(places)}")
+    short = [Path(place).name for place in places]
+    named = short if len(set(short)) == len(short) and all(short) else places
+    return dict(zip(named, places, strict=True))

@@ -27,20 +27,17 @@ def main(argv: list[str]) -> None:
     from pathlib import Path
 
     from gemb.cli.arguments import check_no_run
-    from gemb.evaluation.report import write_json
-    from gemb.evaluation.run_report import runs_table, write_run_report
+    from gemb.files import write_json
+    from gemb.reports.comparison_page import write_comparison_page
+    from gemb.reports.terminal import comparison_table
     from gemb.runs.comparison import compare
 
     tree = compare(argv, smoothing=FLAGS.smoothing)
     output = Path(FLAGS.output)
     check_no_run("output")
-    write_run_report(output / "report.html", tree)
+    write_comparison_page(output / "report.html", tree)
     write_json(output / "results.json", tree)
-    head, rows = runs_table(tree)
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for first, *cells in (head, *rows):
-        line = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-        print(f"{first:{widths[0]}}", *line)
+    print(comparison_table(tree))
     print(f"report: {output / 'report.html'}")
 
 

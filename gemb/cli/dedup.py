@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
 
     check_arguments(argv, "input", "columns", "model", "output")
     check_apart("output", ["kept.jsonl", "clusters.jsonl"], FLAGS.input)
-    from gemb.curation import deduplicate, inputs, report
+    from gemb.curation import Likeness, deduplicate, inputs, report
     from gemb.inference.embedder import Embedder
 
     limit = FLAGS.max_bad_fraction
@@ -54,10 +54,7 @@ def main(argv: list[str]) -> None:
         Embedder.load(FLAGS.model),
         FLAGS.output,
         keep=FLAGS.keep,
-        similarity=FLAGS.similarity,
-        surface=FLAGS.surface,
-        short=FLAGS.short,
-        neighbours=FLAGS.neighbours,
+        likeness=Likeness(FLAGS.similarity, FLAGS.surface, FLAGS.short, FLAGS.neighbours),
         search=FLAGS.search,
         dtype=FLAGS.dtype,
         about={"input": FLAGS.input, "model": FLAGS.model},

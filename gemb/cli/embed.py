@@ -87,7 +87,7 @@ def main(argv: list[str]) -> None:
 def _read():
     """Ids and texts by number, read where they lie."""
     from gemb.curation import inputs
-    from gemb.curation.deduplication import texts_of_columns
+    from gemb.curation.duplicates.deduplication import texts_of_columns
     from gemb.curation.tables import Texts
     from gemb.data.preprocess.texts import titled_text
 

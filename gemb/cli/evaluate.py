@@ -30,8 +30,8 @@ A tasks folder holds one of these (.gz behind a name if it likes) or folders wit
 corpus.jsonl, queries.jsonl and qrels/test.tsv; train.tsv and test.tsv with the columns text and
 label; NAME.tsv with sentence1, sentence2 and score (or label, 0 or 1), or with source and target;
 NAME.jsonl with query, positive and negative; a task.json that describes others (see
-gemb/evaluation/tasks.py). Either way results.json and report.html are written: open that in a
-browser.
+gemb/evaluation/tasks/registry.py). Either way results.json and report.html are written: open that
+in a browser.
 """
 
 from absl import flags
@@ -88,26 +88,29 @@ _UNREAD = {  # flags that would change nothing
 
 
 def main(argv: list[str]) -> None:
-    from gemb.checks import UserError
     from gemb.cli.arguments import check_arguments, check_folder
 
     check_arguments(argv)
     check_folder("output")
     if FLAGS.checkpoints:
         _evaluate_checkpoints()
-        return
-    if FLAGS.model or FLAGS.tasks or FLAGS.mteb:
+    elif FLAGS.model or FLAGS.tasks or FLAGS.mteb:
         _evaluate_models()
-        return
-    if not FLAGS.workdir:
-        raise UserError(
-            "--workdir is missing: which run shall be evaluated? Or give --model and --tasks"
-        )
-    _check_unread("--workdir")
+    else:
+        _evaluate_run()
+
+
+def _evaluate_run() -> None:
     from pathlib import Path
 
-    from gemb.evaluation.terminal import run_table
+    from gemb.checks import UserError
+    from gemb.cli.arguments import check_absent
+
+    if not FLAGS.workdir:
+        raise UserError("--workdir is missing: give the folder of a run, or --model and --tasks")
+    check_absent("--workdir", *_UNREAD["--workdir"])
     from gemb.evaluation.workdir import REPORT, evaluate_workdir
+    from gemb.reports.terminal import run_table
 
     tree = evaluate_workdir(
         Path(FLAGS.workdir),
@@ -121,10 +124,8 @@ def main(argv: list[str]) -> None:
 
 
 def _evaluate_models() -> None:
-    from pathlib import Path
-
     from gemb.checks import UserError
-    from gemb.cli.arguments import check_no_run
+    from gemb.cli.arguments import check_absent, check_no_run, short_names, whole_numbers
 
     if FLAGS.workdir:
         raise UserError("--workdir evaluates a run, --model with --tasks any model: give one")
@@ -135,54 +136,85 @@ def _evaluate_models() -> None:
         raise UserError(
             f"--{flag} is missing: --model says what to measure, --tasks (or --mteb) on what"
         )
-    _check_unread("--mteb" if FLAGS.mteb else "--tasks")
+    mode = "--mteb" if FLAGS.mteb else "--tasks"
+    check_absent(mode, *_UNREAD[mode])
     check_no_run("output")
     teachers = [FLAGS.teacher] if FLAGS.teacher and FLAGS.teacher not in FLAGS.model else []
-    names, widths = _names([*FLAGS.model, *teachers]), _numbers("widths")
-    from gemb.evaluation.report import write_json
-    from gemb.evaluation.suite_report import write_suite_report
-    from gemb.evaluation.terminal import tasks_table
-    from gemb.evaluation.workdir import REPORT, RESULTS
+    places = short_names("model", [*FLAGS.model, *teachers])
+    settings = {"widths": whole_numbers("widths"), "force": FLAGS.force}
+    (_by_mteb if FLAGS.mteb else _by_tasks)(places, settings)
 
-    tree, maps = (_by_mteb if FLAGS.mteb else _by_tasks)(names, widths)
-    output = Path(FLAGS.output)
-    write_suite_report(output / REPORT, tree, maps)
-    write_json(output / RESULTS, tree)
-    print(tasks_table(tree))
-    print(f"report: {output / REPORT}")
+
+def _by_tasks(places: dict[str, str], settings: dict) -> None:
+    from pathlib import Path
+
+    from gemb.analysis.reduction import with_reductions
+    from gemb.evaluation.models import evaluate_tasks
+    from gemb.evaluation.tasks import read_tasks, sample_documents
+
+    tasks, embedders = read_tasks(FLAGS.tasks), _load(places)
+    documents = sample_documents(tasks) if FLAGS.reductions else []
+    encoders, pairs = with_reductions(embedders, documents, FLAGS.reductions)
+    tree = evaluate_tasks(
+        encoders,
+        tasks,
+        FLAGS.output,
+        pairs=pairs,
+        plane=FLAGS.map,
+        mapped=embedders,
+        projector=FLAGS.projector,
+        **settings,
+    )
+    if FLAGS.projector:
+        print(f"projector: tensorboard --logdir={Path(FLAGS.output) / 'projector'}")
+    _print(tree)
     if FLAGS.teacher:
-        _retention(tree, names, output)
+        _print_retention(tree, tasks, places, embedders)
 
 
-def _retention(tree: dict, names: dict[str, str], output) -> None:
-    from gemb.evaluation import retention
-    from gemb.evaluation.report import write_json
-    from gemb.evaluation.tasks import read_tasks
+def _by_mteb(places: dict[str, str], settings: dict) -> None:
+    from gemb.evaluation.mteb.run import evaluate_models, named_tasks, read_prompts
 
-    teacher = next(name for name, place in names.items() if place == FLAGS.teacher)
-    texts = retention.sample_texts(read_tasks(FLAGS.tasks))
-    kept = retention.retention(tree, _embedders(names), teacher, texts)
-    write_json(output / "retention.json", kept)
-    retention.write_retention(output / retention.REPORT, kept)
-    for name, pair in kept["scores"].items():
-        share = max(kept["kept"]["mean of tasks"][name].items(), key=lambda item: int(item[0]))[1]
-        print(
-            f"{name} keeps {share:.1%} of {teacher}, at {_ratio(kept['speed'], name, teacher)} "
-            f"times its speed and {_ratio(kept['bytes'], name, teacher)} of its size; their scores "
-            f"correlate at {pair['spearman']:.3f}"
-        )
-    print(f"report: {output / retention.REPORT}")
+    tasks, prompts = named_tasks(FLAGS.mteb)
+    settings["prompts"] = prompts | read_prompts(FLAGS.mteb_prompts)
+    _print(evaluate_models(_load(places), tasks, FLAGS.output, **settings))
 
 
-def _ratio(values: dict, name: str, teacher: str) -> str:
-    return f"{values[name] / values[teacher]:.2f}"
+def _load(places: dict[str, str]) -> dict:
+    """All models at once, so that a misspelt name is reported before anything is measured."""
+    from gemb.inference.embedder import Embedder
+
+    return {name: Embedder.load(place) for name, place in places.items()}
+
+
+def _print(tree: dict) -> None:
+    from pathlib import Path
+
+    from gemb.evaluation.models import REPORT
+    from gemb.reports.terminal import tasks_table
+
+    print(tasks_table(tree))
+    print(f"report: {Path(FLAGS.output) / REPORT}")
+
+
+def _print_retention(tree: dict, tasks, places: dict[str, str], embedders: dict) -> None:
+    from pathlib import Path
+
+    from gemb.analysis.retention import REPORT, report_retention
+    from gemb.evaluation.tasks import sample_texts
+    from gemb.reports.terminal import retention_lines
+
+    teacher = next(name for name, place in places.items() if place == FLAGS.teacher)
+    kept = report_retention(FLAGS.output, tree, embedders, teacher, sample_texts(tasks))
+    print(retention_lines(kept))
+    print(f"report: {Path(FLAGS.output) / REPORT}")
 
 
 def _evaluate_checkpoints() -> None:
     from pathlib import Path
 
-    from gemb import config
     from gemb.checks import UserError
+    from gemb.cli.arguments import check_absent, whole_numbers
 
     if FLAGS.tasks and FLAGS.corpus:
         raise UserError("--tasks and --corpus both say on what to measure: give one")
@@ -190,125 +222,29 @@ def _evaluate_checkpoints() -> None:
         raise UserError(
             "--checkpoints are those of a --workdir; --model and --mteb do not go along"
         )
-    _check_unread("--checkpoints")
-    workdir, widths = Path(FLAGS.workdir), _numbers("widths")
-    chosen = [] if FLAGS.checkpoints == ["all"] else _numbers("checkpoints")
+    check_absent("--checkpoints", *_UNREAD["--checkpoints"])
+    workdir, widths = Path(FLAGS.workdir), whole_numbers("widths")
+    chosen = [] if FLAGS.checkpoints == ["all"] else whole_numbers("checkpoints")
     if not (workdir / "config.gin").exists():
         raise UserError(f"{workdir}: holds no config.gin; is it the folder of a run?")
-    from gemb.evaluation import checkpoints
-    from gemb.evaluation.report import write_json
+    from gemb import config
+    from gemb.evaluation.checkpoints import REPORT, report_checkpoints
     from gemb.evaluation.tasks import read_tasks
-    from gemb.evaluation.terminal import tasks_table
+    from gemb.evaluation.workdir import trained_folder
     from gemb.inference.compilation import use_compilation_cache
     from gemb.inference.embedder import Embedder
+    from gemb.reports.terminal import tasks_table
     from gemb.training.checkpoints.models import checkpoint_models
     from gemb.training.experiment import Experiment
 
-    tasks = read_tasks(FLAGS.tasks or [_corpus(workdir)])
+    tasks = read_tasks(FLAGS.tasks or [FLAGS.corpus or trained_folder(workdir)])
     use_compilation_cache()
     config.load([str(workdir / "config.gin")])
     kept = checkpoint_models(workdir, Experiment(**config.arguments(Experiment)), chosen)
     models = ((step, Embedder(model)) for step, model in kept)
-    tree = checkpoints.evaluate_checkpoints(models, tasks, widths=widths, force=FLAGS.force)
-    report = workdir / "checkpoints.html"
-    checkpoints.write_checkpoint_report(report, f"gemb: checkpoints of {workdir.name}", tree)
-    write_json(workdir / "checkpoints.json", tree)
+    tree = report_checkpoints(workdir, models, tasks, widths=widths, force=FLAGS.force)
     print(tasks_table(tree))
-    print(f"best by mean of tasks: step {tree['best']}\nreport: {report}")
-
-
-def _corpus(workdir) -> str:
-    """The folder that a finished run trained on, or --corpus."""
-    from gemb.checks import UserError
-    from gemb.runs.records import read_object
-
-    manifest = workdir / "model" / "gemb.json"
-    training = read_object(manifest).get("training") or {}
-    folder = FLAGS.corpus or (training.get("data") or {}).get("folder", "")
-    if not folder:
-        raise UserError("--tasks is missing: on what shall the checkpoints be measured?")
-    return folder
-
-
-def _numbers(flag: str) -> list[int]:
-    from gemb.checks import UserError
-
-    for value in FLAGS[flag].value:
-        if not value.isdecimal():
-            raise UserError(f"--{flag}: expected whole numbers with commas, got {value!r}")
-    return [int(value) for value in FLAGS[flag].value]
-
-
-def _by_tasks(names: dict[str, str], widths: list[int]) -> tuple[dict, dict]:
-    """(tree of results, maps)."""
-    from pathlib import Path
-
-    from gemb.evaluation import suite
-    from gemb.evaluation.projection import all_maps
-    from gemb.evaluation.projector import write_projector
-    from gemb.evaluation.reduction import with_reductions
-    from gemb.evaluation.tasks import read_tasks
-
-    tasks, embedders = read_tasks(FLAGS.tasks), _embedders(names)
-    encoders, pairs = with_reductions(embedders, tasks, FLAGS.reductions)
-    models = {
-        name: suite.evaluate_model(encoder, tasks, widths=widths, force=FLAGS.force, label=name)
-        for name, encoder in encoders.items()
-    }
-    if FLAGS.projector:
-        folder = Path(FLAGS.output) / "projector"
-        write_projector(folder, tasks, embedders)
-        print(f"projector: tensorboard --logdir={folder}")
-    maps = {} if FLAGS.map == "none" else all_maps(tasks, embedders, FLAGS.map, force=FLAGS.force)
-    return suite.summary(tasks, models, pairs=pairs), maps
-
-
-def _by_mteb(names: dict[str, str], widths: list[int]) -> tuple[dict, dict]:
-    from pathlib import Path
-
-    from gemb.evaluation import mteb_run, mteb_tasks
-    from gemb.evaluation.tasks import read_tasks
-
-    asked = mteb_run.whole_names(FLAGS.mteb)
-    folders = [name for name in asked if Path(name).exists()]
-    local = read_tasks(folders)
-    tasks = mteb_run.get_tasks([name for name in asked if name not in folders])
-    tasks += mteb_tasks.local_tasks(local)
-    prompts = mteb_tasks.task_prompts(local) | mteb_run.read_prompts(FLAGS.mteb_prompts)
-    settings = {"widths": widths, "prompts": prompts, "force": FLAGS.force}
-    models = {
-        name: (embedder, mteb_run.evaluate_mteb(embedder, tasks, name=name, **settings))
-        for name, embedder in _embedders(names).items()
-    }
-    return mteb_run.summary(tasks, models), {}
-
-
-def _check_unread(mode: str) -> None:
-    from gemb.checks import UserError
-
-    for flag in _UNREAD[mode]:
-        if FLAGS[flag].present:
-            raise UserError(f"--{flag} does not go with {mode}; leave it out")
-
-
-def _embedders(names: dict[str, str]) -> dict:
-    """All are loaded before any is measured: a misspelt name is told at once."""
-    from gemb.inference.embedder import Embedder
-
-    return {name: Embedder.load(place) for name, place in names.items()}
-
-
-def _names(places: list[str]) -> dict[str, str]:
-    """A short name for each model: its folder's where that is unique, else the path as given."""
-    from pathlib import Path
-
-    from gemb.checks import UserError
-
-    if len(set(places)) < len(places):
-        raise UserError(f"--model: a model stands there twice: {','.join(places)}")
-    short = [Path(place).name for place in places]
-    named = short if len(set(short)) == len(short) and all(short) else places
-    return dict(zip(named, places, strict=True))
+    print(f"best by mean of tasks: step {tree['best']}\nreport: {workdir / REPORT}")
 
 
 if __name__ == "__main__":

@@ -72,18 +72,10 @@ def main(argv: list[str]) -> None:
     check_apart("output", ["pairs.jsonl"], FLAGS.pairs, FLAGS.corpus)
     if FLAGS.rescore_model and FLAGS.cross_encoder:
         raise UserError("--rescore_model and --cross_encoder both give the scores: choose one")
-    from gemb.curation import Choice, Margin, mine, prepare, report
+    from gemb.curation import mine, prepare, report
     from gemb.inference.embedder import Embedder
 
-    limits = FLAGS.relative_margin, FLAGS.absolute_margin, FLAGS.highest_score
-    choice = Choice(
-        FLAGS.count,
-        FLAGS.first_rank,
-        FLAGS.last_rank,
-        Margin(*limits, FLAGS.margin),
-        FLAGS.choose,
-        FLAGS.seed,
-    )
+    choice = _choice()
     pairs, documents = prepare.read(
         FLAGS.pairs,
         FLAGS.corpus,
@@ -107,6 +99,15 @@ def main(argv: list[str]) -> None:
     )
     print(report.summary(results))
     print(f"pairs: {FLAGS.output}/pairs.jsonl\nreport: {FLAGS.output}/{report.REPORT}")
+
+
+def _choice():
+    """Which candidates become negatives."""
+    from gemb.curation import Choice, Margin
+
+    limits = FLAGS.relative_margin, FLAGS.absolute_margin, FLAGS.highest_score
+    margin, ranks = Margin(*limits, FLAGS.margin), (FLAGS.first_rank, FLAGS.last_rank)
+    return Choice(FLAGS.count, *ranks, margin, FLAGS.choose, FLAGS.seed)
 
 
 def _second():

@@ -6,10 +6,11 @@ it was stopped. Reading formats is `gemb.data.sources`', searching `gemb.search`
 """
 
 from gemb.curation.candidates import Choice
-from gemb.curation.deduplication import deduplicate
+from gemb.curation.duplicates.deduplication import deduplicate
+from gemb.curation.duplicates.near_duplicates import Likeness
 from gemb.curation.filtering import filter_pairs
 from gemb.curation.margin import Margin
 from gemb.curation.mining import mine
 from gemb.curation.splitting import split_records
 
-__all__ = ["Choice", "Margin", "deduplicate", "filter_pairs", "mine", "split_records"]
+__all__ = ["Choice", "Likeness", "Margin", "deduplicate", "filter_pairs", "mine", "split_records"]

@@ -69,8 +69,8 @@ def write(
     with atomic_file(output / RESULTS) as temporary:
         text = json.dumps(results, indent=2, ensure_ascii=False, default=str)
         temporary.write_text(text + "\n", encoding="utf-8")
-    with atomic_file(output / REPORT) as temporary:
-        temporary.write_text(_page(results, histograms, examples), encoding="utf-8")
+    parts = _sections(results, histograms, examples)
+    html.write_page(output / REPORT, f"gemb {results['verb']}", "", parts)
 
 
 def summary(results: Mapping) -> str:
@@ -123,7 +123,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _TEXT else text[:_TEXT] + " \u2026"
 
 
-def _page(results: Mapping, histograms: Mapping, examples: Sequence[Mapping]) -> str:
+def _sections(results: Mapping, histograms: Mapping, examples: Sequence[Mapping]) -> list[str]:
     counts = {_words(name): f"{count:,}" for name, count in results["counts"].items()}
     rates = {_words(name): f"{rate:.2%}" for name, rate in results["rates"].items()}
     settings = {_words(name): value for name, value in results["settings"].items()}
@@ -134,7 +134,7 @@ def _page(results: Mapping, histograms: Mapping, examples: Sequence[Mapping]) ->
     }
     warned = [html.section("Warning", text) for text in results["warnings"]]
     about = f"{len(examples)}, evenly spaced, not picked."
-    parts = [
+    return [
         *warned,
         html.section("Counts", "", html.definitions(counts)),
         html.section("Rates", "", html.definitions(rates)) if rates else "",
@@ -142,7 +142,6 @@ def _page(results: Mapping, histograms: Mapping, examples: Sequence[Mapping]) ->
         html.section("Settings", "", html.definitions(settings)),
         html.section("Examples", about, *map(_example, examples)) if examples else "",
     ]
-    return html.page(f"gemb {results['verb']}", "", parts)
 
 
 def _words(name: str) -> str:

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.curation import near_duplicates, report
+from gemb.curation import report
 from gemb.curation.chunks import write_rows
+from gemb.curation.duplicates import near_duplicates
+from gemb.curation.duplicates.near_duplicates import Likeness
+from gemb.curation.duplicates.texts import text_key
+from gemb.curation.duplicates.union import groups
 from gemb.curation.inputs import Kept
 from gemb.curation.tables import Texts, distinct
-from gemb.curation.texts import text_key
-from gemb.curation.union import groups
 from gemb.data.randomness import bits
 from gemb.data.sources.records import digest
 from gemb.inference.bulk import Encoder, encoded
@@ -32,7 +34,7 @@ def split_records(
     parts: Mapping[str, float],
     seed: int = 0,
     encoder: Encoder | None = None,
-    near: Mapping | None = None,
+    likeness: Likeness = near_duplicates.DEFAULT,
     about: dict | None = None,
     progress: bool = True,
 ) -> dict:
@@ -48,7 +50,7 @@ def split_records(
         parts: name -> share of the records; together 1.
         seed: of the order.
         encoder: a model; where given, near-duplicates go to one part too.
-        near: options of `near_duplicates`.
+        likeness: when two texts count as near-duplicates.
         about: what to name in the report.
         progress: whether to show bars.
 
@@ -63,7 +65,7 @@ def split_records(
     owner, keys, places = _values(records, columns)
     once, first, number = distinct(keys)
     texts = Texts(len(once), lambda value: _text(records, columns, places[int(first[value])]))
-    joined = _near(texts, records, columns, encoder, output, near or {}, progress)
+    joined = _near(texts, records, columns, encoder, output, likeness, progress)
     # Records first, values behind them, in one graph.
     edges = np.stack([owner, number + len(records)], axis=1)
     edges = np.concatenate([edges, joined + len(records)])
@@ -131,7 +133,7 @@ def _near(
     columns: Sequence[str],
     encoder: Encoder | None,
     output: Path,
-    options: Mapping,
+    likeness: Likeness,
     progress: bool,
 ) -> np.ndarray:
     """[edges, 2] values that are near-duplicates; none without a model."""
@@ -144,7 +146,7 @@ def _near(
     )
     key = digest(encoder.fingerprint, content)
     return near_duplicates.near_duplicates(
-        texts, vectors, work, key=key, progress=progress, **options
+        texts, vectors, work, key=key, likeness=likeness, progress=progress
     ).edges
 
 

@@ -1,6 +1,6 @@
 """Pairs and documents by number, and which of them are the same text.
 
-Texts stay on disk; in memory are 64-bit keys of the normalised texts (`texts.py`).
+Texts stay on disk; in memory are 64-bit keys of the normalised texts (`duplicates/texts.py`).
 """
 
 from array import array
@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gemb.checks import UserError
-from gemb.curation.texts import text_key
+from gemb.curation.duplicates.texts import text_key
 from gemb.data.preprocess.texts import texts_of, titled_text
 from gemb.data.sources.records import Records, digest
 

@@ -11,14 +11,14 @@ from tqdm import tqdm
 
 from gemb import metrics
 from gemb.evaluation.result_cache import remembered
-from gemb.evaluation.tasks import KINDS, Task
+from gemb.evaluation.tasks.registry import TASK_TYPES, EvaluationTask
 
 ALPHA = 0.05
 # Draws of a test: a mean of items is cheap to draw anew, a rank correlation is not.
 _DRAWS, _COSTLY_DRAWS = 10_000, 2_000
 
 
-def compare(task: Task, left: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+def compare(task: EvaluationTask, left: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     """Tests whether two models differ on a task's main metric.
 
     Args:
@@ -31,12 +31,12 @@ def compare(task: Task, left: np.ndarray, right: np.ndarray) -> dict[str, Any]:
         "p_randomisation" (None for clusters, which cannot be swapped), and "different": whether
         every p is below 0.05.
     """
-    kind = KINDS[task.kind]
-    statistic = kind.statistic(task.main, task.data)
+    task_type = TASK_TYPES[task.kind]
+    statistic = task_type.statistic(task.main, task.data)
     draws = _COSTLY_DRAWS if statistic else _DRAWS
     found = metrics.paired_bootstrap(left, right, statistic, samples=draws)
     swapped = None
-    if kind.exchangeable:
+    if task_type.exchangeable:
         swapped = metrics.paired_randomisation(left, right, statistic, samples=draws)
     return {
         "difference": found.difference,
@@ -49,7 +49,7 @@ def compare(task: Task, left: np.ndarray, right: np.ndarray) -> dict[str, Any]:
 
 
 def compare_all(
-    tasks: Sequence[Task],
+    tasks: Sequence[EvaluationTask],
     items: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
     cache: Path | None = None,
     *,

@@ -1,6 +1,6 @@
 """Example queries and what was found for them, described for people to read.
 
-A retrieval set has the fields named in `gemb.evaluation.retrieval`.
+A retrieval set has the fields named in `gemb.evaluation.searcher_figures`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gemb import search
-from gemb.evaluation.retrieval import DEPTH
+from gemb.evaluation.searcher_figures import DEPTH
 from gemb.metrics.geometry import truncate
 
 _SHOWN = 160  # characters of a document without a name

@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from gemb.evaluation.encoding import EncodedOnce, with_prompts
 from gemb.evaluation.suite import measure
-from gemb.evaluation.tasks import KINDS, read_tasks
+from gemb.evaluation.tasks.registry import TASK_TYPES, read_tasks
 from gemb.inference.embedder import Embedder
+from gemb.inference.encoded_once import EncodedOnce, with_prompts
 
 
 def tasks(
@@ -34,7 +34,7 @@ def tasks(
             experiment.Experiment.keep_best = 'dev/sts'
     """
     found = [
-        dataclasses.replace(task, data=KINDS[task.kind].sample(task.data, limit))
+        dataclasses.replace(task, data=TASK_TYPES[task.kind].sample(task.data, limit))
         for task in read_tasks([folders] if isinstance(folders, str) else folders)
     ]
 

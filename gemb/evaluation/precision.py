@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gemb import checks, search
-from gemb.evaluation.retrieval import measure
+from gemb.evaluation.searcher_figures import measure
 from gemb.metrics.geometry import truncate
 from gemb.search.quantized import PRECISIONS
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gemb.evaluation.kind import Measured
+from gemb.evaluation.tasks.task_type import Measured
 from gemb.files import atomic_file, cache_dir
 
 # Raise it when a figure changes its meaning, so that no older one is taken for it.

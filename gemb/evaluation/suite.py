@@ -11,11 +11,11 @@ from tqdm import tqdm
 from gemb import __version__
 from gemb.checks import UserError
 from gemb.evaluation.comparison import compare_all
-from gemb.evaluation.encoding import EncodedOnce, Encoder, with_prompts
-from gemb.evaluation.kind import Measured
 from gemb.evaluation.result_cache import ResultCache
-from gemb.evaluation.tasks import KINDS, Task
+from gemb.evaluation.tasks.registry import TASK_TYPES, EvaluationTask
+from gemb.evaluation.tasks.task_type import Measured
 from gemb.evaluation.wins import all_wins
+from gemb.inference.encoded_once import EncodedOnce, Encoder, with_prompts
 from gemb.metrics.geometry import truncate
 
 
@@ -37,7 +37,7 @@ class ModelResults(NamedTuple):
 
 def evaluate_model(
     encoder: Encoder,
-    tasks: Sequence[Task],
+    tasks: Sequence[EvaluationTask],
     *,
     widths: Sequence[int] = (),
     force: bool = False,
@@ -84,7 +84,7 @@ def evaluate_model(
 
 
 def measure(
-    model: EncodedOnce, task: Task, widths: Sequence[int], label: str
+    model: EncodedOnce, task: EvaluationTask, widths: Sequence[int], label: str
 ) -> dict[int, Measured]:
     """Measures one model on one task, at each width.
 
@@ -97,8 +97,8 @@ def measure(
     Raises:
         UserError: for vectors without a direction.
     """
-    kind, full = KINDS[task.kind], {}
-    for role, (texts, side) in kind.texts(task.data).items():
+    task_type, full = TASK_TYPES[task.kind], {}
+    for role, (texts, side) in task_type.texts(task.data).items():
         full[role] = model.vectors(texts, side, f"{label}, {task.name} {role}")
     measured = {}
     for width in tqdm(widths, desc=task.name, unit="width", leave=False):
@@ -106,12 +106,12 @@ def measure(
             vectors = {role: truncate(rows, width, role) for role, rows in full.items()}
         except ValueError as error:  # a zero or infinite vector: the model's fault, not the code's
             raise UserError(f"{label} on {task.name}: {error}") from error
-        measured[width] = kind.measure(vectors, task.data)
+        measured[width] = task_type.measure(vectors, task.data)
     return measured
 
 
 def summary(
-    tasks: Sequence[Task],
+    tasks: Sequence[EvaluationTask],
     models: Mapping[str, ModelResults],
     cache: Path | None = None,
     *,
@@ -162,7 +162,7 @@ def summary(
     }
 
 
-def _details(tasks: Sequence[Task], models: Mapping[str, ModelResults]) -> dict[str, Any]:
+def _details(tasks: Sequence[EvaluationTask], models: Mapping[str, ModelResults]) -> dict[str, Any]:
     found = {
         task.name: {
             name: row.details
@@ -174,7 +174,9 @@ def _details(tasks: Sequence[Task], models: Mapping[str, ModelResults]) -> dict[
     return {name: rows for name, rows in found.items() if rows}
 
 
-def figures_of(tasks: Sequence[Task], models: Mapping[str, ModelResults]) -> tuple[dict, dict]:
+def figures_of(
+    tasks: Sequence[EvaluationTask], models: Mapping[str, ModelResults]
+) -> tuple[dict, dict]:
     """The "tasks" and the "results" of `summary`."""
     any_model = next(iter(models.values()))
     about = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gemb.evaluation.tasks import Task
+from gemb.evaluation.tasks.registry import EvaluationTask
 
 _SHOWN = 5
 # Kinds whose figure is a plain mean of items' own, and where an item's text stands.
@@ -18,7 +18,7 @@ _TEXTS = {
 
 
 def wins_and_losses(
-    task: Task, left: np.ndarray, right: np.ndarray, shown: int = _SHOWN
+    task: EvaluationTask, left: np.ndarray, right: np.ndarray, shown: int = _SHOWN
 ) -> dict[str, Any] | None:
     """The items that the right model does better or worse, largest differences first.
 
@@ -48,7 +48,7 @@ def wins_and_losses(
 
 
 def all_wins(
-    tasks: Sequence[Task],
+    tasks: Sequence[EvaluationTask],
     items: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
     pairs: Sequence[tuple[str, str]] | None = None,
 ) -> list[dict[str, Any]]:

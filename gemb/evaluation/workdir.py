@@ -1,4 +1,4 @@
-"""A finished run, proved: trained model, the one it started from, and BM25 on one retrieval set."""
+"""Compares a finished run with the model it started from and with BM25, on one retrieval set."""
 
 import json
 from pathlib import Path
@@ -7,17 +7,17 @@ from gemb import __version__
 from gemb.checks import UserError
 from gemb.data.sources import beir
 from gemb.evaluation.examples import example_queries
+from gemb.evaluation.maps import vectors_map
+from gemb.evaluation.models import REPORT, RESULTS
 from gemb.evaluation.precision import evaluate_precisions
-from gemb.evaluation.projection import vectors_map
-from gemb.evaluation.report import write_json, write_report
-from gemb.evaluation.retrieval import evaluate_bm25, evaluate_vectors
+from gemb.evaluation.searcher_figures import evaluate_bm25, evaluate_vectors
+from gemb.files import write_json
 from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
+from gemb.reports.run_page import write_run_page
 from gemb.runs.records import read_metrics, read_object
 from gemb.search import scann
 from gemb.store.vectors import load_vectors, save_vectors
-
-RESULTS, REPORT = "results.json", "report.html"
 
 
 def model_of(workdir: Path) -> Path:
@@ -62,15 +62,7 @@ def evaluate_workdir(
     training = trained.model.manifest.get("training", {})
     folder = searched_folder(corpus, training)
     test = beir.read_retrieval(folder)
-    answers = [json.dumps(sorted(grades.items())) for grades in test.qrels]
-    identity = {
-        "model": trained.fingerprint,
-        "texts": texts_fingerprint(test.corpus_texts + test.query_texts),
-        "answers": texts_fingerprint(answers),
-        "gemb": __version__,
-        "approximate": approximate and scann.available(),
-        "plane": plane,
-    }
+    identity = _identity(trained, test, approximate, plane)
     done = read_object(workdir / RESULTS)
     if done.get("identity") == identity and (workdir / REPORT).exists() and not force:
         print(f"{workdir / RESULTS} is there, of this very model and test set; --force repeats it")
@@ -82,13 +74,7 @@ def evaluate_workdir(
         )
         models = {"pretrained": start} | models
     print(f"{len(test.query_texts)} queries, {len(test.corpus_texts)} documents: {folder}")
-    results, vectors = {"bm25": evaluate_bm25(test)}, {}
-    for name, embedder in models.items():
-        vectors[name] = _encode(embedder, test, workdir, name)
-        widths = [width for width in trained.widths if width <= embedder.dim] or [embedder.dim]
-        results[name] = evaluate_vectors(
-            *vectors[name], test.qrels, widths=widths, approximate=approximate
-        )
+    results, vectors = _measured(workdir, models, test, approximate)
     precisions = evaluate_precisions(*vectors["trained"], test.qrels, widths=trained.widths)
     tree = {
         "retrieval": results,
@@ -104,6 +90,45 @@ def evaluate_workdir(
     _report(workdir, tree, example_queries(test, before, vectors["trained"]), made)
     write_json(workdir / RESULTS, tree)
     return tree
+
+
+def _identity(trained: Embedder, test, approximate: bool, plane: str) -> dict:
+    """What the results depend on."""
+    answers = [json.dumps(sorted(grades.items())) for grades in test.qrels]
+    return {
+        "model": trained.fingerprint,
+        "texts": texts_fingerprint(test.corpus_texts + test.query_texts),
+        "answers": texts_fingerprint(answers),
+        "gemb": __version__,
+        "approximate": approximate and scann.available(),
+        "plane": plane,
+    }
+
+
+def _measured(workdir: Path, models: dict, test, approximate: bool) -> tuple[dict, dict]:
+    """Figures of BM25 and each model, and each model's query and document vectors."""
+    results, vectors = {"bm25": evaluate_bm25(test)}, {}
+    for name, embedder in models.items():
+        vectors[name] = _encode(embedder, test, workdir, name)
+        nested = models["trained"].widths
+        widths = [width for width in nested if width <= embedder.dim] or [embedder.dim]
+        results[name] = evaluate_vectors(
+            *vectors[name], test.qrels, widths=widths, approximate=approximate
+        )
+    return results, vectors
+
+
+def trained_folder(workdir: Path) -> str:
+    """The folder that a finished run trained on.
+
+    Raises:
+        UserError: if there is none.
+    """
+    training = read_object(Path(workdir) / "model" / "gemb.json").get("training") or {}
+    folder = (training.get("data") or {}).get("folder", "")
+    if not folder:
+        raise UserError("--tasks is missing: the run trained on no folder to measure on")
+    return folder
 
 
 def searched_folder(corpus: str, training: dict) -> Path:
@@ -146,7 +171,7 @@ def _report(workdir: Path, tree: dict, examples: list[dict], plane: dict | None)
         "test set": f"{tree['corpus']}: {tree['queries']} queries, {tree['documents']} documents",
         "config": workdir / "config.gin",
     }
-    write_report(
+    write_run_page(
         workdir / REPORT,
         title=f"gemb: {workdir.name}",
         summary={name: value for name, value in summary.items() if value is not None},

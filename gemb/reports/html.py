@@ -1,11 +1,13 @@
-"""The bare HTML of a report: page, sections, tables. Everything handed in as text is escaped.
+"""The bare HTML of a report: page, sections, tables. All text passed in is escaped.
 
-The page is one file: no
-script, no font and no picture is fetched.
+A page is one file: it loads no script, font or picture.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from html import escape
+
+from gemb.files import atomic_file
 
 _CSS = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --text: #1d2330;
@@ -80,6 +82,16 @@ def page(title: str, subtitle: str, parts: Sequence[str]) -> str:
         + "\n".join(part for part in parts if part)
         + "\n</main>\n</body>\n</html>\n"
     )
+
+
+def write_page(path: str | os.PathLike, title: str, subtitle: str, parts: Sequence[str]) -> None:
+    """Writes a `page`; an existing file is replaced in one step.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_text(page(title, subtitle, parts), encoding="utf-8")
 
 
 def section(title: str, about: str, *parts: str) -> str:

@@ -1,6 +1,6 @@
 """Several runs side by side: their curves, last and best figures, and where their configs differ.
 
-Only the comparison as values; `gemb.evaluation.run_report` draws the page of it.
+Only the comparison as values; `gemb.reports.comparison_page` draws the page of it.
 """
 
 import math

@@ -11,15 +11,13 @@ from task_folders import house
 from gemb.checks import UserError
 from gemb.cli.__main__ import run
 from gemb.evaluation import comparison
-from gemb.evaluation.checkpoints import (
-    evaluate_checkpoints,
-    write_checkpoint_report,
-)
+from gemb.evaluation.checkpoints import evaluate_checkpoints, report_checkpoints
 from gemb.evaluation.suite import evaluate_model
 from gemb.evaluation.tasks import read_tasks
 from gemb.inference.embedder import Embedder
 from gemb.parallel.mesh import make_mesh
 from gemb.pretrained.scratch import from_scratch
+from gemb.reports import write_checkpoints_page
 from gemb.runs.interruption import sole_run
 from gemb.training import optimizers, schedules
 from gemb.training.checkpoints.averaging import with_ema
@@ -99,7 +97,7 @@ def test_the_average_is_what_is_measured(tmp_path):
 
 def test_two_towers_take_a_tasks_prompts(made):
     """Each side's prompt goes to its own tower, as if it stood in front of the text."""
-    from gemb.evaluation.encoding import with_prompts
+    from gemb.inference.encoded_once import with_prompts
     from gemb.pretrained.pair import Pair
 
     _, _, models = made
@@ -129,12 +127,19 @@ def test_figures_over_the_steps_and_the_cache(made, tasks, tmp_path):
     compared = {tuple(row["models"]) for row in tree["comparisons"]}
     assert ("2", "6") in compared
     assert compared <= {("2", "6"), ("6", str(tree["best"]))}
-    again = evaluate_checkpoints(
-        checkpoint_models(workdir, **trained_with), tasks, cache=tmp_path / "cache"
+    (tmp_path / "<run>").mkdir()
+    again = report_checkpoints(
+        tmp_path / "<run>",
+        checkpoint_models(workdir, **trained_with),
+        tasks,
+        cache=tmp_path / "cache",
     )
     assert {x for one in again["models"].values() for x in one["seconds"].values()} == {0.0}
     assert again["results"] == tree["results"]
-    write_checkpoint_report(tmp_path / "page.html", "gemb: <run>", tree)
+    assert json.loads((tmp_path / "<run>" / "checkpoints.json").read_text()) == again
+    title = "<title>gemb: checkpoints of &lt;run&gt;</title>"
+    assert title in (tmp_path / "<run>" / "checkpoints.html").read_text()
+    write_checkpoints_page(tmp_path / "page.html", "gemb: <run>", tree)
     page = (tmp_path / "page.html").read_text()
     assert page.count("<svg") == 1 + len(tasks)
     for text in ("width 8", "Over the steps", "best checkpoint", "gemb: &lt;run&gt;"):

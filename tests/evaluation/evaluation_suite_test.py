@@ -1,4 +1,4 @@
-"""Models over tasks: each text once, the cache, comparisons, the report, and the verb as called."""
+"""Models over tasks: each text once, the cache, comparisons and the report."""
 
 import json
 import sys
@@ -10,13 +10,12 @@ from stub_encoder import StubEncoder
 from task_folders import STS, house, write
 
 from gemb import checks
-from gemb.cli.__main__ import run
-from gemb.evaluation import comparison, similarity, suite
-from gemb.evaluation.encoding import EncodedOnce, _prompted, with_prompts
+from gemb.evaluation import comparison, suite
 from gemb.evaluation.mteb import MtebEncoder
-from gemb.evaluation.mteb_run import get_tasks, whole_names
-from gemb.evaluation.suite_report import write_suite_report
-from gemb.evaluation.tasks import read_tasks
+from gemb.evaluation.mteb.run import get_tasks, whole_names
+from gemb.evaluation.tasks import read_tasks, sts
+from gemb.inference.encoded_once import EncodedOnce, _prompted, with_prompts
+from gemb.reports import write_suite_page
 
 WORDS = [f"word{i}" for i in range(40)]
 
@@ -153,7 +152,7 @@ def test_the_spread_of_a_models_cosines_does_not_matter(tmp_path):
     """All cosines of the second model are squeezed into a small part of the first one's range."""
     task = _graded(tmp_path / "graded")
     cosines = np.random.default_rng(3).uniform(-1, 1, 60)
-    measure = similarity.KIND.measure
+    measure = sts.TASK_TYPE.measure
 
     def measured(values):
         first = np.stack([np.ones(60), np.zeros(60)], 1)
@@ -162,7 +161,7 @@ def test_the_spread_of_a_models_cosines_does_not_matter(tmp_path):
 
     wide, narrow = measured(cosines), measured(0.9 + cosines / 100)
     assert narrow.figures == pytest.approx(wide.figures)
-    for metric in similarity.KIND.mains:
+    for metric in sts.TASK_TYPE.mains:
         np.testing.assert_allclose(wide.items[metric], narrow.items[metric], atol=1e-9)
 
 
@@ -195,7 +194,7 @@ def test_the_report_shows_tasks_models_and_differences(tasks, tmp_path):
         for name in ("one", "<other>")
     }
     tree = suite.summary(tasks, models, tmp_path / "cache")
-    write_suite_report(tmp_path / "out" / "report.html", tree)
+    write_suite_page(tmp_path / "out" / "report.html", tree)
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("<svg") == 3 + len(tasks)  # means by width, by size; calibration
     for text in ("beir", "ndcg@10", "&lt;other&gt;", "Which differences hold", "mean of kinds"):
@@ -257,64 +256,3 @@ def test_without_mteb_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mteb", None)
     with pytest.raises(checks.UserError, match=r"pip install 'gemb\[mteb\]'"):
         get_tasks(["STS12"])
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Calls the verb with stub models; gives (exit status, stdout, stderr)."""
-    from absl import flags
-
-    from gemb.inference.embedder import Embedder
-
-    stub = staticmethod(lambda place: StubEncoder(seed=len(place)))
-    monkeypatch.setattr(Embedder, "load", stub)
-    monkeypatch.setenv("GEMB_CACHE", str(tmp_path / "gemb"))
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as left:
-            run("evaluate", list(arguments))
-        out = capsys.readouterr()
-        flags.FLAGS.unparse_flags()
-        for name in ("model", "tasks", "mteb", "widths", "workdir", "output", "scann"):
-            flags.FLAGS[name].unparse()
-        return left.value.code, out.out, out.err
-
-    return call
-
-
-def test_the_verb_writes_results_and_report(call, tmp_path):
-    folder, output = house(tmp_path / "house"), tmp_path / "out"
-    arguments = ("--model=x/a,x/bb", f"--tasks={folder}", f"--output={output}", "--widths=16,4")
-    status, shown, error = call(*arguments)
-    assert (status, "Traceback" in error) == (0, False)
-    tree = json.loads((output / "results.json").read_text())
-    assert set(tree["models"]) == {"a", "bb"}
-    assert set(tree["results"]["en_test"]["a"]) == {"16", "4"}
-    assert (output / "report.html").stat().st_size > 10_000
-    lines = shown.strip().splitlines()
-    assert lines[0].split() == ["16", "4"]
-    expected = [f"{tree['averages']['a'][width]['tasks']:.3f}" for width in ("16", "4")]
-    assert next(line for line in lines if line.startswith("mean of tasks")).split()[3:] == [
-        "a", *expected
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--model=a",), "--tasks is missing"),
-        (("--tasks=a",), "--model is missing"),
-        (("--model=a,a", "--tasks=a"), "a model stands there twice"),
-        (("--model=a", "--tasks=a", "--widths=many"), "--widths: expected whole numbers"),
-        (("--model=a", "--tasks=a", "--workdir=w"), "give one"),
-        (("--model=a", "--tasks=a", "--noscann"), "--scann does not go with --tasks"),
-        (("--workdir=w", "--widths=8"), "--widths does not go with --workdir"),
-        (("--model=a", "--tasks=no/such"), "no/such: no such folder"),
-        ((), "--workdir is missing"),
-    ],
-)
-def test_mistakes_at_the_terminal_end_in_one_line(call, arguments, message):
-    status, _, error = call(*arguments)
-    assert status == 2
-    assert message in error
-    assert len(error.strip().splitlines()) == 1

@@ -10,8 +10,8 @@ from stub_encoder import StubEncoder
 from task_folders import write
 
 from gemb.cli.__main__ import run
-from gemb.evaluation import mteb_run, mteb_tasks
-from gemb.evaluation.mteb import MtebEncoder
+from gemb.evaluation.mteb import MtebEncoder, local_tasks
+from gemb.evaluation.mteb import run as mteb_run
 from gemb.evaluation.tasks import read_tasks
 from gemb.files import cache_dir
 
@@ -65,7 +65,7 @@ def folder(tmp_path_factory):
 
 
 def _tasks(folder, *names):
-    return mteb_tasks.local_tasks([t for t in read_tasks([folder]) if t.name in names])
+    return local_tasks.local_tasks([t for t in read_tasks([folder]) if t.name in names])
 
 
 def test_a_gemb_model_is_an_encoder_to_mteb():
@@ -86,8 +86,8 @@ def test_mtebs_figures_are_those_of_the_vectors(folder):
 
     (task,) = read_tasks([folder / "sts"])
     encoder = StubEncoder(dim=16, widths=(16, 4))
-    found = mteb.evaluate(MtebEncoder(encoder), mteb_tasks.local_tasks([task]), cache=None)
-    results = mteb_run.evaluate_mteb(encoder, mteb_tasks.local_tasks([task]), cache=folder / "c")
+    found = mteb.evaluate(MtebEncoder(encoder), local_tasks.local_tasks([task]), cache=None)
+    results = mteb_run.evaluate_mteb(encoder, local_tasks.local_tasks([task]), cache=folder / "c")
     assert list(results["similar"]) == ["16", "4"]
     for width, figures in results["similar"].items():
         sides = [
@@ -159,7 +159,7 @@ def test_prompts_of_a_tasks_folder_reach_mteb(tmp_path):
     told = {"kind": "sts", "files": {"test": "a.tsv"}, "prompts": {"document": "say "}}
     write(tmp_path / "t" / "a.tsv", "sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2\n")
     write(tmp_path / "t" / "task.json", told)
-    assert mteb_tasks.task_prompts(read_tasks([tmp_path / "t"])) == {
+    assert local_tasks.task_prompts(read_tasks([tmp_path / "t"])) == {
         "t-document": "say ", "t": "say "
     }  # fmt: skip
 

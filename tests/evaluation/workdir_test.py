@@ -11,9 +11,9 @@ from task_folders import write
 
 from gemb.checks import UserError
 from gemb.cli.__main__ import run
-from gemb.evaluation.terminal import run_table
 from gemb.evaluation.workdir import evaluate_workdir
 from gemb.inference.embedder import Embedder
+from gemb.reports.terminal import run_table
 
 TEXTS = ["apple pie", "plum cake", "pear juice", "apple cake", "plum juice"]
 

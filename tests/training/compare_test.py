@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gemb.checks import UserError
-from gemb.evaluation.run_report import write_run_report
+from gemb.reports import write_comparison_page
 from gemb.runs import comparison as comparing
 from gemb.runs.comparison import POINTS, compare
 from gemb.runs.curves import main_result, read_config
@@ -94,7 +94,7 @@ def test_long_curves_are_averaged_and_keep_their_end(tmp_path):
 
 def test_the_page_stands_alone(two, tmp_path):
     page = tmp_path / "out" / "report.html"
-    write_run_report(page, compare(two))
+    write_comparison_page(page, compare(two))
     text = page.read_text()
     assert text.count("<svg") == 3
     assert "b has no accuracy" in text

@@ -1,0 +1,11 @@
+"""Questions about models beyond the tasks' figures: reduction, retention, adaptive policies.
+
+Functions take models, vectors or the result trees of `gemb.evaluation` as values; pages of what
+they return are in `gemb.reports`.
+"""
+
+from gemb.analysis.adaptive import evaluate_adaptive
+from gemb.analysis.reduction import reduced, with_reductions
+from gemb.analysis.retention import measure_retention
+
+__all__ = ["evaluate_adaptive", "measure_retention", "reduced", "with_reductions"]

@@ -1,0 +1,263 @@
+"""The page of models over tasks: tables of tasks by width, curves, and which differences hold.
+
+It takes the tree that `gemb.evaluation.suite.summary` returns.
+"""
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from gemb.reports import figures, html
+from gemb.reports.map_figure import HOVER, MAPS, map_figure
+
+Tree = Mapping[str, Any]
+_NESTED = "A vector is cut to its first dimensions and made unit length again."
+_CALLED = (
+    "A difference is called one only where every p is below 0.05: of a paired bootstrap and, where "
+    "the models' answers can be swapped, of a paired randomisation test. With many rows some fall "
+    "below 0.05 by chance: one in twenty, where no model is better."
+)
+
+
+def write_suite_page(
+    path: str | Path, tree: Tree, maps: Mapping[tuple[str, str], Tree] | None = None
+) -> None:
+    """Writes a self-contained HTML page; an existing file is replaced in one step.
+
+    Args:
+        path: where to write it.
+        tree: from `gemb.evaluation.suite.summary`.
+        maps: (task, model) -> `gemb.evaluation.maps.task_map`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    models = ", ".join(tree["models"])
+    parts = [
+        headline(tree),
+        main_section(tree),
+        retention_section(tree),
+        comparisons_section(tree),
+        wins_section(tree),
+        curves_section(tree),
+        calibration_section(tree),
+        maps_section(maps or {}),
+        figures_section(tree),
+        models_section(tree),
+    ]
+    html.write_page(path, f"gemb: {models}", f"{len(tree['tasks'])} tasks", parts)
+
+
+def headline(tree: Tree) -> str:
+    """Each model's average at its full width."""
+    shown = []
+    for model, rows in tree["averages"].items():
+        width = max(rows, key=int)
+        remark = f"width {width}; mean of kinds {rows[width]['kinds']:.3f}"
+        shown.append((f"{rows[width]['tasks']:.3f}", f"{model}, mean of tasks", remark))
+    return html.tiles(shown)
+
+
+def main_section(tree: Tree) -> str:
+    """The main metric of each task, a row a model and a column a width; the average below."""
+    widths = widths_of(tree)
+    rows = [
+        [task, _counted(info), model, *_row(by_width, widths, info["main"])]
+        for task, info in tree["tasks"].items()
+        for model, by_width in tree["results"][task].items()
+    ]
+    for mean in ("tasks", "kinds"):
+        rows += [
+            [f"mean of {mean}", "", model, *_row(by_width, widths, mean)]
+            for model, by_width in tree["averages"].items()
+        ]
+    head = ["task", "metric", "model", *widths]
+    return html.section("Tasks by width", _NESTED, html.table(head, rows, texts=3))
+
+
+def comparisons_section(tree: Tree) -> str:
+    """Pairs of models on every task, and whether they differ; narrower widths to be opened."""
+    full, narrower = [], []
+    for row in tree["comparisons"]:
+        widest = [str(tree["models"][model]["dim"]) for model in row["models"]]
+        measured = [max(tree["averages"][model], key=int) for model in row["models"]]
+        at_full = list(map(str, row["widths"])) in (widest, measured)
+        (full if at_full else narrower).append(_compared(row))
+    if not full and not narrower:
+        return ""
+    head = ["task", "models", "better", "width", "difference", "95 % interval"]
+    head += ["p, bootstrap", "p, randomisation"]
+    shown = [html.table(head, full, texts=3)] if full else []
+    if narrower:
+        table = html.table(head, narrower, texts=3)
+        shown.append(f"<details><summary>At narrower widths</summary>{table}</details>")
+    return html.section("Which differences hold", _CALLED, *shown)
+
+
+def _compared(row: Tree) -> list[str]:
+    left, right = row["models"]
+    better = right if row["difference"] > 0 else left
+    swapped = row["p_randomisation"]
+    return [
+        row["task"],
+        f"{left} \u2192 {right}",
+        better if row["different"] else "no difference shown",
+        " / ".join(map(str, dict.fromkeys(row["widths"]))),
+        _signed(row["difference"]),
+        f"{_signed(row['low'])} to {_signed(row['high'])}",
+        _p(row["p_bootstrap"]),
+        "\u2013" if swapped is None else _p(swapped),
+    ]
+
+
+def retention_section(tree: Tree) -> str:
+    """What each narrower width keeps of the full one's main figure, in percent."""
+    widths = widths_of(tree)
+    if len(widths) < 2:
+        return ""
+    rows = []
+    for task, info in tree["tasks"].items():
+        for model, by_width in tree["results"][task].items():
+            full = by_width[max(by_width, key=int)][info["main"]]
+            kept = (by_width[w][info["main"]] if w in by_width else None for w in widths)
+            cells = [_share(value, full) for value in kept]
+            rows.append([task, info["main"], model, *cells])
+    for model, by_width in tree["averages"].items():
+        full = by_width[max(by_width, key=int)]["tasks"]
+        kept = (by_width[w]["tasks"] if w in by_width else None for w in widths)
+        rows.append(["mean of tasks", "", model, *(_share(value, full) for value in kept)])
+    about = "Each figure over the same model's at its full width."
+    table = html.table(["task", "metric", "model", *widths], rows, texts=3)
+    return html.section("What narrower vectors keep", about, table)
+
+
+def wins_section(tree: Tree) -> str:
+    """The items that two models at their full widths tell apart, to be opened."""
+    shown = []
+    for row in tree["wins"]:
+        (left, right), (better, worse, equal) = row["models"], row["counts"]
+        told = [
+            [
+                right if side == "better" else left,
+                one["text"],
+                *map(_figure, (one["left"], one["right"])),
+            ]
+            for side in ("better", "worse")
+            for one in row[side]
+        ]
+        if not told:
+            continue
+        counts = f"{right} better on {better:,}, worse on {worse:,}, equal on {equal:,}"
+        table = html.table(["better", "text", left, right], told, texts=2)
+        shown.append(
+            f"<details><summary>{escape(row['task'])}: {escape(left)} \u2192 {escape(right)}"
+            f'<span class="quiet">{escape(counts)}</span></summary>{table}</details>'
+        )
+    about = "The largest differences of single items, by the task's main metric at full width."
+    return html.section("Won and lost", about, *shown) if shown else ""
+
+
+def curves_section(tree: Tree) -> str:
+    """Averages and each task's main metric against width; nothing where there is one width."""
+    if len(widths_of(tree)) < 2:
+        return ""
+    sizes = {
+        model: [(4 * int(width), row["tasks"], width) for width, row in rows.items()]
+        for model, rows in tree["averages"].items()
+    }
+    drawn = {
+        "Mean of tasks": figures.curves_figure(tree["averages"], ["tasks"], "mean of tasks"),
+        "Mean of tasks against size": figures.trade_figure(
+            "size", sizes, ("bytes a vector, float32", "mean of tasks"), more_is_better=False
+        ),
+    }
+    for task, info in tree["tasks"].items():
+        main = info["main"]
+        drawn[f"{task}, {main}"] = figures.curves_figure(tree["results"][task], [main], main)
+    return html.section("Curves", _NESTED, html.figures(drawn))
+
+
+def calibration_section(tree: Tree) -> str:
+    """How sure the probes of classification tasks are against how often they are right."""
+    drawn = {}
+    for task, models in tree.get("details", {}).items():
+        curves = {name: row["reliability"] for name, row in models.items() if "reliability" in row}
+        if curves:
+            drawn[task] = figures.reliability_figure(task, curves)
+    about = (
+        "The logistic probe at full width, by ten bins of its largest probability: above the "
+        "diagonal it is right more often than it is sure. The larger a mark, the more texts."
+    )
+    return html.section("Calibration", about, html.figures(drawn)) if drawn else ""
+
+
+def maps_section(maps: Mapping[tuple[str, str], Tree]) -> str:
+    """Texts of each task on a plane, a map a model."""
+    if not maps:
+        return ""
+    drawn = {
+        f"{task}, {model}": map_figure(f"{task} by {model}", plane)
+        for (task, model), plane in maps.items()
+    }
+    about = MAPS[next(iter(maps.values()))["method"]]
+    return html.section("Maps", f"{about} {HOVER}", html.figures(drawn))
+
+
+def figures_section(tree: Tree) -> str:
+    """Every figure of every task, to be opened."""
+    shown = []
+    for task, by_model in tree["results"].items():
+        names = list(
+            dict.fromkeys(n for rows in by_model.values() for r in rows.values() for n in r)
+        )
+        rows = [
+            [model, width, *(_figure(row.get(name)) for name in names)]
+            for model, by_width in by_model.items()
+            for width, row in by_width.items()
+        ]
+        summary = f"<summary>{escape(task)}</summary>"
+        table = html.table(["model", "width", *names], rows, texts=2)
+        shown.append(f"<details>{summary}{table}</details>")
+    return html.section("Every figure", "", *shown)
+
+
+def models_section(tree: Tree) -> str:
+    """What was measured, and how long it took."""
+    values = {
+        model: f"{info['dim']} dimensions, fingerprint {info['fingerprint']}, "
+        f"{sum(info['seconds'].values()):,.1f} s this time (what is cached takes none)"
+        for model, info in tree["models"].items()
+    }
+    return html.section("Models", "", html.definitions(values))
+
+
+def widths_of(tree: Tree) -> list[str]:
+    """Every width of any model, widest first."""
+    found = {width for rows in tree["averages"].values() for width in rows}
+    return sorted(found, key=int, reverse=True)
+
+
+def _counted(info: Mapping[str, Any]) -> str:
+    """The main metric and, where it is known, over how many items."""
+    return info["main"] + ("" if info["items"] is None else f" of {info['items']:,}")
+
+
+def _row(by_width: Mapping[str, Mapping[str, float]], widths: list[str], metric: str) -> list[str]:
+    return [_figure(by_width[width][metric] if width in by_width else None) for width in widths]
+
+
+def _figure(value: float | None) -> str:
+    return "\u2013" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None, full: float) -> str:
+    return "\u2013" if value is None or full <= 0 else f"{value / full:.1%}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\u2212")
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
