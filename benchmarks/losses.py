@@ -38,12 +38,13 @@ def batch_of(rows: int, dim: int):
 
 def gradient_of(name: str, block: int):
     """The jitted mean loss with its gradients to queries and documents."""
-    block = block if name.startswith("blockwise") else None
-    loss = functools.partial(losses.info_nce, block=block, **FORMS[name])
+    form = losses.Blockwise(block=block) if name.startswith("blockwise") else "dense"
+    loss = functools.partial(losses.info_nce, form=form, **FORMS[name])
 
     def mean(query, document, positive, mask, ids):
-        fields = {"query_mask": mask, "document_mask": mask, "query_id": ids, "document_id": ids}
-        return jnp.sum(loss(query, document, positive, **fields)) / jnp.sum(mask)
+        masks = {"query_mask": mask, "document_mask": mask}
+        fields = losses.Fields(**masks, query_id=ids, document_id=ids)
+        return jnp.sum(loss(query, document, positive, fields=fields)) / jnp.sum(mask)
 
     return jax.jit(jax.value_and_grad(mean, argnums=(0, 1)))
 

@@ -114,7 +114,7 @@ def mistake(error: TypeError) -> str:
 
 
 def _check_bindings(text: str) -> None:
-    """Refuses what gin lets pass: unused macros, and misspelt names swallowed by **fields."""
+    """Refuses what gin lets pass: unused macros, wrong types, and names swallowed by **kwargs."""
     macros = dict(_MACRO.findall(text))
     for macro in macros:
         if not re.search(rf"%{macro}\b", text):
@@ -195,6 +195,11 @@ def _one_line(error: Exception) -> str:
     macro = re.search(r"'(\w+)/gin\.macro'", message)
     if macro:
         return f"config: %{macro[1]} is used but not defined"
+    unknown = re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message)
+    if unknown:
+        known = inspect.signature(gin.get_configurable(unknown[1])).parameters
+        named = f"{unknown[1]} has no parameter {unknown[2]!r}.{suggest(unknown[2], known)}"
+        message = message.replace(unknown[0] + ".", named)
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     place = next((line for line in lines if re.match(r"In (file|bindings)", line)), "")
     return "config: " + " ".join(dict.fromkeys([*lines[:1], place, *lines[-1:]])).strip()

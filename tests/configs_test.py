@@ -8,14 +8,14 @@ from pathlib import Path
 import gin
 import pytest
 
-from gemb import config
+from gemb import config, losses
 from gemb.checks import UserError
 from gemb.training import loop
 from gemb.training.planning.dry_run import dry_run
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.gin"))
-PIECES = ("model", "loss", "data", "optimizer", "mesh", "teacher", "execution")
+PIECES = ("model", "loss", "data", "optimizer", "mesh", "teacher", "execution", "quantize")
 QUICKSTART = "configs/experiments/quickstart.gin"
 
 
@@ -117,7 +117,11 @@ def test_the_resolved_config_alone_reruns_the_job(tmp_path):
 @pytest.mark.parametrize(
     ("param", "message"),
     [
-        ("losses.info_nce.temprature = 1", "temprature"),
+        ("losses.info_nce.temprature = 1", "no parameter 'temprature'. Did you mean temperature?"),
+        (
+            "losses.info_nce.form = 'rign'",
+            "form: expected Union[Literal['dense', 'blockwise', 'ring']",
+        ),
         ("losses.infonce.temperature = 1", "infonce"),
         ("losses.matryoshka.width = (1,)", "no parameter 'width'. Did you mean widths?"),
         ("experiment.Experiment.step = 1", "step"),
@@ -152,6 +156,18 @@ def test_parentheses_too_many_or_too_few_are_one_line(param, message):
     config.load([QUICKSTART, "configs/debug.gin"], [param])
     with pytest.raises(UserError, match=message):
         config.arguments(loop.train)
+
+
+def test_a_loss_takes_the_settings_of_its_form():
+    form = ["losses.info_nce.form = @losses.Blockwise()", "losses.Blockwise.block = 7"]
+    config.load([QUICKSTART, "configs/debug.gin"], form)
+    assert gin.get_bindings("losses.info_nce")["form"] == losses.Blockwise(block=7)
+
+
+def test_int8_weights_are_a_piece():
+    config.load([QUICKSTART, "configs/debug.gin", "configs/quantize/int8_weights.gin"])
+    assert config.arguments(loop.train)["quantize"] is not None
+    assert config.arguments(loop.train)["quantize"]({}) == {}
 
 
 def test_an_optional_reference_is_one():

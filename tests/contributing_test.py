@@ -57,7 +57,8 @@ def test_recipe_for_a_loss_works(monkeypatch):
 
     from gemb import losses
 
-    def cosine_gap(query, document, positive, *, query_mask=None):
+    def cosine_gap(query, document, positive, *, fields=losses.NO_FIELDS):
+        assert fields.query_mask is not None
         return 1 - (query * document[positive]).sum(1)
 
     cosine_gap.__module__ = "gemb.losses"

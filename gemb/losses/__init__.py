@@ -1,26 +1,33 @@
 """Losses as pure functions: arrays in, the loss of each query out, in nats.
 
-Every loss is called as loss(query, document, positive, *, options and fields); the fields (ids,
-masks, weights, teachers) are those of gemb.structs.Batch and gemb.losses.inputs.FIELDS. Losses hold
-no parameters, name no mesh (but for the ring form) and log nothing.
+Every loss is loss(query, document, positive, *, options, fields) -> [batch]: unit-length rows, the
+index of each query's positive among the candidates, the loss's own numbers, and in `Fields` all
+else that is known of the batch (masks, ids, weights, what teachers say). It computes in float32
+(float64 for float64 rows), holds no parameters and logs nothing; only `Ring` needs a mesh. A row
+whose query or positive is masked costs exactly 0 and sends no gradient.
 """
 
 from gemb.losses.classification import nested_classification
-from gemb.losses.compose import call, evaluate, weighted_sum
-from gemb.losses.contrastive import info_nce, ring_info_nce
-from gemb.losses.distillation import concatenate_teachers, embedding_distance
+from gemb.losses.compose import evaluate, weighted_sum
+from gemb.losses.contrastive.forms import Blockwise, Ring
+from gemb.losses.contrastive.info_nce import info_nce
+from gemb.losses.contrastive.joint import gist, joint_info_nce
+from gemb.losses.contrastive.pairwise import multi_positive, sigmoid, triplet
+from gemb.losses.distillation.embeddings import concatenate_teachers, embedding_distance
+from gemb.losses.distillation.jasper import jasper, jasper_cosine, relative_similarity, similarity
+from gemb.losses.distillation.layerwise import hidden_state_distance, layerwise_distance
+from gemb.losses.distillation.scores import margin_mse, score_kl, score_mse
+from gemb.losses.fields import NO_FIELDS, Fields
 from gemb.losses.graded import cosent, cosine_regression
-from gemb.losses.jasper import jasper, jasper_cosine, relative_similarity, similarity
-from gemb.losses.joint import gist, joint_info_nce
-from gemb.losses.layerwise import hidden_state_distance, layerwise_distance
 from gemb.losses.matryoshka import matryoshka, matryoshka_2d
-from gemb.losses.pairwise import multi_positive, sigmoid, triplet
 from gemb.losses.regularizers import alignment, global_orthogonal, spread_out, uniformity
-from gemb.losses.score_distillation import margin_mse, score_kl, score_mse
 
 __all__ = [
+    "NO_FIELDS",
+    "Blockwise",
+    "Fields",
+    "Ring",
     "alignment",
-    "call",
     "concatenate_teachers",
     "cosent",
     "cosine_regression",
@@ -40,7 +47,6 @@ __all__ = [
     "multi_positive",
     "nested_classification",
     "relative_similarity",
-    "ring_info_nce",
     "score_kl",
     "score_mse",
     "sigmoid",

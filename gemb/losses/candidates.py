@@ -30,6 +30,7 @@ DIRECTIONS = (
 )
 TO_QUERY = (QUERY_TO_QUERY, DOCUMENT_TO_QUERY)
 FROM_QUERY = (QUERY_TO_DOCUMENT, QUERY_TO_QUERY)
+READS = ("query_id", "document_id", "in_batch")  # the fields that say who competes with whom
 
 
 class Queries(NamedTuple):
@@ -64,8 +65,8 @@ class Known(NamedTuple):
 def owners(positive: jax.Array, candidates: int) -> jax.Array:
     """The query that each hard negative belongs to, -1 for documents that are positives.
 
-    The documents that are nobody's positive belong, in their order, to the queries in theirs,
-    negatives-per-query at a time, wherever in the array the positives stand.
+    The documents that are not the positive of any query belong, in their order, to the queries in
+    theirs, negatives-per-query at a time, wherever in the array the positives are.
 
     Args:
         positive: [batch] integers, all different.
@@ -90,7 +91,7 @@ def owners(positive: jax.Array, candidates: int) -> jax.Array:
 
 
 def negatives_of(positive: jax.Array, candidates: int) -> jax.Array:
-    """[batch, negatives] int32: where each query's own hard negatives stand.
+    """[batch, negatives] int32: the places of each query's own hard negatives.
 
     Raises:
         ValueError: if `candidates` is no multiple of the batch, or there are no hard negatives.
@@ -108,11 +109,11 @@ def negatives_of(positive: jax.Array, candidates: int) -> jax.Array:
 def known_positives(query_id, positive_id, real) -> tuple[Known, jax.Array, jax.Array]:
     """Sorts the batch's distinct (query, positive) pairs; gives each query its slice of them."""
     batch = query_id.shape[0]
-    nobody = jnp.iinfo(query_id.dtype).max
-    pairs = jax.lax.sort((jnp.where(real, query_id, nobody), positive_id), num_keys=2)
+    masked = jnp.iinfo(query_id.dtype).max
+    pairs = jax.lax.sort((jnp.where(real, query_id, masked), positive_id), num_keys=2)
     fresh = jnp.concatenate([jnp.ones(1, bool), jnp.any(jnp.diff(jnp.stack(pairs)) != 0, axis=0)])
     slot = jnp.cumsum(fresh) - 1
-    names = jnp.full(batch, nobody, query_id.dtype).at[slot].set(pairs[0])
+    names = jnp.full(batch, masked, query_id.dtype).at[slot].set(pairs[0])
     texts = jnp.zeros(batch, positive_id.dtype).at[slot].set(pairs[1])
     first = jnp.searchsorted(names, query_id).astype(jnp.int32)
     count = jnp.searchsorted(names, query_id, side="right").astype(jnp.int32) - first

@@ -1,7 +1,7 @@
 """Classification at every width of a nested embedding.
 
-Here belongs the cross-entropy of nested classifiers; their weights are arguments, and belong to the
-model. Losses between texts do not.
+Here belongs the cross-entropy of nested classifiers. Their weights belong to a model and are
+arguments here. Losses between texts do not belong here.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from gemb import checks
 from gemb.losses import inputs
+from gemb.losses.fields import NO_FIELDS, Fields
 from gemb.losses.matryoshka import weighted_widths
 
 
@@ -21,11 +22,8 @@ def nested_classification(
     *,
     widths: Sequence[int] | None = None,
     width_weights: Sequence[float] | None = None,
-    kernels: Sequence[jax.Array] | None = None,
     label_smoothing: float = 0.0,
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """The cross-entropy of classifiers on leading coordinates (MRL-E and MRL).
 
@@ -37,12 +35,10 @@ def nested_classification(
         positive: [batch] int32, the labels.
         widths: m_k; None is dim alone.
         width_weights: c_k in the order of `widths`; all 1 if None.
-        kernels: one [classes, m_k] array for each width, in the order of `widths`: a classifier per
-            width (MRL). None uses `document` at all widths (MRL-E).
         label_smoothing: the fraction of the target spread evenly over the classes.
-        query_mask: [batch] bool.
-        document_mask: [classes] bool, False for classes that do not exist.
-        weights: [batch] floats.
+        fields: masks (document_mask: [classes] bool, False for classes that do not exist) and
+            weights; classifiers, one [classes, m_k] array for each width in the order of `widths`
+            (MRL); without them `document` is used at all widths (MRL-E); see `Fields`.
 
     Returns:
         [batch] nats.
@@ -58,27 +54,32 @@ def nested_classification(
 
     Reference: Kusupati et al., Matryoshka Representation Learning, 2022, arXiv 2205.13147.
     """
-    fields = {"query_mask": query_mask, "document_mask": document_mask, "weights": weights}
-    query, document = inputs.prepare(query, document, positive, **fields)
-    widths = (query.shape[1],) if widths is None else tuple(widths)
-    own = {}
-    if kernels is not None:
-        checks.check(
-            len(kernels) == len(widths),
-            f"kernels: expected one for each of {widths}, got {len(kernels)}",
-        )
-        for width, kernel in zip(widths, kernels, strict=True):
-            checks.check_shape(f"kernels of width {width}", kernel, (document.shape[0], width))
-            own[width] = kernel.astype(query.dtype)
-    real = inputs.real_rows(positive, query_mask, document_mask)
-    label = jnp.arange(document.shape[0])[None, :] == positive[:, None]
-    exists = label if document_mask is None else label | document_mask[None, :]
-    exists = jnp.ones_like(label) if document_mask is None else exists
+    p = inputs.prepare(query, document, positive, fields, reads=("classifiers",))
+    dim = p.query.shape[1]
+    widths = (dim,) if widths is None else tuple(widths)
+    own = _own_classifiers(p, widths)
+    label = jnp.arange(p.document.shape[0])[None, :] == p.positive[:, None]
+    exists = label | p.real_documents[None, :]
     smooth = label_smoothing / jnp.sum(exists, axis=1, keepdims=True)
     target = jnp.where(label, 1 - label_smoothing, 0) + smooth
-    total = jnp.zeros(query.shape[0], query.dtype)
-    for width, weight in weighted_widths(widths, width_weights, query.shape[1]):
-        logit = inputs.dot(query[:, :width], own.get(width, document[:, :width]))
+    total = jnp.zeros(p.query.shape[0], p.query.dtype)
+    for width, weight in weighted_widths(widths, width_weights, dim):
+        logit = inputs.dot(p.query[:, :width], own.get(width, p.document[:, :width]))
         log_p = jax.nn.log_softmax(jnp.where(exists, logit, -jnp.inf), axis=1)
         total = total - weight * jnp.sum(jnp.where(exists, target * log_p, 0), axis=1)
-    return jnp.where(real, total * inputs.row_weights(real, weights, query.dtype), 0)
+    return p.weighted(total)
+
+
+def _own_classifiers(p: inputs.Prepared, widths: Sequence[int]) -> dict[int, jax.Array]:
+    """The classifier of each width; empty where all share one."""
+    given = p.fields.classifiers
+    if given is None:
+        return {}
+    checks.check(
+        len(given) == len(widths),
+        f"classifiers: expected one for each of {widths}, got {len(given)}",
+    )
+    for width, kernel in zip(widths, given, strict=True):
+        checks.check_shape(f"classifiers of width {width}", kernel, (p.document.shape[0], width))
+        checks.check_floating(f"classifiers of width {width}", kernel)
+    return {w: kernel.astype(p.query.dtype) for w, kernel in zip(widths, given, strict=True)}

@@ -1,46 +1,16 @@
-"""Losses put together: called with the fields that they take, weighted, and told apart in metrics.
+"""Losses put together: evaluated whatever they return, weighted and added, with a name for each.
 
-Here belongs what the training step needs to run whichever loss a config names. Arithmetic on
+Here belongs what the training step needs to run any loss that a config names. Arithmetic on
 embeddings does not.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
 from gemb.checks import ArgumentError, suggest
-
-
-def call(loss: Callable, query, document, positive, fields: Mapping):
-    """Calls a loss with those of `fields` that it takes and that are not None.
-
-    Args:
-        loss: an in-batch loss, a partial of one, or a gin reference to one. A `**fields`
-            parameter takes everything.
-        query: [batch, dim] floats.
-        document: [candidates, dim] floats.
-        positive: [batch] int32.
-        fields: name -> array or None.
-
-    Returns:
-        What the loss returns.
-
-    Example:
-        >>> def count(query, document, positive, *, query_mask=None):
-        ...     return query_mask
-        >>> call(count, 0, 0, 0, {"query_mask": 3, "document_id": 4})
-        3
-    """
-    parameters = inspect.signature(loss).parameters
-    takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    chosen = {
-        name: value
-        for name, value in fields.items()
-        if value is not None and (takes_all or name in parameters)
-    }
-    return loss(query, document, positive, **chosen)
+from gemb.losses.fields import NO_FIELDS, Fields
 
 
 def weighted_sum(
@@ -50,7 +20,7 @@ def weighted_sum(
     *,
     terms: Mapping[str, Callable],
     term_weights: Mapping[str, float | None] | None = None,
-    **fields,
+    fields: Fields = NO_FIELDS,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Named losses, weighted and added: sum_k c_k loss_k.
 
@@ -60,11 +30,11 @@ def weighted_sum(
         positive: [batch] int32.
         terms: name -> loss.
         term_weights: name -> c_k; 1 for names left out or given as None.
-        **fields: passed on to each loss, as far as it takes them.
+        fields: passed on to each loss as they are.
 
     Returns:
         [batch] total, and name -> [batch] value without its weight. The terms of a loss that is
-        itself a weighted sum stand under "name/term".
+        itself a weighted sum are named "name/term".
 
     Raises:
         ValueError: if `terms` is empty or `term_weights` names no term.
@@ -98,29 +68,31 @@ def weighted_sum(
 
 
 def evaluate(
-    loss: Callable, query, document, positive, fields: Mapping
+    loss: Callable, query, document, positive, fields: Fields | Mapping = NO_FIELDS
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Calls a loss and brings both kinds of return to one.
+    """Calls a loss and gives its value and its terms, whether it has terms or not.
 
     Args:
-        loss: returns [batch] nats, or a pair of [batch] nats and a dict of [batch] terms.
+        loss: called as loss(query, document, positive, fields=...); a partial or a gin reference
+            will do. Returns [batch] nats, or a pair of [batch] nats and a dict of [batch] terms.
         query: [batch, dim] floats.
         document: [candidates, dim] floats.
         positive: [batch] int32.
-        fields: name -> array or None; the loss gets those that it takes.
+        fields: `Fields`, or a dict with names of theirs.
 
     Returns:
         [batch] loss, and name -> [batch] term, empty for a loss of one term.
 
     Raises:
-        ValueError: if the loss does not return [batch] values.
+        ValueError: if a name is not a field, or the loss does not return [batch] values.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> evaluate(lambda q, d, p: q[:, 0], jnp.eye(2), jnp.eye(2), jnp.arange(2), {})
-        (Array([1., 0.], dtype=float32), {})
+        >>> from gemb.losses import alignment
+        >>> evaluate(alignment, jnp.eye(2), -jnp.eye(2), jnp.arange(2))
+        (Array([4., 4.], dtype=float32), {})
     """
-    returned = call(loss, query, document, positive, fields)
+    returned = loss(query, document, positive, fields=Fields.of(fields))
     value, terms = returned if isinstance(returned, tuple) else (returned, {})
     if jnp.shape(value) != jnp.shape(positive):
         name = getattr(loss, "__name__", repr(loss))

@@ -1,54 +1,96 @@
-"""The border of every loss: which fields it takes, their shapes, and the dtype of the arithmetic.
+"""The border of every loss: its arguments checked, in the dtype of the arithmetic.
 
-Here belongs the table of the optional fields and the one function that checks them. What a loss
-does with a field does not. Errors come before any arithmetic and name the argument.
+Here belongs what all losses do with their arguments before and after their own formula. Errors come
+before any arithmetic and name the argument.
 """
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gemb import checks
+from gemb.losses import candidates as masks
+from gemb.losses.fields import SHAPES, Fields, missing
 
-# field -> (dtype check, shape as dimension names; None is any size)
-FIELDS = {
-    "query_id": (checks.check_integer, ("batch",)),
-    "document_id": (checks.check_integer, ("candidates",)),
-    "query_mask": (checks.check_bool, ("batch",)),
-    "document_mask": (checks.check_bool, ("candidates",)),
-    "weights": (checks.check_floating, ("batch",)),
-    "in_batch": (checks.check_bool, ("batch",)),
-    "scores": (checks.check_floating, ("batch",)),
-    "guide_query": (checks.check_floating, ("batch", None)),
-    "guide_document": (checks.check_floating, ("candidates", None)),
-    "teacher_query": (checks.check_floating, ("batch", None)),
-    "teacher_document": (checks.check_floating, ("candidates", None)),
-    "teacher_scores": (checks.check_floating, ("batch", "candidates")),
-    "query_layerwise": (checks.check_floating, ("batch",)),
-    "document_layerwise": (checks.check_floating, ("candidates",)),
-    "query_layers": (checks.check_floating, (None, "batch", "dim")),
-    "document_layers": (checks.check_floating, (None, "candidates", "dim")),
-}
+ALWAYS = ("query_mask", "document_mask", "weights")  # read by every loss
 
 
-def compute_dtype(array) -> jnp.dtype:
-    """float64 for float64 arrays, else float32: half precision is never summed in."""
-    return jnp.promote_types(array.dtype, jnp.float32)
+class Prepared(NamedTuple):
+    """The arguments of a loss, checked.
+
+    Attributes:
+        query: [batch, dim] float32 (float64 where they came so).
+        document: [candidates, dim], likewise.
+        positive: [batch] integers.
+        fields: those that the loss reads; None elsewhere.
+    """
+
+    query: jax.Array
+    document: jax.Array
+    positive: jax.Array
+    fields: Fields
+
+    @property
+    def real(self) -> jax.Array:
+        """[batch] bool: True where a query and its positive are both real."""
+        mask = self.fields.query_mask
+        real = jnp.ones(self.positive.shape, bool) if mask is None else mask
+        mask = self.fields.document_mask
+        return real if mask is None else real & mask[self.positive]
+
+    @property
+    def real_documents(self) -> jax.Array:
+        """[candidates] bool: True where a document is real."""
+        mask = self.fields.document_mask
+        return jnp.ones(len(self.document), bool) if mask is None else mask
+
+    @property
+    def weights(self) -> jax.Array:
+        """[batch] floats: the weight of each real row (1 where none is given), 0 elsewhere."""
+        given, dtype = self.fields.weights, self.query.dtype
+        given = jnp.ones(self.positive.shape, dtype) if given is None else given.astype(dtype)
+        return jax.lax.stop_gradient(jnp.where(self.real, given, 0))
+
+    def temperature(self, option):
+        """The field where there is one, else the loss's option."""
+        return option if self.fields.temperature is None else self.fields.temperature
+
+    def own_negatives(self) -> tuple[jax.Array, jax.Array]:
+        """[batch, negatives]: where each query's hard negatives stand, and which are real."""
+        where = masks.negatives_of(self.positive, self.document.shape[0])
+        return where, self.real_documents[where]
+
+    def weighted(self, value: jax.Array) -> jax.Array:
+        """[batch]: the value of each row times its weight, exactly 0 where a row is not real."""
+        return jnp.where(self.real, value * self.weights, 0)
 
 
-def prepare(query, document, positive, **fields) -> tuple[jax.Array, jax.Array]:
-    """Checks the arguments of an in-batch loss and casts the embeddings.
+def prepare(
+    query,
+    document,
+    positive,
+    fields: Fields | Mapping,
+    *,
+    reads: Sequence[str] = (),
+    needs: Sequence[str] = (),
+) -> Prepared:
+    """Checks the arguments of a loss, which says here what it reads, and casts the embeddings.
 
     Args:
         query: [batch, dim] floats.
         document: [candidates, dim] floats.
         positive: [batch] integers, the index of each query's positive among the candidates.
-        **fields: optional arrays by the names of `FIELDS`; None is not looked at.
+        fields: what the loss was given.
+        reads: names of the fields that the loss can use, besides `ALWAYS`.
+        needs: names of the fields that it cannot do without.
 
     Returns:
-        query and document in float32 (float64 where they came so).
+        What the loss works on; a field that is not named here is None there.
 
     Raises:
-        ValueError: naming the argument that has the wrong shape or dtype.
+        ValueError: naming the argument that is missing or has the wrong shape or dtype.
     """
     for name, array in (("query", query), ("document", document)):
         checks.check_rank(name, array, 2)
@@ -57,25 +99,29 @@ def prepare(query, document, positive, **fields) -> tuple[jax.Array, jax.Array]:
     sizes = {"batch": query.shape[0], "candidates": document.shape[0], "dim": query.shape[1]}
     checks.check_shape("positive", positive, (sizes["batch"],))
     checks.check_integer("positive", positive)
-    for name, array in fields.items():
-        if array is not None:
-            check_dtype, shape = FIELDS[name]
-            checks.check_shape(name, array, [sizes.get(size) for size in shape])
-            check_dtype(name, array)
+    given = Fields.of(fields)
+    read = {name: getattr(given, name) for name in (*ALWAYS, *reads, *needs)}
+    for name in needs:
+        if read[name] is None:
+            raise missing(name)
+    for name, array in read.items():
+        if array is not None and name in SHAPES:
+            read[name] = _checked(name, array, sizes)
     dtype = jnp.promote_types(compute_dtype(query), compute_dtype(document))
-    return query.astype(dtype), document.astype(dtype)
+    return Prepared(query.astype(dtype), document.astype(dtype), positive, Fields(**read))
 
 
-def real_rows(positive, query_mask=None, document_mask=None) -> jax.Array:
-    """[batch] bool: True where a query and its positive are both real."""
-    real = jnp.ones(positive.shape, bool) if query_mask is None else jnp.asarray(query_mask)
-    return real if document_mask is None else real & jnp.asarray(document_mask)[positive]
+def _checked(name: str, array, sizes: Mapping[str, int]):
+    check_dtype, shape = SHAPES[name]
+    array = jnp.asarray(array)
+    checks.check_shape(name, array, [sizes.get(size) for size in shape])
+    check_dtype(name, array)
+    return array
 
 
-def row_weights(real: jax.Array, weights, dtype) -> jax.Array:
-    """[batch] floats: the weight of each real row (1 where none is given), exactly 0 elsewhere."""
-    given = jnp.ones(real.shape, dtype) if weights is None else jnp.asarray(weights, dtype)
-    return jax.lax.stop_gradient(jnp.where(real, given, 0))
+def compute_dtype(array) -> jnp.dtype:
+    """float64 for float64 arrays, else float32: half precision is never summed in."""
+    return jnp.promote_types(array.dtype, jnp.float32)
 
 
 def dot(left: jax.Array, right: jax.Array) -> jax.Array:

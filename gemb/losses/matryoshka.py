@@ -10,8 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from gemb import checks
-from gemb.losses import compose, inputs
-from gemb.losses.contrastive import info_nce
+from gemb.losses import compose
+from gemb.losses.contrastive.info_nce import info_nce
+from gemb.losses.fields import NO_FIELDS, Fields
+from gemb.losses.inputs import prepare
+
+LAYERS = ("query_layers", "document_layers")
 
 
 def matryoshka(
@@ -22,7 +26,7 @@ def matryoshka(
     widths: Sequence[int],
     loss: Callable = info_nce,
     width_weights: Sequence[float] | None = None,
-    **fields,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """The sum of a loss over nested widths.
 
@@ -35,13 +39,13 @@ def matryoshka(
         widths: m_k, between 1 and dim, all different.
         loss: any in-batch loss (a partial or a gin reference will do).
         width_weights: c_k in the order of `widths`; all 1 if None.
-        **fields: passed on to `loss`, as far as it takes them.
+        fields: passed on to `loss` as they are.
 
     Returns:
         [batch] nats; where `loss` has terms (`weighted_sum`), also each term's sum over widths.
 
     Raises:
-        ValueError: if a width is out of range or repeated, or the weights are not one a width.
+        ValueError: if a width is out of range or repeated, or there is not one weight per width.
 
     Example:
         >>> import jax.numpy as jnp
@@ -51,10 +55,10 @@ def matryoshka(
 
     Reference: Kusupati et al., Matryoshka Representation Learning, 2022, arXiv 2205.13147.
     """
-    query, document = inputs.prepare(query, document, positive)
-    total = jnp.zeros(query.shape[0], query.dtype), {}
-    for width, weight in weighted_widths(widths, width_weights, query.shape[1]):
-        short = truncate(query, width), truncate(document, width)
+    p = prepare(query, document, positive, NO_FIELDS)
+    total = jnp.zeros(p.query.shape[0], p.query.dtype), {}
+    for width, weight in weighted_widths(widths, width_weights, p.query.shape[1]):
+        short = truncate(p.query, width), truncate(p.document, width)
         value, terms = compose.evaluate(loss, *short, positive, fields)
         sums = {name: total[1].get(name, 0) + weight * term for name, term in terms.items()}
         total = total[0] + weight * value, sums
@@ -70,10 +74,7 @@ def matryoshka_2d(
     loss: Callable = info_nce,
     width_weights: Sequence[float] | None = None,
     layer_weight: float = 1.0,
-    query_layers: jax.Array | None = None,
-    document_layers: jax.Array | None = None,
-    key: jax.Array | None = None,
-    **fields,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """The Matryoshka loss at the last layer plus the same at an earlier one.
 
@@ -87,11 +88,8 @@ def matryoshka_2d(
         loss: see `matryoshka`.
         width_weights: see `matryoshka`.
         layer_weight: the weight of the earlier layers.
-        query_layers: [layers, batch, dim] floats, the unit-length embeddings pooled from earlier
-            layers, as the model exposes them; required.
-        document_layers: [layers, candidates, dim] floats; required.
-        key: a JAX random key draws one layer (an unbiased estimate); None takes the mean of all.
-        **fields: passed on to `loss`.
+        fields: needs query_layers and document_layers; key draws one layer (an unbiased estimate),
+            and without it the mean of all is taken; see `Fields`. Passed on to `loss`.
 
     Returns:
         [batch] nats.
@@ -102,29 +100,23 @@ def matryoshka_2d(
     Example:
         >>> import jax.numpy as jnp
         >>> rows = jnp.eye(2)
-        >>> matryoshka_2d(rows, rows, jnp.arange(2), widths=(2,), query_layers=rows[None],
-        ...               document_layers=rows[None]).round(4)
+        >>> earlier = Fields(query_layers=rows[None], document_layers=rows[None])
+        >>> matryoshka_2d(rows, rows, jnp.arange(2), widths=(2,), fields=earlier).round(4)
         Array([0., 0.], dtype=float32)
 
     Reference: Li et al., 2D Matryoshka Sentence Embeddings, 2024, arXiv 2402.14776, without its
         alignment term (weigh `embedding_distance` in for one).
     """
-    if query_layers is None or document_layers is None:
-        raise checks.ArgumentError(
-            "query_layers, document_layers: expected the embeddings of earlier layers, got None; "
-            "let the model expose them, or use matryoshka"
-        )
-    layers = {"query_layers": query_layers, "document_layers": document_layers}
-    inputs.prepare(query, document, positive, **layers)
-    checks.check_shape("document_layers", document_layers, (len(query_layers), None, None))
-    nested = {"widths": widths, "loss": loss, "width_weights": width_weights, **fields}
-
-    def at(layer):
-        return matryoshka(query_layers[layer], document_layers[layer], positive, **nested)
-
+    p = prepare(query, document, positive, fields, reads=("key",), needs=LAYERS)
+    key, queries, documents = p.fields.key, p.fields.query_layers, p.fields.document_layers
+    checks.check_shape("document_layers", documents, (len(queries), None, None))
+    fields = Fields.of(fields)
+    if key is not None:  # a loss that draws as well gets a key of its own
+        fields = fields._replace(key=jax.random.fold_in(key, 1))
+    nested = {"widths": widths, "loss": loss, "width_weights": width_weights, "fields": fields}
     last = matryoshka(query, document, positive, **nested)
-    drawn = [jax.random.randint(key, (), 0, len(query_layers))] if key is not None else None
-    early = [at(layer) for layer in drawn or range(len(query_layers))]
+    drawn = range(len(queries)) if key is None else [jax.random.randint(key, (), 0, len(queries))]
+    early = [matryoshka(queries[k], documents[k], positive, **nested) for k in drawn]
     share = layer_weight / len(early)
     return jax.tree.map(lambda end, *rest: end + share * sum(rest), last, *early)
 
@@ -133,7 +125,7 @@ def weighted_widths(widths, width_weights, dim: int) -> list[tuple[int, float]]:
     """(width, weight) pairs, widest first.
 
     Raises:
-        ValueError: if a width is out of range or repeated, or the weights are not one a width.
+        ValueError: if a width is out of range or repeated, or there is not one weight per width.
     """
     widths = tuple(widths)
     ordered = checks.check_widths("widths", widths, dim)

@@ -8,8 +8,9 @@ that the mean over the rows is the regulariser. They look at queries and at thei
 import jax
 import jax.numpy as jnp
 
-from gemb.losses import candidates as masks
 from gemb.losses import inputs
+from gemb.losses.fields import NO_FIELDS, Fields
+from gemb.losses.inputs import prepare
 
 
 def spread_out(
@@ -17,9 +18,7 @@ def spread_out(
     document: jax.Array,
     positive: jax.Array,
     *,
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """The mean squared cosine of different rows, of queries plus of positives.
 
@@ -31,9 +30,7 @@ def spread_out(
         query: [batch, dim] floats, unit-length rows.
         document: [candidates, dim] floats, unit-length rows.
         positive: [batch] int32.
-        query_mask: [batch] bool; a pair with a masked side leaves both terms.
-        document_mask: [candidates] bool.
-        weights: [batch] floats that multiply the rows' values.
+        fields: masks and weights, see `Fields`; a pair with a masked side leaves both terms.
 
     Returns:
         [batch], the same value in each real row.
@@ -50,9 +47,8 @@ def spread_out(
     Reference: Zhang et al., Learning Spread-out Local Feature Descriptors, 2017, arXiv 1708.06320;
         Schechter Vera et al., EmbeddingGemma, 2025, arXiv 2509.20354.
     """
-    sides, real, weight = _sides(query, document, positive, query_mask, document_mask, weights)
-    value = sum(_mean(jnp.square(inputs.dot(rows, rows)), real) for rows in sides)
-    return jnp.where(real, weight * value, 0)
+    p, sides = _sides(query, document, positive, fields)
+    return p.weighted(sum(_mean(jnp.square(inputs.dot(rows, rows)), p.real) for rows in sides))
 
 
 def global_orthogonal(
@@ -62,9 +58,7 @@ def global_orthogonal(
     *,
     mean_weight: float = 1.0,
     second_moment_weight: float = 1.0,
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """Pulls the first two moments of the cosines to those of the evenly filled sphere.
 
@@ -79,9 +73,7 @@ def global_orthogonal(
         positive: [batch] int32.
         mean_weight: a.
         second_moment_weight: b.
-        query_mask: [batch] bool.
-        document_mask: [candidates] bool.
-        weights: [batch] floats that multiply the rows' values.
+        fields: masks and weights; see `Fields`.
 
     Returns:
         [batch], the same value in each real row.
@@ -97,20 +89,20 @@ def global_orthogonal(
 
     Reference: Zhang et al., Learning Spread-out Local Feature Descriptors, 2017, arXiv 1708.06320.
     """
-    sides, real, weight = _sides(query, document, positive, query_mask, document_mask, weights)
-    columns = [(rows, real) for rows in sides]
-    if document.shape[0] > query.shape[0]:
-        where = masks.negatives_of(positive, document.shape[0])
-        keep = jnp.ones(document.shape[0], bool) if document_mask is None else document_mask
-        document = document.astype(sides[0].dtype)
-        columns += [(document[at], real & keep[at]) for at in where.T]
+    p, sides = _sides(query, document, positive, fields)
+    columns = [(rows, p.real) for rows in sides]
+    if len(document) > len(query):
+        where, keep = p.own_negatives()
+        columns += [
+            (p.document[at], p.real & kept) for at, kept in zip(where.T, keep.T, strict=True)
+        ]
     value = 0.0
     for rows, mask in columns:
         cosine = inputs.dot(rows, rows)
         excess = _mean(jnp.square(cosine), mask) - 1 / rows.shape[1]
         value += mean_weight * jnp.square(_mean(cosine, mask))
         value += second_moment_weight * jax.nn.relu(excess)
-    return jnp.where(real, weight * value / len(columns), 0)
+    return p.weighted(value / len(columns))
 
 
 def uniformity(
@@ -119,9 +111,7 @@ def uniformity(
     positive: jax.Array,
     *,
     scale: float = 2.0,
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """The logarithm of the mean Gaussian potential, averaged over queries and positives.
 
@@ -132,9 +122,7 @@ def uniformity(
         document: [candidates, dim] floats, unit-length rows.
         positive: [batch] int32.
         scale: multiplies the squared distances.
-        query_mask: [batch] bool.
-        document_mask: [candidates] bool.
-        weights: [batch] floats that multiply the rows' values.
+        fields: masks and weights; see `Fields`.
 
     Returns:
         [batch], the same value in each real row; 0 where fewer than two rows are real.
@@ -151,14 +139,14 @@ def uniformity(
     Reference: Wang and Isola, Understanding Contrastive Representation Learning through Alignment
         and Uniformity on the Hypersphere, 2020, arXiv 2005.10242.
     """
-    sides, real, weight = _sides(query, document, positive, query_mask, document_mask, weights)
+    p, sides = _sides(query, document, positive, fields)
     value = 0.0
     for rows in sides:
         square = jnp.sum(jnp.square(rows), axis=1)
         apart = square[:, None] + square[None, :] - 2 * inputs.dot(rows, rows)
-        potential = _mean(jnp.exp(-scale * apart), real)
+        potential = _mean(jnp.exp(-scale * apart), p.real)
         value += jnp.where(potential > 0, jnp.log(jnp.where(potential > 0, potential, 1)), 0) / 2
-    return jnp.where(real, weight * value, 0)
+    return p.weighted(value)
 
 
 def alignment(
@@ -166,9 +154,7 @@ def alignment(
     document: jax.Array,
     positive: jax.Array,
     *,
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """The squared distance of each pair: loss_i = |q_i - p_i|^2.
 
@@ -176,9 +162,7 @@ def alignment(
         query: [batch, dim] floats, unit-length rows.
         document: [candidates, dim] floats, unit-length rows.
         positive: [batch] int32.
-        query_mask: [batch] bool.
-        document_mask: [candidates] bool.
-        weights: [batch] floats.
+        fields: masks and weights; see `Fields`.
 
     Returns:
         [batch] squared distances.
@@ -194,15 +178,14 @@ def alignment(
 
     Reference: Wang and Isola, 2020, arXiv 2005.10242.
     """
-    sides, real, weight = _sides(query, document, positive, query_mask, document_mask, weights)
-    return jnp.where(real, weight * jnp.sum(jnp.square(sides[0] - sides[1]), axis=1), 0)
+    p, sides = _sides(query, document, positive, fields)
+    return p.weighted(jnp.sum(jnp.square(sides[0] - sides[1]), axis=1))
 
 
-def _sides(query, document, positive, query_mask, document_mask, weights):
-    fields = {"query_mask": query_mask, "document_mask": document_mask, "weights": weights}
-    query, document = inputs.prepare(query, document, positive, **fields)
-    real = inputs.real_rows(positive, query_mask, document_mask)
-    return (query, document[positive]), real, inputs.row_weights(real, weights, query.dtype)
+def _sides(query, document, positive, fields):
+    """The arguments, and the two sides that are looked at apart: queries and positives."""
+    p = prepare(query, document, positive, fields)
+    return p, (p.query, p.document[p.positive])
 
 
 def _mean(cells, mask) -> jax.Array:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from gemb.losses import inputs, regularizers
+from gemb.losses import Fields, inputs, regularizers
 from gemb.structs import Batch
 
 ROWS = 512  # of a larger batch so many are looked at: no logits of all queries are ever made
@@ -29,10 +29,10 @@ def watch(query: jax.Array, document: jax.Array, batch: Batch) -> dict[str, jax.
     texts = jnp.asarray(batch.document_id)
     best = texts[jnp.argmax(scores, axis=1)]
     found = {"accuracy": (real & (best == texts[positive])).sum() / total}
-    pairs = {"query_mask": real, "document_mask": batch.document_mask[positive]}
+    pairs = Fields(query_mask=real, document_mask=batch.document_mask[positive])
     arguments = (query, document[positive], jnp.arange(len(query)))
     for name, figure in _FIGURES.items():
-        found[name] = figure(*arguments, **pairs).sum() / total
+        found[name] = figure(*arguments, fields=pairs).sum() / total
     return found
 
 

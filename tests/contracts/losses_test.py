@@ -1,6 +1,8 @@
 """Every public loss is a row of a table, and gets the same checks."""
 
 import functools
+import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +17,8 @@ LOG = np.log(CANDIDATES)
 WIDTHS = (8, 4)
 TERMS = {"contrast": losses.info_nce, "spread": losses.spread_out}
 
-# loss -> its options, and its value where all vectors and all teachers' are equal, texts differ,
-# and the grades of the pairs are 0, 1, 2 ...
+# loss and form -> its options, and its value where all vectors and all teachers' are equal,
+# texts differ, and the grades of the pairs are 0, 1, 2 ...
 TABLE = {
     "alignment": ({}, 0.0),
     "cosent": ({}, np.log(1 + BATCH * (BATCH - 1) / 2)),
@@ -26,6 +28,8 @@ TABLE = {
     "gist": ({"guide_margin": -3.0}, np.log(CANDIDATES + 2 * (BATCH - 1))),
     "global_orthogonal": ({}, 1 + (1 - 1 / DIM)),
     "info_nce": ({}, LOG),
+    "info_nce, blockwise": ({"form": "blockwise"}, LOG),
+    "info_nce, ring": ({"form": "ring"}, LOG),
     "jasper": ({}, 0.0),
     "jasper_cosine": ({}, 0.0),
     # q->d, q->q without itself, d->q, d->d without the query's own documents
@@ -37,7 +41,6 @@ TABLE = {
     "multi_positive": ({}, LOG),
     "nested_classification": ({"widths": WIDTHS}, 2 * LOG),
     "relative_similarity": ({}, 0.0),
-    "ring_info_nce": ({}, LOG),
     "score_kl": ({}, 0.0),
     "score_mse": ({}, 0.0),
     "sigmoid": ({}, CANDIDATES * np.log(2)),
@@ -47,7 +50,9 @@ TABLE = {
     "uniformity": ({}, 0.0),
     "weighted_sum": ({"terms": TERMS, "term_weights": {"spread": 0.5}}, LOG + 1.0),
 }
-NO_LOSSES = {"call", "concatenate_teachers", "evaluate", "hidden_state_distance"}
+NO_LOSSES = {"NO_FIELDS", "Blockwise", "Fields", "Ring"}
+NO_LOSSES |= {"concatenate_teachers", "evaluate", "hidden_state_distance"}
+COMBINATORS = {"matryoshka", "matryoshka_2d", "weighted_sum"}  # they pass their fields on
 NESTED = {"matryoshka", "matryoshka_2d", "nested_classification"}  # coordinates have an order
 
 
@@ -81,9 +86,14 @@ def example(seed=0):
     }
 
 
+def loss_of(name):
+    """The function of a row of the table."""
+    return getattr(losses, name.split(",")[0])
+
+
 def value_of(name, batch):
     """[batch] losses."""
-    loss = functools.partial(getattr(losses, name), **TABLE[name][0])
+    loss = functools.partial(loss_of(name), **TABLE[name][0])
     fields = {k: v for k, v in batch.items() if k not in ("query", "document", "positive")}
     arrays = batch["query"], batch["document"], batch["positive"]
     return losses.evaluate(loss, *arrays, fields)[0]
@@ -115,7 +125,7 @@ def _mesh():
 
 
 def test_the_table_holds_every_loss():
-    assert set(losses.__all__) == set(TABLE) | NO_LOSSES
+    assert set(losses.__all__) == {name.split(",")[0] for name in TABLE} | NO_LOSSES
     assert sorted(losses.__all__) == losses.__all__
 
 
@@ -222,3 +232,68 @@ def test_errors_name_the_argument(name):
     for argument, array in wrong.items():
         with pytest.raises(ValueError, match=f"{argument}: expected"):
             value_of(name, batch | {argument: array})
+
+
+@pytest.mark.parametrize("name", sorted(set(TABLE) - COMBINATORS))
+def test_a_loss_reads_the_fields_that_its_docstring_names(name):
+    """A wrong shape is an error in a field that the loss reads, and changes nothing in others."""
+    entry = re.search(r"^ +fields: (.*?)\n\n", inspect.getdoc(loss_of(name)), re.M | re.S)[1]
+    assert "masks" in entry
+    named = {*re.findall(r"\w+", entry)} & {*losses.Fields._fields}
+    batch = example() | {"temperature": np.float32(0.05)}
+    whole = value_of(name, batch)
+    for field in sorted(set(losses.Fields._fields) - {"key", "classifiers", "teacher_scores"}):
+        wrong = batch | {field: np.zeros((3, 5, 7, 1))}
+        if field in named | {"query_mask", "document_mask", "weights"}:
+            with pytest.raises(ValueError, match=f"^{field}: expected shape"):
+                value_of(name, wrong)
+        else:
+            np.testing.assert_array_equal(value_of(name, wrong), whole)
+
+
+def test_every_loss_has_the_one_signature():
+    for name in TABLE:
+        parameters = inspect.signature(loss_of(name)).parameters
+        assert list(parameters)[:3] == ["query", "document", "positive"], name
+        assert all(p.kind is p.KEYWORD_ONLY for p in list(parameters.values())[3:]), name
+        assert list(parameters)[-1] == "fields", name
+        assert parameters["fields"].default == losses.NO_FIELDS, name
+        assert len(parameters) <= 12, name
+
+
+NEEDS = {
+    "cosent": ("scores", "graded pairs"),
+    "cosine_regression": ("scores", "graded pairs"),
+    "embedding_distance": ("teacher_document", "bind loop.train.teacher to a teacher of vectors"),
+    "gist": ("guide_document", "bind loop.train.teacher to a guide"),
+    "jasper": ("teacher_document", "bind loop.train.teacher"),
+    "jasper_cosine": ("teacher_document", "bind loop.train.teacher"),
+    "layerwise_distance": ("query_layerwise", "bind loop.train.teacher to teachers.layerwise"),
+    "margin_mse": ("teacher_scores", "bind loop.train.teacher"),
+    "matryoshka_2d": ("query_layers", "let the model give them"),
+    "relative_similarity": ("teacher_document", "bind loop.train.teacher"),
+    "score_kl": ("teacher_scores", "bind loop.train.teacher"),
+    "score_mse": ("teacher_scores", "bind loop.train.teacher"),
+    "similarity": ("teacher_document", "bind loop.train.teacher"),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_missing_field_is_named_with_who_gives_it(name):
+    batch = {k: x for k, x in example().items() if k in ("query", "document", "positive")}
+    if name in NEEDS:
+        field, giver = NEEDS[name]
+        given = field.replace("document", "query")  # half of what is needed
+        batch |= {given: example()[given]} if given != field else {}
+        with pytest.raises(ValueError, match=f"^{field}: expected .*`fields`.*; .*{giver}"):
+            value_of(name, batch)
+    else:
+        assert value_of(name, batch).shape == (BATCH,)
+
+
+def test_fields_are_one_value():
+    assert losses.Fields.of({}) == losses.NO_FIELDS
+    with pytest.raises(ValueError, match=r"fields: unknown 'wieghts'. Did you mean weights\?"):
+        value_of("alignment", example() | {"wieghts": np.ones(BATCH)})
+    with pytest.raises(ValueError, match=r"fields: expected losses.Fields or a dict, got list"):
+        losses.alignment(jnp.eye(2), jnp.eye(2), jnp.arange(2), fields=[1])

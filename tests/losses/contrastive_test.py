@@ -10,7 +10,8 @@ import pytest
 from jax.test_util import check_grads
 
 from gemb import losses
-from gemb.losses import candidates, joint
+from gemb.losses import Fields, candidates
+from gemb.losses.contrastive import joint
 
 OPTIONS = {
     "plain": {},
@@ -42,7 +43,7 @@ def test_info_nce_equals_the_formula(name, symmetric):
     arrays, chosen = split(reference.make(seed=len(name)))
     options = {"temperature": 0.3, **OPTIONS[name]}
     loss = functools.partial(losses.info_nce, symmetric=symmetric, **options)
-    got = jax.jit(loss)(*arrays, **chosen)
+    got = jax.jit(loss)(*arrays, fields=Fields(**chosen))
     softmaxes = BOTH if symmetric else BOTH[:1]
     want = reference.info_nce(*arrays, softmaxes=softmaxes, **options, **chosen)
     assert got.dtype == np.float64
@@ -53,9 +54,9 @@ def test_info_nce_equals_the_formula(name, symmetric):
 def test_each_field_alone_changes_the_loss(field):
     arrays, fields = split(reference.make(seed=3))
     ids = {"document_id": fields["document_id"]} if field == "query_id" else {}
-    got = losses.info_nce(*arrays, **ids, **{field: fields[field]})
+    got = losses.info_nce(*arrays, fields=Fields(**ids, **{field: fields[field]}))
     want = reference.info_nce(*arrays, **ids, **{field: fields[field]})
-    assert not np.allclose(got, losses.info_nce(*arrays, **ids), rtol=1e-9)
+    assert not np.allclose(got, losses.info_nce(*arrays, fields=Fields(**ids)), rtol=1e-9)
     np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
 
 
@@ -65,7 +66,7 @@ def test_each_field_alone_changes_the_loss(field):
 def test_joint_equals_the_formula(directions):
     arrays, fields = split(reference.make(seed=5))
     options = {"temperature": 0.2, "hardness": 3.0, "margin": 0.1, "drop_margin": 0.3}
-    got = losses.joint_info_nce(*arrays, directions=directions, **options, **fields)
+    got = losses.joint_info_nce(*arrays, directions=directions, **options, fields=Fields(**fields))
     want = reference.info_nce(*arrays, softmaxes=(directions,), **options, **fields)
     np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
 
@@ -79,7 +80,7 @@ def test_gist_equals_the_formula(relative):
     softmaxes = (joint.GIST_DIRECTIONS,)
     want = reference.info_nce(*arrays, softmaxes=softmaxes, guide=guide, **options, **fields)
     guide = {"guide_query": jnp.asarray(guide[0]), "guide_document": jnp.asarray(guide[1])}
-    got = losses.gist(*arrays, **guide, **options, **fields)
+    got = losses.gist(*arrays, **options, fields=Fields(**guide, **fields))
     np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
 
 
@@ -93,7 +94,7 @@ def test_a_masked_duplicate_changes_nothing():
     (query, document, positive), _ = split(reference.make(seed=1, negatives=0))
     twice = jnp.concatenate([document, document[:2]])
     mask = jnp.arange(len(twice)) < len(document)
-    got = losses.info_nce(query, twice, positive, document_mask=mask)
+    got = losses.info_nce(query, twice, positive, fields=Fields(document_mask=mask))
     assert not np.allclose(got, losses.info_nce(query, twice, positive))
     np.testing.assert_allclose(got, losses.info_nce(query, document, positive), rtol=1e-12)
 
@@ -103,7 +104,7 @@ def test_equal_queries_do_not_repel_each_others_positives():
     ids = {"query_id": jnp.asarray([0, 0, 1, 2, 3, 4]), "document_id": jnp.arange(6)}
 
     def first(document):
-        return losses.info_nce(query, document, positive, **ids)[0]
+        return losses.info_nce(query, document, positive, fields=Fields(**ids))[0]
 
     slope = jax.jit(jax.grad(first))(document)
     assert np.all(slope[positive[1]] == 0)
@@ -140,7 +141,7 @@ def test_gradients():
             temperature=temperature,
             symmetric=True,
             label_smoothing=0.1,
-            **fields,
+            fields=Fields(**fields),
         )
 
     check_grads(loss, (query, document, 0.3), order=1, modes=("fwd", "rev"), atol=1e-6, rtol=1e-6)
@@ -155,4 +156,23 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="multiple of 6"):
         losses.info_nce(arrays[0], arrays[1][:7], arrays[2], share_negatives=False)
     with pytest.raises(ValueError, match="block: expected at least 1"):
-        losses.info_nce(*arrays, block=0)
+        losses.info_nce(*arrays, form=losses.Blockwise(block=0))
+    with pytest.raises(ValueError, match="form: expected 'dense' or 'blockwise' or 'ring'"):
+        losses.info_nce(*arrays, form="rign")
+    with pytest.raises(ValueError, match=r"form: expected 'dense' or 'blockwise' or losses.Block"):
+        losses.sigmoid(*arrays, form="ring")
+
+
+@pytest.mark.parametrize(
+    "name", ["info_nce", "joint_info_nce", "gist", "multi_positive", "score_kl"]
+)
+def test_a_temperature_among_the_fields_replaces_the_option(name):
+    arrays, fields = split(reference.make(seed=4))
+    fields |= {"guide_query": arrays[0], "guide_document": arrays[1]}
+    fields |= {"teacher_query": arrays[0][::-1], "teacher_document": arrays[1]}
+    loss = getattr(losses, name)
+    got = loss(*arrays, temperature=0.3, fields=Fields(temperature=jnp.asarray(0.2), **fields))
+    assert not np.allclose(got, loss(*arrays, temperature=0.3, fields=Fields(**fields)))
+    np.testing.assert_allclose(
+        got, loss(*arrays, temperature=0.2, fields=Fields(**fields)), rtol=1e-12, atol=1e-14
+    )

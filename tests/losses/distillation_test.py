@@ -10,7 +10,8 @@ import pytest
 from jax.test_util import check_grads
 
 from gemb import losses
-from gemb.losses import ordering
+from gemb.losses import Fields
+from gemb.losses.distillation import ordering
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +59,10 @@ def test_score_losses(own_only):
         mse.append(np.mean((s - t) ** 2))
         got, aim = (np.exp(x) / np.exp(x).sum() for x in (s / 0.2, t / 0.3))
         kl.append(np.sum(aim * np.log(aim / got)))
-    value = losses.score_mse(*arrays, own_only=own_only, **fields)
+    value = losses.score_mse(*arrays, own_only=own_only, fields=Fields(**fields))
     np.testing.assert_allclose(value, weight * mse, rtol=1e-10)
     options = {"temperature": 0.2, "teacher_temperature": 0.3, "own_only": own_only}
-    value = losses.score_kl(*arrays, **options, **fields)
+    value = losses.score_kl(*arrays, **options, fields=Fields(**fields))
     np.testing.assert_allclose(value, weight * kl, rtol=1e-10)
 
 
@@ -73,14 +74,15 @@ def test_margin_mse_and_given_scores():
     for i, negatives in enumerate(own_negatives(plain)):
         lead = (student[i] - teacher[i])[plain["positive"][i]]
         want.append(np.mean([(lead - (student - teacher)[i, n]) ** 2 for n in negatives] or [0]))
-    got = losses.margin_mse(*arrays, **fields)
+    got = losses.margin_mse(*arrays, fields=Fields(**fields))
     np.testing.assert_allclose(got, weight * want, rtol=1e-10)
     for name in ("teacher_query", "teacher_document"):
         del fields[name]
-    same = losses.margin_mse(*arrays, teacher_scores=jnp.asarray(teacher), **fields)
+    scores = {"teacher_scores": jnp.asarray(teacher)}
+    same = losses.margin_mse(*arrays, fields=Fields(**scores, **fields))
     np.testing.assert_allclose(same, got, rtol=1e-12)
     with pytest.raises(ValueError, match="teacher_scores: expected either"):
-        losses.margin_mse(*arrays, **fields)
+        losses.margin_mse(*arrays, fields=Fields(**fields))
 
 
 @pytest.mark.parametrize("distance", ["cosine", "l2", "mse"])
@@ -98,7 +100,7 @@ def test_embedding_distance(distance):
         + np.mean([far[n] for n in negatives] or [0])
         for i, negatives in enumerate(own_negatives(plain))
     ]
-    got = losses.embedding_distance(*arrays, distance=distance, **fields)
+    got = losses.embedding_distance(*arrays, distance=distance, fields=Fields(**fields))
     np.testing.assert_allclose(got, weight * want, rtol=1e-10)
 
 
@@ -122,9 +124,11 @@ def test_layers_against_layers():
     fields = {name: fields[name] for name in ("query_mask", "document_mask", "weights")}
     got = losses.layerwise_distance(
         *arrays,
-        query_layerwise=jnp.asarray(far["query"]),
-        document_layerwise=jnp.asarray(far["document"]),
-        **fields,
+        fields=Fields(
+            query_layerwise=jnp.asarray(far["query"]),
+            document_layerwise=jnp.asarray(far["document"]),
+            **fields,
+        ),
     )
     want = [
         far["query"][i]
@@ -148,9 +152,9 @@ def test_layers_that_do_not_fit_are_named():
 def test_teachers_of_another_width_need_a_head():
     arrays, fields, _, _ = pupils(teacher_dim=3)
     with pytest.raises(ValueError, match="projection head"):
-        losses.embedding_distance(*arrays, **fields)
+        losses.embedding_distance(*arrays, fields=Fields(**fields))
     with pytest.raises(ValueError, match="projection head"):
-        losses.jasper_cosine(*arrays, **fields)
+        losses.jasper_cosine(*arrays, fields=Fields(**fields))
     with pytest.raises(ValueError, match="teacher_query: expected the teacher's vectors"):
         losses.similarity(*arrays)
 
@@ -193,11 +197,11 @@ def numbers(size=496, ties=True):
     return [jnp.asarray(x) for x in (scores, aims, rng.random(size) > 0.1)]
 
 
-def test_sorted_equals_blocked_equals_brute_force():
+def test_sorted_equals_blockwise_equals_brute_force():
     scores, aims, real = numbers()
     want = brute_force(*map(np.asarray, (scores, aims, real)), 0.3)
     by_sorting = jax.jit(jax.value_and_grad(ordering.hinge_sorted), static_argnums=3)
-    by_block = jax.jit(jax.value_and_grad(ordering.hinge_blocked), static_argnums=(3, 4))
+    by_block = jax.jit(jax.value_and_grad(ordering.hinge_blockwise), static_argnums=(3, 4))
     one, two = by_sorting(scores, aims, real, 0.3), by_block(scores, aims, real, 0.3, 100)
     np.testing.assert_allclose(one[0], want, rtol=1e-10)
     np.testing.assert_allclose(two[0], want, rtol=1e-10)
@@ -237,7 +241,7 @@ def test_jasper_terms():
         "similarity": np.mean((s @ s.T - t @ t.T) ** 2),
         "relative": brute_force(*near, np.ones(len(pairs), bool), 0.015),
     }
-    total, terms = jax.jit(losses.jasper)(*arrays, **fields)
+    total, terms = jax.jit(losses.jasper)(*arrays, fields=Fields(**fields))
     assert sorted(terms) == sorted(want)
     for name, value in want.items():
         np.testing.assert_allclose(terms[name], weight * value, rtol=1e-10)
@@ -251,9 +255,31 @@ def test_relative_similarity_gradients(form):
 
     @jax.jit
     def loss(query, document):
-        chosen = {"margin": 0.5, "form": form, "samples": 50, "key": jax.random.key(0)}
-        return losses.relative_similarity(query, document, positive, **chosen, **fields)
+        chosen = {"margin": 0.5, "form": form, "samples": 50}
+        taught = Fields(key=jax.random.key(0), **fields)
+        return losses.relative_similarity(query, document, positive, **chosen, fields=taught)
 
     check_grads(loss, (query, document), order=1, modes=("fwd", "rev"), atol=1e-6, rtol=1e-6)
     with pytest.raises(ValueError, match="key: expected"):
-        losses.relative_similarity(query, document, positive, form="sampled", **fields)
+        losses.relative_similarity(
+            query, document, positive, form="sampled", fields=Fields(**fields)
+        )
+
+
+def test_relative_similarity_has_one_value_in_both_exact_forms():
+    arrays, fields, _, _ = pupils(9)
+    one = losses.relative_similarity(*arrays, margin=0.3, fields=Fields(**fields))
+    two = losses.relative_similarity(
+        *arrays, margin=0.3, form="blockwise", block=7, fields=Fields(**fields)
+    )
+    assert np.any(one != 0)
+    np.testing.assert_allclose(one, two, rtol=1e-10)
+    with pytest.raises(ValueError, match="form: expected 'sorted', 'blockwise' or 'sampled'"):
+        losses.relative_similarity(*arrays, form="blocked", fields=Fields(**fields))
+
+
+def test_jasper_without_its_cosine_takes_teachers_of_any_width():
+    arrays, fields, _, _ = pupils(10, teacher_dim=3)
+    total, terms = losses.jasper(*arrays, cosine_weight=0.0, fields=Fields(**fields))
+    assert sorted(terms) == ["relative", "similarity"]
+    np.testing.assert_allclose(total, 200 * terms["similarity"] + 20 * terms["relative"])

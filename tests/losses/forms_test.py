@@ -34,10 +34,16 @@ def evaluated(loss, batch, cotangent):
     """Losses, and gradients to queries, documents and temperature of their weighted sum."""
 
     def total(query, document, temperature, rest):
-        value = loss(query, document, temperature=temperature, **rest)
+        positive, fields = (
+            rest["positive"],
+            losses.Fields(temperature=temperature, **rest["fields"]),
+        )
+        value = loss(query, document, positive, fields=fields)
         return jnp.sum(value * cotangent), value
 
-    rest = {name: array for name, array in batch.items() if name not in ("query", "document")}
+    arrays = ("query", "document", "positive")
+    fields = {name: array for name, array in batch.items() if name not in arrays}
+    rest = {"positive": batch["positive"], "fields": fields}
     temperature = np.asarray(0.2, batch["query"].dtype)
     run = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)
     (_, value), slopes = jax.jit(run)(batch["query"], batch["document"], temperature, rest)
@@ -64,7 +70,6 @@ def case(dtype, widths, cotangents="uneven"):
 
 def nested(loss, widths, **options):
     loss = functools.partial(loss, **OPTIONS, **options)
-    loss.__name__ = "loss"
     return functools.partial(losses.matryoshka, loss=loss, widths=widths)
 
 
@@ -73,7 +78,9 @@ def test_blockwise_equals_dense(dtype, cotangents):
     widths = (8, 5) if dtype == "float32" else (5,)
     batch, cotangent, want = case(dtype, widths, cotangents)
     with jax.enable_x64(dtype == "float64"):
-        got = evaluated(nested(losses.info_nce, widths, block=5), batch, cotangent)
+        got = evaluated(
+            nested(losses.info_nce, widths, form=losses.Blockwise(block=5)), batch, cotangent
+        )
     assert got[0].dtype == dtype
     assert_same(got, want, dtype)
 
@@ -87,29 +94,32 @@ def test_ring_equals_dense(dtype, devices):
     widths = (8, 5) if dtype == "float32" else (5,)
     batch, cotangent, want = case(dtype, widths)
     with jax.enable_x64(dtype == "float64"), jax.set_mesh(mesh(*shape)):
-        got = evaluated(nested(losses.ring_info_nce, widths, block=5), batch, cotangent)
+        got = evaluated(
+            nested(losses.info_nce, widths, form=losses.Ring(block=5)), batch, cotangent
+        )
     assert_same(got, want, dtype)
 
 
 def test_gathered_equals_dense_beside_a_tensor_axis():
     batch, cotangent, want = case("float64", (5,))
     with jax.enable_x64(True), jax.set_mesh(mesh(2, 2, 2)):
-        loss = nested(losses.ring_info_nce, (5,), block=4, exchange="gather")
+        gather = losses.Ring(block=4, exchange="gather")
+        loss = nested(losses.info_nce, (5,), form=gather)
         assert_same(evaluated(loss, batch, cotangent), want, "float64")
 
 
+@pytest.mark.parametrize("form", [losses.Blockwise(block=7), losses.Ring(block=5)])
 @pytest.mark.parametrize("name", ["joint_info_nce", "gist"])
-def test_blockwise_equals_dense_jointly(name):
+def test_joint_losses_are_equal_in_all_forms(name, form):
     batch, cotangent, _ = case("float64", (5,))
-    with jax.enable_x64(True):
-        guide = {}
+    with jax.enable_x64(True), jax.set_mesh(mesh(2, 2)):
         if name == "gist":
             rng = np.random.default_rng(2)
-            guide["guide_query"] = jnp.asarray(reference.unit(rng, 16, 3))
-            guide["guide_document"] = jnp.asarray(reference.unit(rng, 48, 3))
-        loss = functools.partial(getattr(losses, name), **guide)
+            guide = {"guide_query": reference.unit(rng, 16, 3)}
+            batch = batch | guide | {"guide_document": reference.unit(rng, 48, 3)}
+        loss = getattr(losses, name)
         want = evaluated(loss, batch, cotangent)
-        got = evaluated(functools.partial(loss, block=7), batch, cotangent)
+        got = evaluated(functools.partial(loss, form=form), batch, cotangent)
         assert_same(got, want, "float64")
 
 
@@ -117,29 +127,29 @@ def test_blockwise_sigmoid_equals_dense():
     batch, cotangent, _ = case("float64", (5,))
     with jax.enable_x64(True):
 
-        def loss(query, document, positive, *, temperature, **fields):
-            scale = 1 / temperature
-            return losses.sigmoid(query, document, positive, scale=scale, block=block, **fields)
+        def loss(query, document, positive, *, fields):
+            options = {"scale": 1 / fields.temperature, "form": form}
+            return losses.sigmoid(query, document, positive, **options, fields=fields)
 
-        block = None
+        form = "dense"
         want = evaluated(loss, batch, cotangent)
-        block = 5
+        form = losses.Blockwise(block=5)
         assert_same(evaluated(loss, batch, cotangent), want, "float64")
 
 
 def test_blockwise_needs_no_matrix():
     shape = jax.ShapeDtypeStruct((2048, 16), jnp.float32)
 
-    def temporary(block):
+    def temporary(form):
         def mean(query, document):
-            return jnp.mean(losses.info_nce(query, document, jnp.arange(2048), block=block))
+            return jnp.mean(losses.info_nce(query, document, jnp.arange(2048), form=form))
 
         run = jax.jit(jax.value_and_grad(mean, argnums=(0, 1)))
         return run.lower(shape, shape).compile().memory_analysis().temp_size_in_bytes
 
     matrix = 4 * 2048 * 2048
-    assert temporary(None) >= matrix
-    assert temporary(64) < matrix / 8
+    assert temporary("dense") >= matrix
+    assert temporary(losses.Blockwise(block=64)) < matrix / 8
 
 
 def test_ring_logits_stay_below_block_times_local_batch():
@@ -148,7 +158,8 @@ def test_ring_logits_stay_below_block_times_local_batch():
         split = jax.NamedSharding(mesh(1, 8), jax.P("fsdp"))
 
         def mean(query, document):
-            return jnp.mean(losses.ring_info_nce(query, document, jnp.arange(1024), block=64))
+            ring = losses.Ring(block=64)
+            return jnp.mean(losses.info_nce(query, document, jnp.arange(1024), form=ring))
 
         run = jax.jit(jax.value_and_grad(mean, argnums=(0, 1)), in_shardings=split)
         text = run.lower(shape, shape).compile().as_text()
@@ -160,9 +171,9 @@ def test_ring_logits_stay_below_block_times_local_batch():
 def test_bad_meshes_are_explained():
     rows = jnp.eye(6)
     with pytest.raises(ValueError, match="axis_names: expected axes of the mesh in context"):
-        losses.ring_info_nce(rows, rows, jnp.arange(6))
+        losses.info_nce(rows, rows, jnp.arange(6), form="ring")
     with jax.set_mesh(mesh(1, 4)):
         with pytest.raises(ValueError, match="query: expected rows that divide among 4 devices"):
-            losses.ring_info_nce(rows, rows, jnp.arange(6))
+            losses.info_nce(rows, rows, jnp.arange(6), form="ring")
         with pytest.raises(ValueError, match="exchange: expected 'ring' or 'gather'"):
-            losses.ring_info_nce(rows, rows, jnp.arange(6), exchange="star")
+            losses.info_nce(rows, rows, jnp.arange(6), form=losses.Ring(exchange="star"))

@@ -24,7 +24,7 @@ def test_matryoshka_is_the_weighted_sum_over_widths():
         nested = functools.partial(
             losses.matryoshka, widths=tuple(weights), width_weights=tuple(weights.values())
         )
-        got = jax.jit(nested)(*arrays, **batch)
+        got = jax.jit(nested)(*arrays, fields=losses.Fields(**batch))
         want = sum(
             weight * reference.info_nce(*(shortened(a, m) for a in arrays[:2]), arrays[2], **batch)
             for m, weight in weights.items()
@@ -55,16 +55,15 @@ def test_layers_are_drawn_without_bias():
     rng = np.random.default_rng(1)
     layers = jnp.asarray(reference.unit(rng, 3, 4, 6), jnp.float32)
     arrays = layers[2], layers[2], jnp.arange(4)
-    options = {"widths": (6, 2), "query_layers": layers[:2], "document_layers": layers[:2]}
-    every = jax.jit(functools.partial(losses.matryoshka_2d, widths=(6, 2)))(
-        *arrays, query_layers=layers[:2], document_layers=layers[:2]
-    )
+    fields = losses.Fields(query_layers=layers[:2], document_layers=layers[:2])
+    loss = functools.partial(losses.matryoshka_2d, *arrays, widths=(6, 2))
+    every = jax.jit(lambda fields: loss(fields=fields))(fields)
     widths = {"widths": (6, 2)}
     want = losses.matryoshka(*arrays, **widths) + sum(
         losses.matryoshka(layer, layer, jnp.arange(4), **widths) / 2 for layer in layers[:2]
     )
     np.testing.assert_allclose(every, want, rtol=1e-5)
-    draw = jax.jit(jax.vmap(lambda key: losses.matryoshka_2d(*arrays, key=key, **options)))
+    draw = jax.jit(jax.vmap(lambda key: loss(fields=fields._replace(key=key))))
     drawn = np.unique(np.asarray(draw(jax.random.split(jax.random.key(0), 64))), axis=0)
     assert len(drawn) == 2
     np.testing.assert_allclose(drawn.mean(axis=0), every, rtol=1e-5)
@@ -82,9 +81,8 @@ def test_classifiers_nest():
     with jax.enable_x64(True):
         arrays = [jnp.asarray(x) for x in (features, shared, label)]
         mrl_e = losses.nested_classification(*arrays, widths=(6, 2))
-        mrl = losses.nested_classification(
-            *arrays, widths=(6, 2), kernels=[jnp.asarray(kernel) for kernel in own]
-        )
+        kernels = losses.Fields(classifiers=[jnp.asarray(kernel) for kernel in own])
+        mrl = losses.nested_classification(*arrays, widths=(6, 2), fields=kernels)
     want = sum(cross_entropy(features[:, :m] @ shared[:, :m].T) for m in (6, 2))
     np.testing.assert_allclose(mrl_e, want, rtol=1e-10)
     want = sum(cross_entropy(features[:, :m] @ k.T) for m, k in zip((6, 2), own, strict=True))
@@ -106,7 +104,7 @@ def test_weighted_sum_names_its_terms():
         )
 
 
-def test_losses_get_what_they_take_through_wrappers():
+def test_losses_get_their_fields_through_wrappers():
     @functools.wraps(losses.cosent)
     def wrapped(*args, **kwargs):  # as gin wraps a reference
         return losses.cosent(*args, **kwargs)
@@ -120,7 +118,7 @@ def test_losses_get_what_they_take_through_wrappers():
         losses.evaluate(mean, rows, rows, jnp.arange(2), {})
 
 
-def mean(query, document, positive):
+def mean(query, document, positive, *, fields):
     """A loss that forgot to give each query its own."""
     return jnp.mean(query)
 
@@ -131,3 +129,32 @@ def test_bad_widths_are_named():
         losses.matryoshka(rows, rows, jnp.arange(4), widths=(8,))
     with pytest.raises(ValueError, match="width_weights: expected one for each of 2"):
         losses.matryoshka(rows, rows, jnp.arange(4), widths=(4, 2), width_weights=(1.0,))
+
+
+def test_classifiers_that_do_not_fit_are_named():
+    arrays = jnp.zeros((4, 6)), jnp.zeros((3, 6)), jnp.zeros(4, int)
+    for classifiers, message in [
+        ([jnp.zeros((3, 6))], "classifiers: expected one for each of"),
+        (
+            [jnp.zeros((3, 6)), jnp.zeros((3, 4))],
+            r"classifiers of width 2: expected shape \(3, 2\)",
+        ),
+    ]:
+        fields = losses.Fields(classifiers=classifiers)
+        with pytest.raises(ValueError, match=message):
+            losses.nested_classification(*arrays, widths=(6, 2), fields=fields)
+
+
+def test_a_loss_that_draws_gets_another_key_than_the_layer():
+    rows, layers = jnp.eye(2), jnp.stack([jnp.eye(2)] * 2)
+    seen = []
+
+    def drawing(query, document, positive, *, fields):
+        seen.append(jax.random.key_data(fields.key).tolist())
+        return losses.alignment(query, document, positive, fields=fields)
+
+    key = jax.random.key(0)
+    fields = losses.Fields(query_layers=layers, document_layers=layers, key=key)
+    losses.matryoshka_2d(rows, rows, jnp.arange(2), widths=(2,), loss=drawing, fields=fields)
+    assert seen
+    assert jax.random.key_data(key).tolist() not in seen

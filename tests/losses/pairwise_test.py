@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gemb import losses
+from gemb.losses import Fields
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,7 @@ def test_sigmoid():
         logit = 3.0 * plain["document"] @ plain["query"][i] - 2.0
         cost = np.log1p(np.exp(logit))[compete & ~known].sum()
         want.append(cost + np.log1p(np.exp(-logit[p])))
-    got = losses.sigmoid(*arrays, scale=3.0, bias=-2.0, **fields)
+    got = losses.sigmoid(*arrays, scale=3.0, bias=-2.0, fields=Fields(**fields))
     np.testing.assert_allclose(got, weight * want, rtol=1e-10)
 
 
@@ -64,7 +65,7 @@ def test_multi_positive():
         several |= len(own) > 1
         want.append(np.mean(np.log(np.exp(logit[own]) + negatives) - logit[own]))
     assert several
-    got = losses.multi_positive(*arrays, temperature=0.2, **fields)
+    got = losses.multi_positive(*arrays, temperature=0.2, fields=Fields(**fields))
     np.testing.assert_allclose(got, weight * want, rtol=1e-10)
 
 
@@ -81,7 +82,7 @@ def test_triplet(distance):
         far = [away(plain["query"][i], d) for d in plain["document"]]
         negatives = [j for j, o in enumerate(owner) if o == i and plain["document_mask"][j]]
         want.append(np.mean([max(0, far[p] - far[n] + 0.4) for n in negatives] or [0]))
-    got = losses.triplet(*arrays, margin=0.4, distance=distance, **fields)
+    got = losses.triplet(*arrays, margin=0.4, distance=distance, fields=Fields(**fields))
     np.testing.assert_allclose(got, weight * want, rtol=1e-10)
     with pytest.raises(ValueError, match="document: expected hard negatives"):
         losses.triplet(arrays[0], arrays[1][:6], arrays[2])
@@ -98,9 +99,10 @@ def test_graded_pairs():
         if grades[i] > grades[j] and real[i] and real[j]
     ]
     assert gaps
-    got = losses.cosent(*arrays, scores=jnp.asarray(grades), **fields)
+    fields = Fields(scores=jnp.asarray(grades), **fields)
+    got = losses.cosent(*arrays, fields=fields)
     np.testing.assert_allclose(got, weight * np.log1p(np.sum(gaps)), rtol=1e-10)
-    got = losses.cosine_regression(*arrays, scores=jnp.asarray(grades), **fields)
+    got = losses.cosine_regression(*arrays, fields=fields)
     np.testing.assert_allclose(got, weight * (cosine - grades) ** 2, rtol=1e-10)
     with pytest.raises(ValueError, match="scores: expected a grade"):
         losses.cosent(*arrays)
@@ -114,10 +116,16 @@ def test_regularizers():
     spread = sum(np.mean([(x[i] @ x[j]) ** 2 for i, j in pairs]) for x in (q, p))
     apart = [[np.sum((x[i] - x[j]) ** 2) for i, j in pairs] for x in (q, p)]
     even = np.mean([np.log(np.mean(np.exp(-2 * np.array(far)))) for far in apart])
-    np.testing.assert_allclose(losses.spread_out(*arrays, **fields), weight * spread, rtol=1e-10)
-    np.testing.assert_allclose(losses.uniformity(*arrays, **fields), weight * even, rtol=1e-10)
+    np.testing.assert_allclose(
+        losses.spread_out(*arrays, fields=Fields(**fields)), weight * spread, rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        losses.uniformity(*arrays, fields=Fields(**fields)), weight * even, rtol=1e-10
+    )
     near = np.sum((q - p) ** 2, axis=1)
-    np.testing.assert_allclose(losses.alignment(*arrays, **fields), weight * near, rtol=1e-10)
+    np.testing.assert_allclose(
+        losses.alignment(*arrays, fields=Fields(**fields)), weight * near, rtol=1e-10
+    )
 
 
 def test_spread_of_the_even_sphere_is_one_over_dim():

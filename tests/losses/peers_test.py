@@ -105,11 +105,10 @@ def test_gist(peer, dtype, strategy, monkeypatch):
     theirs = loss([{"column": k} for k in range(3)], None)
     mine = losses.gist(
         *arrays,
-        guide_query=guide_query,
-        guide_document=guide_document,
         guide_margin=0.1,
         guide_relative=strategy == "relative",
         temperature=0.05,
+        fields=losses.Fields(guide_query=guide_query, guide_document=guide_document),
     )
     same(mine, theirs, dtype)
 
@@ -119,7 +118,8 @@ def test_cosent(peer, dtype):
     grades = np.array([0, 1, 2, 2, 4, 5], dtype) / 5
     loss = peer.CoSENTLoss(None)
     theirs = loss.compute_loss_from_embeddings(tensors(columns), tensors([grades])[0])
-    same(losses.cosent(*arrays, scores=jnp.asarray(grades)), theirs, dtype)
+    fields = losses.Fields(scores=jnp.asarray(grades))
+    same(losses.cosent(*arrays, fields=fields), theirs, dtype)
 
 
 def test_margin_mse(peer, dtype):
@@ -131,7 +131,8 @@ def test_margin_mse(peer, dtype):
     for i in range(BATCH):
         start = BATCH + NEGATIVES * i
         scores[i, [i, *range(start, start + NEGATIVES)]] = labels[i]
-    same(losses.margin_mse(*arrays, teacher_scores=jnp.asarray(scores)), theirs, dtype)
+    fields = losses.Fields(teacher_scores=jnp.asarray(scores))
+    same(losses.margin_mse(*arrays, fields=fields), theirs, dtype)
 
 
 def test_global_orthogonal(peer, dtype):

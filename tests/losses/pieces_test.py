@@ -47,10 +47,10 @@ def test_piece_gives_a_finite_loss(path):
     assert value.sum() > 0
     assert sorted(terms) == {
         "embedding_gemma": ["contrast", "spread"],
-        "jasper_stage3": ["relative", "similarity"],
+        "jasper": ["cosine", "relative", "similarity"],
         "cosine_and_contrast": ["contrast", "cosine"],
         "layerwise_and_cosine": ["cosine", "layerwise"],
         "nested_similarity": ["contrast", "pairs", "ranking", "similarity"],
         "ranking_and_contrast": ["contrast", "ranking"],
         "contrast_and_grades": ["contrast", "grades"],
-    }.get(path.stem, ["cosine", "relative", "similarity"] if "jasper" in path.stem else [])
+    }.get(path.stem, [])

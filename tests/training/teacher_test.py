@@ -143,8 +143,8 @@ def test_a_teacher_gets_no_gradient(data):
     rows = np.eye(ROWS, 16, dtype=np.float32)
 
     def value(frozen):
-        taught = teacher.compute(frozen, batch)
-        return losses.embedding_distance(rows, rows, batch.positive, **taught).sum()
+        taught = losses.Fields(**teacher.compute(frozen, batch))
+        return losses.embedding_distance(rows, rows, batch.positive, fields=taught).sum()
 
     value, gradients = jax.jit(jax.value_and_grad(value))(frozen)
     assert abs(float(value) - 2 * ROWS) > 0.1  # it does look at the teacher: 1 - cosine is not 1

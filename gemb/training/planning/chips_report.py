@@ -136,7 +136,7 @@ def _advice(work, settings: Settings, chip, utilisation: float) -> list[tuple[st
         return [*changes, ("then", f"{total}; {timing(after, utilisation)}")]
     most = max(after.memory, key=after.memory.get)
     remedy = {
-        "loss": "a blockwise loss (losses.info_nce.block) or a smaller BATCH_SIZE",
+        "loss": "a blockwise loss (losses.info_nce.form = 'blockwise') or a smaller BATCH_SIZE",
         "embeddings": "a smaller BATCH_SIZE",
         "activations": "shorter texts",
     }.get(most, "more chips, or an optimizer with less state (lion, adafactor)")

@@ -1,7 +1,7 @@
 """Distillation of every layer: a student whose token vectors are its teacher's, layer by layer.
 
 Here belong the distance of token vectors, which the training step takes while it has them, and the
-in-batch loss of those distances. Losses against embeddings are in gemb.losses.distillation.
+in-batch loss of those distances. Losses against embeddings are in `embeddings`.
 """
 
 import jax
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from gemb import checks
 from gemb.losses import inputs
-from gemb.losses.distillation import of_each_query
+from gemb.losses.distillation.embeddings import of_each_query
+from gemb.losses.fields import NO_FIELDS, Fields
 
 
 def hidden_state_distance(states: jax.Array, teacher: jax.Array, mask: jax.Array) -> jax.Array:
@@ -60,11 +61,7 @@ def layerwise_distance(
     document: jax.Array,
     positive: jax.Array,
     *,
-    query_layerwise: jax.Array | None = None,
-    document_layerwise: jax.Array | None = None,
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """The student's token vectors against its teacher's, at every layer.
 
@@ -74,12 +71,9 @@ def layerwise_distance(
         query: [batch, dim] floats; read for their number alone, as are documents.
         document: [candidates, dim] floats.
         positive: [batch] int32.
-        query_layerwise: [batch] floats, D of `hidden_state_distance`; the training step gives them
-            where the teacher is `gemb.training.distillation.teachers.layerwise`. Required.
-        document_layerwise: [candidates] floats, likewise.
-        query_mask: [batch] bool.
-        document_mask: [candidates] bool.
-        weights: [batch] floats.
+        fields: needs query_layerwise and document_layerwise, D of `hidden_state_distance`; the
+            training step gives them where the teacher is
+            `gemb.training.distillation.teachers.layerwise`; masks and weights; see `Fields`.
 
     Returns:
         [batch] distances.
@@ -90,21 +84,13 @@ def layerwise_distance(
     Example:
         >>> import jax.numpy as jnp
         >>> rows, far = jnp.eye(2), jnp.asarray([0.5, 0.25])
-        >>> layerwise_distance(rows, rows, jnp.arange(2), query_layerwise=far,
-        ...                    document_layerwise=far)
+        >>> distances = Fields(query_layerwise=far, document_layerwise=far)
+        >>> layerwise_distance(rows, rows, jnp.arange(2), fields=distances)
         Array([1. , 0.5], dtype=float32)
 
     Reference: Sun et al., "Patient Knowledge Distillation for BERT Model Compression", 2019,
         arXiv 1908.09355.
     """
-    fields = {"query_mask": query_mask, "document_mask": document_mask, "weights": weights}
-    distances = {"query_layerwise": query_layerwise, "document_layerwise": document_layerwise}
-    for name, array in distances.items():
-        if array is None:
-            raise checks.ArgumentError(
-                f"{name}: expected the distances of token vectors, got None; they come of the "
-                "teacher gemb.training.distillation.teachers.layerwise"
-            )
-    query, _ = inputs.prepare(query, document, positive, **fields, **distances)
-    far = [array.astype(query.dtype) for array in distances.values()]
-    return of_each_query(*far, positive, **fields)
+    needs = ("query_layerwise", "document_layerwise")
+    p = inputs.prepare(query, document, positive, fields, needs=needs)
+    return of_each_query(p, *(getattr(p.fields, name).astype(p.query.dtype) for name in needs))

@@ -1,11 +1,11 @@
 """Softmax losses without the batch-by-candidates matrix, on one device.
 
-Here belongs the walk over blocks of rows; the arithmetic of a block is gemb.losses.softmax's. Rows
-spread over a mesh belong to gemb.losses.ring.
+Here belongs the walk over blocks of rows; the arithmetic of a block is in `softmax`, and rows
+spread over a mesh are in `ring`.
 
-Whoever differentiates the loss almost always wants its mean: then one pass makes the loss of each
-row and, while the block's logits are at hand, the gradients of their sum, which the backward pass
-only scales. Should the cotangents differ from row to row, it walks a second time.
+Nearly always the mean of the loss is differentiated: then one pass computes the loss of each row
+and, while the block's logits are at hand, the gradients of their sum, which the backward pass only
+scales. If the cotangents differ from row to row, it walks a second time.
 """
 
 import functools
@@ -13,32 +13,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from gemb import checks
 from gemb.losses import candidates as masks
-from gemb.losses import inputs, softmax
+from gemb.losses import inputs
+from gemb.losses.contrastive import softmax
 
 COLUMNS = 4096  # columns at a time of the gradient of the candidates
-
-
-def softmax_loss(query, document, positive, softmaxes, options, block, fields) -> jax.Array:
-    """[batch] nats of a softmax loss, dense or, where `block` is not None, block by block.
-
-    Args:
-        query: [batch, dim] floats.
-        document: [candidates, dim] floats.
-        positive: [batch] int32.
-        softmaxes: the directions of each softmax.
-        options: the loss's numbers.
-        block: rows at a time, or None.
-        fields: the temperature and the optional arrays by name.
-
-    Raises:
-        ValueError: naming the argument at fault.
-    """
-    p = softmax.problem(query, document, positive, softmaxes, options, **fields)
-    if block is None:
-        return softmax.dense(p, softmaxes, options)
-    return blockwise(p, softmaxes, options, block)
 
 
 def blockwise(p: softmax.Problem, softmaxes, options: softmax.Options, block: int) -> jax.Array:
@@ -49,12 +28,7 @@ def blockwise(p: softmax.Problem, softmaxes, options: softmax.Options, block: in
         softmaxes: the directions of each softmax.
         options: the loss's numbers.
         block: rows at a time.
-
-    Raises:
-        ValueError: if `block` is not positive.
     """
-    if block < 1:
-        raise checks.ArgumentError(f"block: expected at least 1 row, got {block}")
     rest = p._replace(query=None, document=None, temperature=None)
     rest = jax.tree.map(jax.lax.stop_gradient, rest)
     static = (softmaxes, options, min(block, p.query.shape[0]))

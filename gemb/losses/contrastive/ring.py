@@ -1,9 +1,9 @@
 """Softmax losses over a mesh, without any device ever holding all documents' logits.
 
 Here belongs the exchange between devices: each keeps its queries, and the candidates travel round a
-ring of the named mesh axes, or are gathered. The arithmetic of a tile is gemb.losses.softmax's. One
-device alone is better served by gemb.losses.blockwise: a ring must go round twice, first for the
-softmaxes' denominators, then for the gradients, that is four products of matrices for three.
+ring of the named mesh axes, or are gathered. The arithmetic of a tile is in `softmax`. On one
+device `blockwise` is faster: a ring must go round twice, first for the softmaxes' denominators,
+then for the gradients, that is four products of matrices instead of three.
 """
 
 import functools
@@ -16,7 +16,8 @@ from jax.sharding import PartitionSpec
 
 from gemb import checks
 from gemb.losses import candidates as masks
-from gemb.losses import inputs, softmax
+from gemb.losses import inputs
+from gemb.losses.contrastive import softmax
 
 
 class Plan(NamedTuple):
@@ -55,7 +56,6 @@ def ring(
     axes, mesh = tuple(axis_names), jax.sharding.get_abstract_mesh()
     if exchange not in ("ring", "gather"):
         raise checks.ArgumentError(f"exchange: expected 'ring' or 'gather', got {exchange!r}")
-    checks.check(block >= 1, f"block: expected at least 1 candidate, got {block}")
     missing = [axis for axis in axes if axis not in mesh.axis_names]
     if missing or not axes:
         raise checks.ArgumentError(

@@ -1,7 +1,7 @@
 """Losses over pairs and triplets of one query: sigmoid, several positives, triplet.
 
-Here belong losses that compare a query with its candidates otherwise than by one softmax with one
-target. The softmax losses are in gemb.losses.contrastive, losses on graded pairs in
+Here belong losses that compare a query with its candidates in other ways than by one softmax with
+one target. The softmax losses are in `info_nce` and `joint`, losses on graded pairs in
 gemb.losses.graded. False negatives by text are left out as described in gemb.losses.candidates.
 """
 
@@ -12,7 +12,11 @@ import jax.numpy as jnp
 
 from gemb import checks
 from gemb.losses import candidates as masks
-from gemb.losses import inputs, softmax
+from gemb.losses import inputs
+from gemb.losses.contrastive import softmax
+from gemb.losses.contrastive.forms import Blockwise, OneDevice, settings
+from gemb.losses.fields import NO_FIELDS, Fields
+from gemb.losses.inputs import prepare
 
 _TO_DOCUMENTS = ((masks.QUERY_TO_DOCUMENT,),)
 
@@ -24,13 +28,8 @@ def sigmoid(
     *,
     scale: float = 10.0,
     bias: float = -10.0,
-    block: int | None = None,
-    query_id: jax.Array | None = None,
-    document_id: jax.Array | None = None,
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
-    in_batch: jax.Array | None = None,
+    form: OneDevice = "dense",
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """SigLIP: each pair is a yes-or-no question of its own.
 
@@ -43,13 +42,9 @@ def sigmoid(
         scale: multiplies the scores; a float or a traced scalar.
         bias: added to the logits; start it near -log(batch - 1), so that the many negatives cost
             little at first.
-        block: rows at a time, without the [batch, candidates] matrix; None is dense.
-        query_id: [batch] integers, as in `info_nce`, as are all further arguments.
-        document_id: [candidates] integers; None masks nothing.
-        query_mask: [batch] bool.
-        document_mask: [candidates] bool.
-        weights: [batch] floats.
-        in_batch: [batch] bool.
+        form: "dense", with the whole [batch, candidates] matrix, or "blockwise" or `Blockwise`,
+            without it.
+        fields: masks, weights, query_id, document_id and in_batch; see `Fields`.
 
     Returns:
         [batch] nats.
@@ -65,15 +60,8 @@ def sigmoid(
 
     Reference: Zhai et al., Sigmoid Loss for Language Image Pre-Training, 2023, arXiv 2303.15343.
     """
-    fields = {
-        "query_id": query_id,
-        "document_id": document_id,
-        "query_mask": query_mask,
-        "document_mask": document_mask,
-        "weights": weights,
-        "in_batch": in_batch,
-    }
-    p = _problem(query, document, positive, fields)
+    how = settings(form, known=(Blockwise,))
+    p = _problem(prepare(query, document, positive, fields, reads=masks.READS))
 
     def row(vector, queries):
         one = jax.tree.map(lambda leaf: leaf[None], queries)
@@ -82,11 +70,11 @@ def sigmoid(
         cost = jnp.where(keep, jax.nn.softplus(jnp.where(own, -logit, logit)), 0)
         return jnp.sum(cost) * queries.weight
 
-    if block is None:
+    if how is None:
         value = jax.vmap(row)(p.query, p.queries)
     else:
         pairs = p.query, p.queries
-        value = jax.lax.map(lambda pair: jax.checkpoint(row)(*pair), pairs, batch_size=block)
+        value = jax.lax.map(lambda pair: jax.checkpoint(row)(*pair), pairs, batch_size=how.block)
     return jnp.where(p.queries.mask, value, 0)
 
 
@@ -96,31 +84,22 @@ def multi_positive(
     positive: jax.Array,
     *,
     temperature: float = 0.05,
-    query_id: jax.Array | None = None,
-    document_id: jax.Array | None = None,
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
-    in_batch: jax.Array | None = None,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """InfoNCE for queries with several positives, each against the negatives alone.
 
     loss_i = mean_{p in P_i} -log( e^{s_ip/t} / (e^{s_ip/t} + sum_{n not in P_i} e^{s_in/t}) )
 
-    P_i are the documents whose text is a positive of some query with i's text, found by their ids:
-    give each label or topic one `query_id`. Without ids this is `info_nce`.
+    P_i are the documents whose text is a positive of a query with i's text, found by their ids:
+    give each label or topic one query_id. Without document_id each query has one positive, and this
+    is `info_nce`.
 
     Args:
         query: [batch, dim] floats, unit-length rows.
         document: [candidates, dim] floats, unit-length rows.
         positive: [batch] int32.
         temperature: t, divides the scores.
-        query_id: [batch] integers, as in `info_nce`, as are all further arguments.
-        document_id: [candidates] integers; None leaves each query one positive.
-        query_mask: [batch] bool.
-        document_mask: [candidates] bool.
-        weights: [batch] floats.
-        in_batch: [batch] bool.
+        fields: masks, weights, query_id, document_id, in_batch and temperature; see `Fields`.
 
     Returns:
         [batch] nats.
@@ -131,21 +110,15 @@ def multi_positive(
     Example:
         >>> import jax.numpy as jnp
         >>> ids, rows = jnp.zeros(2, int), jnp.eye(2)
-        >>> multi_positive(rows, rows, jnp.arange(2), query_id=ids, document_id=jnp.arange(2))
+        >>> fields = Fields(query_id=ids, document_id=jnp.arange(2))
+        >>> multi_positive(rows, rows, jnp.arange(2), fields=fields)
         Array([0., 0.], dtype=float32)
 
     Reference: Khosla et al., Supervised Contrastive Learning, 2020, arXiv 2004.11362, L_out without
         the other positives in the denominator.
     """
-    fields = {
-        "query_id": query_id,
-        "document_id": document_id,
-        "query_mask": query_mask,
-        "document_mask": document_mask,
-        "weights": weights,
-        "in_batch": in_batch,
-    }
-    p = _problem(query, document, positive, fields)
+    given = prepare(query, document, positive, fields, reads=(*masks.READS, "temperature"))
+    p = _problem(given, temperature)
     look = functools.partial(masks.to_documents, masks.QUERY_TO_DOCUMENT, p.queries, p.documents)
     own = look(None, True)[1]
     negative = look(p.known, True)[0] & ~own
@@ -153,13 +126,12 @@ def multi_positive(
     if p.known is not None:
         same = masks.is_known(p.queries, p.documents.id, p.known)
         positives = own | (same & p.documents.mask[None, :])
-    logit = inputs.dot(p.query, p.document) / temperature
+    logit = inputs.dot(p.query, p.document) / p.temperature
     some = jnp.any(negative, axis=1, keepdims=True)
     rest = jnp.where(some, jnp.where(negative, logit, -jnp.inf), 0)
     rest = jnp.where(some, jax.nn.logsumexp(rest, axis=1, keepdims=True), -jnp.inf)
     cost = jnp.where(positives, jax.nn.softplus(rest - logit), 0)
-    mean = jnp.sum(cost, axis=1) / jnp.sum(positives, axis=1)
-    return jnp.where(p.queries.mask, p.queries.weight * mean, 0)
+    return given.weighted(jnp.sum(cost, axis=1) / jnp.sum(positives, axis=1))
 
 
 def triplet(
@@ -169,9 +141,7 @@ def triplet(
     *,
     margin: float = 0.2,
     distance: str = "cosine",
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """Triplet loss: the positive nearer than each hard negative of the query, by a margin.
 
@@ -183,9 +153,7 @@ def triplet(
         positive: [batch] int32.
         margin: in units of the distance.
         distance: "cosine", 1 - q.d, or "euclidean", |q - d|.
-        query_mask: [batch] bool.
-        document_mask: [candidates] bool.
-        weights: [batch] floats.
+        fields: masks and weights; see `Fields`.
 
     Returns:
         [batch] distances. (Not nats.)
@@ -202,28 +170,21 @@ def triplet(
     Reference: Schroff et al., FaceNet, 2015, arXiv 1503.03832; Reimers and Gurevych, Sentence-BERT,
         2019, arXiv 1908.10084.
     """
-    fields = {"query_mask": query_mask, "document_mask": document_mask, "weights": weights}
-    query, document = inputs.prepare(query, document, positive, **fields)
+    p = prepare(query, document, positive, fields)
     if distance not in ("cosine", "euclidean"):
         raise checks.ArgumentError(f"distance: expected 'cosine' or 'euclidean', got {distance!r}")
-    where = masks.negatives_of(positive, document.shape[0])
-    keep = jnp.ones(where.shape, bool) if document_mask is None else document_mask[where]
+    where, keep = p.own_negatives()
 
     def away(others):
         if distance == "cosine":
-            return 1 - jnp.sum(query[:, None] * others, axis=-1)
-        square = jnp.sum(jnp.square(query[:, None] - others), axis=-1)
+            return 1 - jnp.sum(p.query[:, None] * others, axis=-1)
+        square = jnp.sum(jnp.square(p.query[:, None] - others), axis=-1)
         return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
-    gap = away(document[positive][:, None]) - away(document[where]) + margin
+    gap = away(p.document[p.positive][:, None]) - away(p.document[where]) + margin
     count = jnp.maximum(jnp.sum(keep, axis=1), 1)
-    value = jnp.sum(jnp.where(keep, jax.nn.relu(gap), 0), axis=1) / count
-    real = inputs.real_rows(positive, query_mask, document_mask)
-    return jnp.where(real, value * inputs.row_weights(real, weights, query.dtype), 0)
+    return p.weighted(jnp.sum(jnp.where(keep, jax.nn.relu(gap), 0), axis=1) / count)
 
 
-def _problem(query, document, positive, fields) -> softmax.Problem:
-    options = softmax.Options()
-    return softmax.problem(
-        query, document, positive, _TO_DOCUMENTS, options, temperature=1.0, **fields
-    )
+def _problem(given: inputs.Prepared, temperature=1.0) -> softmax.Problem:
+    return softmax.problem(given, _TO_DOCUMENTS, softmax.Options(), temperature)

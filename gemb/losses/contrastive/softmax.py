@@ -1,8 +1,8 @@
 """The masked softmax that every contrastive loss shares, one tile of rows and columns at a time.
 
 Here belong the logits of a tile, the running statistics of a row's softmax, the loss they give and
-its gradient. Which tiles are visited, and in what order, is the matter of the callers: `dense`
-makes one tile of everything, gemb.losses.blockwise walks over rows, gemb.losses.ring over devices.
+its gradient. Which tiles are visited, and in what order, the callers decide: `dense` makes one tile
+of everything, `blockwise` goes over blocks of rows, `ring` over devices.
 
 A loss is a list of softmaxes, each over the union of one or more directions (see
 gemb.losses.candidates); row i of each belongs to query i and its positive, and the loss of a row is
@@ -16,12 +16,14 @@ import jax.numpy as jnp
 
 from gemb.losses import candidates as masks
 from gemb.losses import inputs
+from gemb.losses.fields import Fields
+from gemb.losses.inputs import Prepared
 
 Softmaxes = tuple[tuple[str, ...], ...]
 
 
 class Options(NamedTuple):
-    """The numbers of a softmax loss; their meaning stands in `info_nce` and `gist`."""
+    """The numbers of a softmax loss; `info_nce` and `gist` say what they mean."""
 
     margin: float = 0.0
     label_smoothing: float = 0.0
@@ -71,52 +73,45 @@ class Stats(NamedTuple):
     count: jax.Array  # how many logits
 
 
-def problem(query, document, positive, softmaxes: Softmaxes, options: Options, **fields) -> Problem:
-    """Checks the arguments of a softmax loss and works out its masks.
+def problem(p: Prepared, softmaxes: Softmaxes, options: Options, temperature) -> Problem:
+    """Works out the masks of a softmax loss.
 
     Args:
-        query: [batch, dim] floats.
-        document: [candidates, dim] floats.
-        positive: [batch] integers.
+        p: the loss's arguments.
         softmaxes: the directions of each softmax.
         options: the loss's numbers.
-        **fields: the temperature, and optional arrays by the names of gemb.losses.inputs.FIELDS.
-
-    Raises:
-        ValueError: naming the argument at fault.
+        temperature: the loss's option.
     """
-    temperature = jnp.asarray(fields.pop("temperature"))
-    query, document = inputs.prepare(query, document, positive, **fields)
-    guide = tuple(fields.get(name) for name in ("guide_query", "guide_document"))
+    fields, dtype = p.fields, p.query.dtype
+    temperature = jnp.asarray(p.temperature(temperature)).astype(dtype)
+    guide = (fields.guide_query, fields.guide_document)
     missing = any(g is None for g in guide)
     guide = None if missing else tuple(g.astype(inputs.compute_dtype(g)) for g in guide)
-    queries, known = _queries(positive, query.dtype, fields)
-    size, mask = document.shape[0], fields["document_mask"]
+    queries, known = _queries(p)
+    size = p.document.shape[0]
     documents = masks.Documents(
         jnp.arange(size, dtype=jnp.int32),
-        jnp.ones(size, bool) if mask is None else jnp.asarray(mask),
-        fields["document_id"],
-        masks.owners(positive, size) if _needs_owner(softmaxes, options, fields) else None,
+        p.real_documents,
+        fields.document_id,
+        masks.owners(p.positive, size) if _needs_owner(softmaxes, options, fields) else None,
     )
-    temperature = temperature.astype(query.dtype)
-    return Problem(query, document, temperature, guide, queries, documents, known)
+    return Problem(p.query, p.document, temperature, guide, queries, documents, known)
 
 
-def _queries(positive, dtype, fields) -> tuple[masks.Queries, masks.Known | None]:
-    batch, ids = positive.shape[0], fields["document_id"]
-    real = inputs.real_rows(positive, fields["query_mask"], fields["document_mask"])
+def _queries(p: Prepared) -> tuple[masks.Queries, masks.Known | None]:
+    batch, fields, real = p.query.shape[0], p.fields, p.real
     known = own = first = count = None
-    if ids is not None:
-        own = jnp.asarray(ids)[positive]
-        names = fields["query_id"]
+    if fields.document_id is not None:
+        own = fields.document_id[p.positive]
+        names = fields.query_id
         names = jnp.arange(batch, dtype=jnp.int32) if names is None else names
         known, first, count = masks.known_positives(names, own, real)
     queries = masks.Queries(
         index=jnp.arange(batch, dtype=jnp.int32),
-        positive=jnp.asarray(positive, jnp.int32),
+        positive=jnp.asarray(p.positive, jnp.int32),
         mask=real,
-        weight=inputs.row_weights(real, fields["weights"], dtype),
-        in_batch=fields["in_batch"],
+        weight=p.weights,
+        in_batch=fields.in_batch,
         positive_id=own,
         first=first,
         count=count,
@@ -124,9 +119,9 @@ def _queries(positive, dtype, fields) -> tuple[masks.Queries, masks.Known | None
     return queries, known
 
 
-def _needs_owner(softmaxes: Softmaxes, options: Options, fields) -> bool:
+def _needs_owner(softmaxes: Softmaxes, options: Options, fields: Fields) -> bool:
     between = {masks.DOCUMENT_TO_DOCUMENT, masks.POSITIVE_TO_POSITIVE} & set().union(*softmaxes)
-    chosen = options.hardness or not options.share_negatives or fields["in_batch"] is not None
+    chosen = options.hardness or not options.share_negatives or fields.in_batch is not None
     return bool(between or chosen)
 
 

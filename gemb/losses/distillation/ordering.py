@@ -3,8 +3,8 @@
     mean over unordered {a, b} of [aim_a > aim_b] max(0, score_b - score_a + margin)
 
 Here belong three ways to compute it for a few million numbers: by sorting and counting, block by
-block, and by sampling. What the numbers are (similarities of texts, in gemb.losses.jasper) does not
-matter here. `real` says which numbers take part.
+block, and by sampling. What the numbers are (similarities of texts, in `jasper`) does not matter
+here. `real` says which numbers take part.
 """
 
 import jax
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 def hinge_sorted(scores, aims, real, margin: float) -> jax.Array:
     """The exact value and gradient, by sorting and counting.
 
-    The sum is linear in the scores, each times the number of hinges that it stands in with a plus
-    less those with a minus; so the counts are all that is needed, value and gradient.
+    The sum is linear in the scores, each times the number of hinges that it is in with a plus less
+    those with a minus; so the counts are all that is needed, value and gradient.
 
     Args:
         scores: [n] floats, the student's.
@@ -87,7 +87,7 @@ def count_below(values, stop, limit) -> jax.Array:
     return jax.lax.fori_loop(0, bits, part, state)[3]
 
 
-def hinge_blocked(scores, aims, real, margin: float, block: int) -> jax.Array:
+def hinge_blockwise(scores, aims, real, margin: float, block: int) -> jax.Array:
     """The exact value, hinge by hinge, with memory for n * block of them; see `hinge_sorted`."""
 
     @jax.checkpoint

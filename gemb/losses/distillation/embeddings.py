@@ -1,9 +1,8 @@
 """Embedding distillation: a student that embeds as its teachers do.
 
 Here belong losses against a teacher's vectors, and the way to put several teachers into one vector.
-Losses against scores are in gemb.losses.score_distillation, Jasper's losses on the geometry of a
-whole batch in gemb.losses.jasper. No gradient flows to a teacher. Where a student's width is not
-its teacher's, a projection head comes before the loss, not in it.
+Losses against scores are in `scores`, Jasper's losses on the geometry of a whole batch in `jasper`.
+Where a student's width is not its teacher's, a projection head comes before the loss, not in it.
 """
 
 import math
@@ -14,8 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gemb import checks
-from gemb.losses import candidates as masks
 from gemb.losses import inputs
+from gemb.losses.fields import NO_FIELDS, Fields
+from gemb.losses.inputs import Prepared, prepare
+
+VECTORS = ("teacher_query", "teacher_document")
 
 
 def embedding_distance(
@@ -24,11 +26,7 @@ def embedding_distance(
     positive: jax.Array,
     *,
     distance: str = "cosine",
-    teacher_query: jax.Array | None = None,
-    teacher_document: jax.Array | None = None,
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    fields: Fields = NO_FIELDS,
 ) -> jax.Array:
     """The student's vectors against the teacher's, text by text.
 
@@ -39,11 +37,8 @@ def embedding_distance(
         document: [candidates, dim] floats, unit-length rows.
         positive: [batch] int32.
         distance: "cosine", D = 1 - x.y; "l2", |x - y|; or "mse", the mean of (x - y)^2 over dim.
-        teacher_query: [batch, dim] floats, unit-length rows; required.
-        teacher_document: [candidates, dim] floats, unit-length rows; required.
-        query_mask: [batch] bool.
-        document_mask: [candidates] bool.
-        weights: [batch] floats.
+        fields: needs teacher_query and teacher_document, as wide as the student; masks and weights;
+            see `Fields`.
 
     Returns:
         [batch] distances.
@@ -54,21 +49,15 @@ def embedding_distance(
     Example:
         >>> import jax.numpy as jnp
         >>> rows = jnp.eye(2)
-        >>> embedding_distance(rows, rows, jnp.arange(2), teacher_query=rows,
-        ...                    teacher_document=rows[::-1])
+        >>> teacher = Fields(teacher_query=rows, teacher_document=rows[::-1])
+        >>> embedding_distance(rows, rows, jnp.arange(2), fields=teacher)
         Array([1., 1.], dtype=float32)
 
     Reference: Kim et al., EmbedDistill, 2023, arXiv 2301.12005.
     """
-    fields = {"query_mask": query_mask, "document_mask": document_mask, "weights": weights}
-    teachers = {"teacher_query": teacher_query, "teacher_document": teacher_document}
-    query, document = inputs.prepare(query, document, positive, **fields, **teachers)
-    teachers = matching_teachers(query, document, teacher_query, teacher_document)
-    d_query, d_document = (
-        _distance(distance, rows, teacher)
-        for rows, teacher in zip((query, document), teachers, strict=True)
-    )
-    return of_each_query(d_query, d_document, positive, **fields)
+    p = prepare(query, document, positive, fields, needs=VECTORS)
+    pairs = zip((p.query, p.document), matching_teachers(p), strict=True)
+    return of_each_query(p, *(_distance(distance, *pair) for pair in pairs))
 
 
 def concatenate_teachers(
@@ -87,7 +76,7 @@ def concatenate_teachers(
         [rows, sum of dim_k] floats; of numpy arrays a numpy array, made without the device.
 
     Raises:
-        ValueError: if there is none, their rows differ in number, or the weights are not one a
+        ValueError: if there is none, their rows differ in number, or the weights are not one per
             teacher and above zero.
 
     Example:
@@ -117,43 +106,28 @@ def concatenate_teachers(
     return xp.concatenate(rows, axis=-1)
 
 
-def of_each_query(
-    query: jax.Array,
-    document: jax.Array,
-    positive: jax.Array,
-    *,
-    query_mask: jax.Array | None = None,
-    document_mask: jax.Array | None = None,
-    weights: jax.Array | None = None,
-) -> jax.Array:
-    """[batch] losses of each query's texts, of [batch] and [candidates] losses of each text.
+def of_each_query(p: Prepared, query: jax.Array, document: jax.Array) -> jax.Array:
+    """[batch] losses of each query's texts, from [batch] and [candidates] losses of each text.
 
     loss_i = query_i + document_p + mean_n document_n, the last over own real hard negatives, if any
     """
-    value = query + document[positive]
+    value = query + document[p.positive]
     if document.shape[0] > query.shape[0]:
-        where = masks.negatives_of(positive, document.shape[0])
-        keep = jnp.ones(where.shape, bool) if document_mask is None else document_mask[where]
+        where, keep = p.own_negatives()
         total = jnp.sum(jnp.where(keep, document[where], 0), axis=1)
         value = value + total / jnp.maximum(jnp.sum(keep, axis=1), 1)
-    real = inputs.real_rows(positive, query_mask, document_mask)
-    return jnp.where(real, value * inputs.row_weights(real, weights, query.dtype), 0)
+    return p.weighted(value)
 
 
-def matching_teachers(query, document, teacher_query, teacher_document):
+def matching_teachers(p: Prepared) -> list[jax.Array]:
     """Teacher vectors as wide as the student's, without gradient, in the student's dtype.
 
     Raises:
-        ValueError: if one is missing or of another width.
+        ValueError: if one has another width.
     """
     made = []
-    pairs = (
-        ("teacher_query", teacher_query, query),
-        ("teacher_document", teacher_document, document),
-    )
-    for name, teacher, student in pairs:
-        if teacher is None:
-            raise checks.ArgumentError(f"{name}: expected the teacher's vectors, got None")
+    for name, student in zip(VECTORS, (p.query, p.document), strict=True):
+        teacher = getattr(p.fields, name)
         if teacher.shape != student.shape:
             raise checks.ArgumentError(
                 f"{name}: expected the student's shape {student.shape}, got {teacher.shape}; "
