@@ -244,11 +244,12 @@ def _by_tasks(names: dict[str, str], widths: list[int]) -> tuple[dict, dict]:
     from pathlib import Path
 
     from gemb.evaluation import suite
-    from gemb.evaluation.projection import all_maps
+    from gemb.evaluation.projection import all_maps, check_installed
     from gemb.evaluation.projector import write_projector
     from gemb.evaluation.reduction import with_reductions
     from gemb.evaluation.tasks import read_tasks
 
+    check_installed(FLAGS.map)
     tasks, embedders = read_tasks(FLAGS.tasks), _embedders(names)
     encoders, pairs = with_reductions(embedders, tasks, FLAGS.reductions)
     models = {

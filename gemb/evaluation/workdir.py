@@ -8,7 +8,7 @@ from gemb.checks import UserError
 from gemb.data.sources import beir
 from gemb.evaluation.examples import example_queries
 from gemb.evaluation.precision import evaluate_precisions
-from gemb.evaluation.projection import vectors_map
+from gemb.evaluation.projection import check_installed, vectors_map
 from gemb.evaluation.report import write_json, write_report
 from gemb.evaluation.retrieval import evaluate_bm25, evaluate_vectors
 from gemb.identity import texts_fingerprint
@@ -57,6 +57,10 @@ def evaluate_workdir(
     Raises:
         UserError: if the run is not finished, or a folder is missing or broken.
     """
+    check_installed(plane)
+    if approximate and (missing := scann.why_not()):
+        print(f"without the figures of ScaNN: {missing}")
+        approximate = False
     workdir = Path(workdir)
     trained = Embedder.load(model_of(workdir))
     training = trained.pretrained.manifest.get("training", {})
@@ -68,7 +72,7 @@ def evaluate_workdir(
         "texts": texts_fingerprint(test.corpus_texts + test.query_texts),
         "answers": texts_fingerprint(answers),
         "gemb": __version__,
-        "approximate": approximate and scann.available(),
+        "approximate": approximate,
         "plane": plane,
     }
     done = read_object(workdir / RESULTS)
