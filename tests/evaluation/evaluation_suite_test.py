@@ -18,6 +18,8 @@ from gemb.evaluation.mteb_run import get_tasks, whole_names
 from gemb.evaluation.suite_report import write_suite_report
 from gemb.evaluation.tasks import read_tasks
 
+pytestmark = pytest.mark.extra("eval")  # tasks of all kinds
+
 WORDS = [f"word{i}" for i in range(40)]
 
 

@@ -18,6 +18,8 @@ from gemb.evaluation.tasks import read_tasks
 from gemb.evaluation.wins import wins_and_losses
 from gemb.reports.svg import svg
 
+pytestmark = pytest.mark.extra("eval")
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -67,7 +69,7 @@ def test_tsne_keeps_groups_together():
 
 def test_umap_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(UserError, match="pip install umap-learn"):
+    with pytest.raises(UserError, match=r"needs umap: pip install 'gemb\[maps\]'"):
         projection.project(_vectors(), "umap")
     for bad, message in (
         ({"method": "mds"}, "method: expected one of"),
@@ -127,6 +129,7 @@ def test_the_figure_is_sound_escaped_and_within_its_edges():
     assert map_figure("m", many | {"places": [[1, 1]] * 3}).count("<circle") == 3
 
 
+@pytest.mark.extra("tensorboard")
 def test_the_projectors_files_are_what_tensorboard_reads(tmp_path):
     from google.protobuf import text_format
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig

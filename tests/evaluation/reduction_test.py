@@ -11,6 +11,8 @@ from gemb.evaluation.encoding import with_prompts
 from gemb.evaluation.reduction import reduced
 from gemb.evaluation.tasks import read_tasks
 
+pytestmark = pytest.mark.extra("eval")
+
 
 @pytest.fixture
 def tasks(tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ from task_folders import house
 from gemb.evaluation import retention, suite
 from gemb.evaluation.tasks import read_tasks
 
+pytestmark = pytest.mark.extra("eval")
+
 PARAMS = {"teacher": 1000, "student": 250}
 
 

@@ -7,7 +7,6 @@ import json
 import jax
 import numpy as np
 import pytest
-from sklearn import linear_model
 
 from gemb.checks import UserError
 from gemb.data.sources.reading import files
@@ -107,6 +106,7 @@ def test_what_cannot_be_reduced(teacher, records):
 
 def test_a_fitted_layer_brings_a_model_near_its_teachers(teacher, records, tmp_path):
     """Held against scikit-learn's ridge regression; reduced to its own width it stays as it is."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
     model = redrawn(teacher, 4)
     student = students.fitted(
         model, [teacher, redrawn(teacher, 5)], weights=(1.0, 2.0), records=records,
@@ -127,6 +127,7 @@ def test_a_fitted_layer_brings_a_model_near_its_teachers(teacher, records, tmp_p
 
 
 def test_a_layer_is_fitted_to_what_teachers_say_of_queries(teacher, tmp_path):
+    linear_model = pytest.importorskip("sklearn.linear_model")
     spec = dataclasses.replace(teacher.spec, query_prompt="ask: ")
     asked = dataclasses.replace(redrawn(teacher, 5), spec=spec)
     path = tmp_path / "pairs.jsonl"
