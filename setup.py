@@ -1,4 +1,4 @@
-"""Install recipe of gemb. Why each version is pinned stands in BUILD_NOTES.md, "Pins"."""
+"""Install recipe of gemb. BUILD_NOTES.md, "Pins", gives the reason for each pinned version."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,39 @@ from setuptools import find_packages, setup
 INIT = Path("gemb/__init__.py").read_text(encoding="utf-8")
 VERSION = re.search(r'__version__ = "([^"]+)"', INIT).group(1)
 
+BASE = [  # encoding, training, exact search, BM25
+    "absl-py>=2.1",
+    "bm25s>=0.2.13",
+    "flax>=0.12.8",
+    "gin-config>=0.5",
+    "huggingface_hub>=0.30",
+    "jax>=0.10.2",
+    "ml-dtypes>=0.5",
+    "numpy>=2.0",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "protobuf>=5",
+    "safetensors>=0.5",
+    "scipy>=1.13",
+    "sentencepiece<0.2.2",
+    "tokenizers>=0.21",
+    "tqdm>=4.66",
+]
+SEQIO = ["seqio==0.0.20", "tensorflow>=2.20,<2.21", "tensorflow-datasets>=4.9.9"]
+EXTRAS = {
+    # apache-beam holds protobuf below 7, pyarrow below 26, pillow below 13
+    "beam": ["apache-beam>=2.77,<3", "google-crc32c>=1.5", *SEQIO],
+    "convert": ["gguf>=0.17", "onnx>=1.18"],
+    "data": ["array_record>=0.5; sys_platform == 'linux'", "pyarrow>=15"],
+    "eval": ["matplotlib>=3.8", "scikit-learn>=1.5"],
+    "maps": ["scikit-learn>=1.5", "umap-learn>=0.5.7"],
+    "scann": ["scann==1.4.*; sys_platform == 'linux'"],
+    "seqio": SEQIO,
+    "tensorboard": ["tensorboard>=2.20,<2.21"],
+}
+# All of the above. The extras below bring torch, a driver's libraries or tools of developers.
+ALL = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+
 setup(
     name="gemb",
     version=VERSION,
@@ -16,44 +49,23 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["gemb", "gemb.*"]),
-    package_data={"gemb": ["pretrained/*.txt"]},
-    install_requires=[
-        "absl-py>=2.1",
-        "bm25s>=0.2.13",
-        "flax>=0.12.8",
-        "gin-config>=0.5",
-        "huggingface_hub>=0.30",
-        "jax>=0.10.2",
-        "matplotlib>=3.8",
-        "numpy>=2.0",
-        "ml-dtypes>=0.5",
-        "optax>=0.2.8",
-        "orbax-checkpoint>=0.12.8",
-        "protobuf>=5",
-        "pyarrow>=15",
-        "safetensors>=0.5",
-        "scikit-learn>=1.5",
-        "scann[tf]==1.4.*; sys_platform == 'linux'",
-        "sentencepiece<0.2.2",
-        "scipy>=1.13",
-        "seqio==0.0.20",
-        "tensorboard>=2.20,<2.21",
-        "tensorflow>=2.20,<2.21",
-        "tensorflow-datasets>=4.9.9",
-        "tokenizers>=0.21",
-        "tqdm>=4.66",
-    ],
+    # The wheel carries configs/ as gemb/configs, where gemb.config looks for it.
+    packages=[*find_packages(include=["gemb", "gemb.*"]), "gemb.configs"],
+    package_dir={"gemb.configs": "configs"},
+    package_data={
+        "gemb": ["py.typed", "pretrained/*.txt"],
+        "gemb.configs": ["*", "*/*.gin", "*/*.py"],
+    },
+    install_requires=BASE,
     extras_require={
-        # apache-beam holds protobuf below 7, pyarrow below 26, pillow below 13
-        "beam": ["apache-beam>=2.77,<3", "google-crc32c>=1.5"],
-        "maps": ["umap-learn>=0.5.7"],
+        **EXTRAS,
+        "all": ALL,
+        "cross-encoder": ["torch>=2.6", "transformers>=4.48"],
         "mteb": ["mteb>=2.20"],
-        "convert": ["gguf>=0.17", "onnx>=1.18"],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "cuda12": ["jax[cuda12]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
-        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.11"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.11", "setuptools>=77"],
         "peers": [
             "pytrec-eval-terrier>=0.5.7",
             "sentence-transformers>=6.0",

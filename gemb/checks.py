@@ -6,8 +6,10 @@ that do not fit, from calling code or from a config, so the mains print its line
 Nothing here imports JAX, so that arguments can be checked before anything heavy starts.
 """
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class UserError(Exception):
@@ -24,6 +26,71 @@ class UserError(Exception):
 
 class ArgumentError(UserError, ValueError):
     """An argument that does not fit, from calling code or from a config."""
+
+
+class MissingExtra(UserError):
+    """A library of one of gemb's extras that is not installed, or does not load here."""
+
+
+@contextlib.contextmanager
+def needs(what: str, *, extra: str) -> Iterator[None]:
+    """Wraps the import of an optional library: where it is missing, the error names the extra.
+
+    Args:
+        what: what needs the library; the message begins with it.
+        extra: the extra of setup.py that brings the library.
+
+    Raises:
+        MissingExtra: the library is not installed, or its import fails.
+
+    Example:
+        >>> with needs("approximate search", extra="scann"):
+        ...     import no_library
+        Traceback (most recent call last):
+        ...
+        gemb.checks.MissingExtra: approximate search needs no_library: pip install 'gemb[scann]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        library = (error.name or "a library").partition(".")[0]
+        if library == "gemb":  # a mistake in gemb itself
+            raise
+        if not isinstance(error, ModuleNotFoundError):
+            library += f", which does not load here ({error})"
+        raise _missing(what, library, extra) from error
+
+
+def require(library: str, what: str, *, extra: str) -> None:
+    """Checks that an optional library is installed, before work begins that ends with its use.
+
+    Args:
+        library: the name that is imported.
+        what: what needs the library; the message begins with it.
+        extra: the extra of setup.py that brings the library.
+
+    Raises:
+        MissingExtra: the library is not installed.
+    """
+    if not installed(library):
+        raise _missing(what, library, extra)
+
+
+def installed(library: str) -> bool:
+    """Whether a library can be found; it is not imported.
+
+    Example:
+        >>> installed("numpy"), installed("no_such_library")
+        (True, False)
+    """
+    try:
+        return importlib.util.find_spec(library) is not None
+    except (ModuleNotFoundError, ValueError):  # ValueError: a stand-in without a spec
+        return False
+
+
+def _missing(what: str, library: str, extra: str) -> MissingExtra:
+    return MissingExtra(f"{what} needs {library}: pip install 'gemb[{extra}]'")
 
 
 def check(condition: bool, message: str) -> None:

@@ -4,6 +4,7 @@ Library code knows nothing of gin: configs name gemb's functions by dynamic regi
 """
 
 import ast
+import difflib
 import inspect
 import re
 import typing
@@ -17,7 +18,9 @@ import gin
 
 from gemb.checks import UserError, suggest
 
-ROOT = Path(__file__).resolve().parent.parent  # holds configs/ in a checkout
+_HERE = Path(__file__).resolve().parent
+# gemb's own gin files: inside the package where a wheel was installed, beside it in a checkout.
+CONFIGS = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent / "configs"
 _IMPORT = re.compile(r"^(?:from \S+ )?import .+$", re.MULTILINE)
 _MACRO = re.compile(r"^([A-Za-z_]\w*) = (.*(?:\n +.*)*)", re.MULTILINE)
 _BINDING = re.compile(r"^(?:[\w/]+/)?((?:\w+\.)+\w+)\.(\w+) = (.*(?:\n +.*)*)", re.MULTILINE)
@@ -27,10 +30,8 @@ _DYNAMIC = "from __gin__ import dynamic_registration"
 def load(files: Sequence[str], params: Sequence[str] = ()) -> None:
     """Reads gin files, then single bindings; later ones win.
 
-    Files named in an `include` are looked for in the working directory, then in the checkout.
-
     Args:
-        files: paths of .gin files.
+        files: names of .gin files, looked for as `find` does, those of an `include` too.
         params: bindings such as "STEPS = 10"; they may use what the files import.
 
     Raises:
@@ -38,11 +39,12 @@ def load(files: Sequence[str], params: Sequence[str] = ()) -> None:
             refers to, or bad syntax.
     """
     gin.clear_config()
-    for folder in (".", str(ROOT)):
-        gin.add_config_file_search_path(folder)
     for file in files:
-        if not (Path(file).exists() or (ROOT / file).exists()):
-            raise UserError(f"--gin_file: {file} does not exist")
+        if find(file) is None:
+            raise UserError(f"--gin_file: {absent(file)}")
+    # gin's own readers look for an include in importable packages before other folders, and stop
+    # with a TypeError at a folder named `configs` on Python's path.
+    gin.config._FILE_READERS[:] = [(_open, lambda name: True)]
     try:
         gin.parse_config_files_and_bindings(list(files), [], finalize_config=False)
         imports = dict.fromkeys([_DYNAMIC, *_IMPORT.findall(gin.config_str())])
@@ -53,6 +55,43 @@ def load(files: Sequence[str], params: Sequence[str] = ()) -> None:
     except Exception as error:  # gin raises nearly every kind
         raise UserError(_one_line(error)) from None
     _check_bindings(gin.config_str())
+
+
+def find(name: str) -> Path | None:
+    """The gin file of a name: in the working directory, else among those that come with gemb.
+
+    Args:
+        name: a path; one that begins with configs/ is found without a checkout too.
+
+    Returns:
+        Where the file is, or None.
+
+    Example:
+        >>> find("experiments/quickstart.gin").relative_to(CONFIGS)
+        PosixPath('experiments/quickstart.gin')
+    """
+    places = (Path(name).expanduser(), CONFIGS.parent / name, CONFIGS / name)
+    return next((place for place in places if place.is_file()), None)
+
+
+def listing() -> list[str]:
+    """The gin files that come with gemb, as `find` takes them: experiments/quickstart.gin, ..."""
+    return sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.gin"))
+
+
+def _open(name: str):
+    path = find(name)
+    if path is None:
+        raise UserError(absent(name))
+    return open(path, encoding="utf-8")
+
+
+def absent(name: str) -> str:
+    """Says that a gin file does not exist, and which one of gemb's was perhaps meant."""
+    names = {Path(one).stem: one for one in reversed(listing())}  # of two the first
+    near = difflib.get_close_matches(Path(name).stem, names, n=1)
+    hint = f". Did you mean {names[near[0]]}? `gemb configs` lists all" if near else ""
+    return f"{name} does not exist{hint}"
 
 
 def resolved() -> str:

@@ -103,6 +103,43 @@ def test_a_piece_defines_one_macro(kind):
         assert defined == [kind.upper()], path
 
 
+def test_files_and_includes_are_found_from_any_folder(tmp_path, monkeypatch):
+    config.load([QUICKSTART])
+    from_the_checkout = config.resolved()
+    # A folder `configs` that Python could import, without what an include names.
+    (tmp_path / "configs" / "experiments").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in (QUICKSTART, "experiments/quickstart.gin"):
+        config.load([name])
+        assert config.resolved() == from_the_checkout
+
+
+def test_the_working_directory_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    piece = tmp_path / "configs" / "mesh" / "data_parallel.gin"
+    piece.parent.mkdir(parents=True)
+    piece.write_text((ROOT / "configs" / "mesh" / "fsdp.gin").read_text())
+    assert gin_value("make_mesh.fsdp") == "-1"  # included by an experiment of gemb's
+    piece.unlink()
+    assert gin_value("make_mesh.fsdp") == "1"
+
+
+def gin_value(parameter: str) -> str:
+    config.load([QUICKSTART])
+    return re.search(rf"{re.escape(parameter)} = (.*)", config.resolved())[1]
+
+
+def test_an_include_that_does_not_exist_is_named(tmp_path):
+    path = tmp_path / "mine.gin"
+    path.write_text("include 'mesh/fsdpp.gin'\n")
+    with pytest.raises(UserError) as error:
+        config.load([str(path)])
+    assert "mesh/fsdpp.gin does not exist. Did you mean mesh/fsdp.gin?" in str(error.value)
+    assert "mine.gin" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_the_resolved_config_alone_reruns_the_job(tmp_path):
     config.load([QUICKSTART], ["STEPS = 7"])
     first = config.resolved()

@@ -1,7 +1,11 @@
 """Strict by default: 8 virtual CPU devices, no network, quiet TensorFlow."""
 
 import os
-import sys
+
+import hiding
+import pytest
+
+from gemb.checks import installed
 
 # Tests compile much and compute little: LLVM's optimisations would cost more than they save, and
 # XLA's newer fusion emitters take longer than the older ones. What a test starts inherits this.
@@ -27,27 +31,30 @@ _SLOWEST = (
 )  # fmt: skip
 
 
-_PEERS = ("pytrec_eval", "sentence_transformers", "torch", "transformers")
-
-
-class _NoPeers:
-    """Finds no peer, and keeps those behind it from looking."""
-
-    @staticmethod
-    def find_spec(name: str, *_):
-        if name.partition(".")[0] in _PEERS:
-            raise ModuleNotFoundError(f"{name} is hidden by --hide-peers", name=name)
+_EXTRAS = tuple(sorted({library for extra in hiding.EXTRAS.values() for library in extra}))
 
 
 def pytest_addoption(parser):
     parser.addoption(
         "--hide-peers", action="store_true", help="as if the extra `peers` were not installed"
     )
+    parser.addoption("--hide-extras", action="store_true", help="as if no extra were installed")
 
 
 def pytest_configure(config):
-    if config.getoption("--hide-peers"):
-        sys.meta_path.insert(0, _NoPeers)
+    if config.getoption("--hide-extras"):
+        config.add_cleanup(hiding.hide_everywhere(_EXTRAS).cleanup)
+    elif config.getoption("--hide-peers"):
+        hiding.hide(hiding.EXTRAS["peers"])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    for mark in item.iter_markers("extra"):
+        for extra in mark.args:
+            for library in hiding.EXTRAS[extra]:
+                if not installed(library):
+                    pytest.skip(f"needs {library}: pip install 'gemb[{extra}]'")
 
 
 def pytest_collection_modifyitems(items):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gemb.checks import installed
 from gemb.cli.__main__ import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -22,10 +23,10 @@ def environment(**more):
     return {**one_device, "PYTHONPATH": str(ROOT), **more}
 
 
-def gemb(*arguments, **kwargs):
+def gemb(*arguments, cwd=ROOT, **kwargs):
     return subprocess.run(
         [sys.executable, "-m", "gemb.cli", *map(str, arguments)],
-        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, **kwargs
+        cwd=cwd, env=environment(), capture_output=True, text=True, check=False, **kwargs
     )  # fmt: skip
 
 
@@ -120,6 +121,9 @@ def test_module_form_is_the_same_as_the_verb():
         (["evaluate", "--workdir=x", "--checkpoints=all"], "holds no config.gin"),
         (["evaluate", "--model=a", "--tasks=b", "--mteb=c"], "--tasks is measured by gemb"),
         (["evaluate", "--model=a", "--model=b", "--tasks=c"], "--model is given 2 times"),
+        (["configs", "experiments/quikstart.gin"], "Did you mean experiments/quickstart.gin?"),
+        (["configs", "debug.gin", "x"], "expected one name at most"),
+        (["train", "--gin_file=quickstart.gin"], "Did you mean experiments/quickstart.gin?"),
         (["soup", "--weights=1", "--weights=2", "out", "a", "b"], "--weights is given 2 times"),
     ],
 )
@@ -131,9 +135,25 @@ def test_mistakes_end_in_one_line(arguments, message):
     assert "Traceback" not in result.stderr
 
 
+def test_configs_are_listed_and_printed(tmp_path):
+    listed = gemb("configs", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    lines = listed.stdout.splitlines()
+    assert lines[2] == "experiments/"
+    (quickstart,) = (line for line in lines if line.split()[:1] == ["quickstart.gin"])
+    assert "semantic code search: fine-tune all-MiniLM-L6-v2" in quickstart
+    shown = {line.split()[0] for line in lines if ".gin" in line}
+    assert shown == {path.name for path in (ROOT / "configs").rglob("*.gin")}
+    assert all(len(line) <= 160 for line in lines[1:])
+    for name in ("mesh/fsdp.gin", "configs/mesh/fsdp.gin"):
+        printed = gemb("configs", name, cwd=tmp_path)
+        assert printed.stdout == (ROOT / "configs" / "mesh" / "fsdp.gin").read_text()
+
+
 def test_a_run_leaves_its_results(finished):
     names = {path.name for path in finished.iterdir()}
-    assert {"config.gin", "metrics.jsonl", "model", "checkpoints", "tensorboard"} <= names
+    assert {"config.gin", "metrics.jsonl", "model", "checkpoints"} <= names
+    assert ("tensorboard" in names) == installed("tensorboard")
     assert [step for step, *_ in losses(finished)] == list(range(1, 13))
     manifest = json.loads((finished / "model" / "gemb.json").read_text())
     assert manifest["widths"] == [32, 16, 8]
@@ -192,6 +212,9 @@ def test_evaluate_and_search(folder, finished):
     assert set(results) == {"bm25", "trained"}  # it started from no weights
     assert set(results["trained"]) == {"32", "16", "8"}
     assert 0 < results["trained"]["32"]["ndcg@10"] < 1
+    assert ("scann_ndcg@10" in results["trained"]["32"]) == installed("scann")
+    note = "without the figures of ScaNN: approximate search (on Linux only) needs scann: pip"
+    assert (note in result.stdout) == (not installed("scann"))
     assert (finished / "report.html").stat().st_size > 10_000
     again = gemb("evaluate", f"--workdir={finished}")
     assert "results.json is there" in again.stdout

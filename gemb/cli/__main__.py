@@ -18,6 +18,7 @@ VERBS = (
     "fetch",
     "convert",
     "harvest",
+    "configs",
     "inspect-data",
     "cache",
     "dedup",

@@ -43,14 +43,12 @@ def main(argv: list[str]) -> None:
     import functools
     import logging
 
-    from gemb.checks import UserError
+    from gemb.checks import needs
 
     name = _checked_name(argv)
     logging.getLogger().setLevel(logging.ERROR)  # Beam warns of libraries that it does without
-    try:
+    with needs("writing a cache", extra="beam"):
         from gemb.data import offline
-    except ImportError as error:
-        raise UserError(f"{error}: pip install 'gemb[beam]'") from None
     parts, processors = _parts(FLAGS.gin_file, FLAGS.gin_param)
     again = functools.partial(_parts, list(FLAGS.gin_file), list(FLAGS.gin_param))
     results = offline.write(

@@ -14,7 +14,7 @@ Quantised weights come back as floats; what quantisation lost stays lost.
     gemb convert --heads=12 --tokenizer=other/tokenizer.json L3.onnx models/L3   # nothing beside it
     gemb fetch --list                                # models that gemb fetches and converts itself
 
-Needs `pip install gemb[convert]`. Pickles (.bin, .pt, .pth, .ckpt, .pkl) are refused: opening one
+Needs pip install 'gemb[convert]'. Pickles (.bin, .pt, .pth, .ckpt, .pkl) are refused: opening one
 can run any code.
 """
 

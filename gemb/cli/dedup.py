@@ -44,8 +44,10 @@ def main(argv: list[str]) -> None:
     check_arguments(argv, "input", "columns", "model", "output")
     check_apart("output", ["kept.jsonl", "clusters.jsonl"], FLAGS.input)
     from gemb.curation import Likeness, deduplicate, inputs, report
+    from gemb.curation.nearest import check_installed
     from gemb.inference.embedder import Embedder
 
+    check_installed(FLAGS.search)
     limit = FLAGS.max_bad_fraction
     records = inputs.read_texts(FLAGS.input, FLAGS.columns, max_bad_fraction=limit)
     results = deduplicate(

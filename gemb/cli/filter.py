@@ -36,8 +36,10 @@ def main(argv: list[str]) -> None:
     check_arguments(argv, "pairs", "model", "output")
     check_apart("output", ["pairs.jsonl", "rejected.jsonl"], FLAGS.pairs, FLAGS.corpus)
     from gemb.curation import filter_pairs, prepare, report
+    from gemb.curation.nearest import check_installed
     from gemb.inference.embedder import Embedder
 
+    check_installed(FLAGS.search)
     pairs, documents = prepare.read(
         FLAGS.pairs,
         FLAGS.corpus,

@@ -31,7 +31,7 @@ _HITS = 10  # whose agreement with exact search is asked for
 
 
 def main(argv: list[str]) -> None:
-    from gemb.checks import UserError
+    from gemb.checks import UserError, require
     from gemb.cli.arguments import check_arguments, check_folder
     from gemb.search.build import KINDS
 
@@ -43,6 +43,8 @@ def main(argv: list[str]) -> None:
         raise UserError("--vectors: bm25 reads texts alone; leave it out")
     if FLAGS.kind != "bm25" and len(FLAGS.model) != 1:
         raise UserError("--model is missing: one model folder or name")
+    if "scann" in FLAGS.kind:
+        require("scann", f"--kind={FLAGS.kind}", extra="scann")  # before the corpus is encoded
     _index()
 
 

@@ -73,8 +73,10 @@ def main(argv: list[str]) -> None:
     if FLAGS.rescore_model and FLAGS.cross_encoder:
         raise UserError("--rescore_model and --cross_encoder both give the scores: choose one")
     from gemb.curation import mine, prepare, report
+    from gemb.curation.nearest import check_installed
     from gemb.inference.embedder import Embedder
 
+    check_installed(FLAGS.search)
     choice = _choice()
     pairs, documents = prepare.read(
         FLAGS.pairs,

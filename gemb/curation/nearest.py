@@ -4,12 +4,25 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.checks import UserError
+from gemb.checks import UserError, require
 from gemb.search import ExactSearcher, ScannSearcher, Searcher, load_index, save_index, scann, tune
 
 SEARCHES = ("auto", "exact", "scann")
 _SMALL = 20_000  # up to here exact search is as quick as building an index
 _SAMPLE = 300
+
+
+def check_installed(kind: str) -> None:
+    """Checks, before vectors are made, that what searches them is installed.
+
+    Args:
+        kind: one of SEARCHES.
+
+    Raises:
+        MissingExtra: "scann" is asked for and not installed.
+    """
+    if kind == "scann":
+        require("scann", "--search=scann", extra="scann")
 
 
 def searcher(

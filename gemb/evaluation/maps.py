@@ -101,7 +101,7 @@ def task_map(
         None for kinds of task that a map tells nothing of.
 
     Raises:
-        UserError: umap-learn is not installed.
+        MissingExtra: scikit-learn (for t-SNE) or umap-learn is not installed.
     """
     points = task_points(task)
     if points is None or len(points.texts) < 2:

@@ -8,6 +8,7 @@ from gemb.evaluation import maps, suite
 from gemb.evaluation.tasks.registry import EvaluationTask
 from gemb.files import write_json
 from gemb.inference.encoded_once import Encoder
+from gemb.metrics.projection import require_method
 from gemb.reports.suite_page import write_suite_page
 
 RESULTS, REPORT = "results.json", "report.html"
@@ -45,6 +46,7 @@ def evaluate_tasks(
         UserError: a width that a model does not have, vectors without a direction, or a file that
             cannot be written.
     """
+    require_method(plane)
     output, mapped = Path(output), encoders if mapped is None else mapped
     models = {
         name: suite.evaluate_model(encoder, tasks, widths=widths, force=force, label=name)

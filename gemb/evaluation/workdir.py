@@ -14,6 +14,7 @@ from gemb.evaluation.searcher_figures import evaluate_bm25, evaluate_vectors
 from gemb.files import write_json
 from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
+from gemb.metrics.projection import require_method
 from gemb.reports.run_page import write_run_page
 from gemb.runs.records import read_metrics, read_object
 from gemb.search import scann
@@ -57,6 +58,10 @@ def evaluate_workdir(
     Raises:
         UserError: if the run is not finished, or a folder is missing or broken.
     """
+    require_method(plane)
+    if approximate and (missing := scann.why_not()):
+        print(f"without the figures of ScaNN: {missing}")
+        approximate = False
     workdir = Path(workdir)
     trained = Embedder.load(model_of(workdir))
     training = trained.model.manifest.get("training", {})

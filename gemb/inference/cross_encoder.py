@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.checks import UserError
+from gemb.checks import UserError, needs
 from gemb.pretrained.fetch import REQUIRED_FILES, model_folder
 
 
@@ -67,13 +67,10 @@ def cross_encoder_fingerprint(folder: Path, max_length: int) -> str:
 
 def _load(folder: Path):
     """The tokenizer and the model of a folder."""
-    try:
+    with needs("a cross-encoder", extra="cross-encoder"):
+        import torch  # noqa: F401 - transformers imports without it, and then has no models
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         from transformers.utils import logging
-    except ImportError as error:
-        raise UserError(
-            f"a cross-encoder needs torch and transformers ({error}): pip install 'gemb[peers]'"
-        ) from None
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json in it; expected a transformers model")
     logging.disable_progress_bar()

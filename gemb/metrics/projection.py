@@ -3,9 +3,24 @@
 import numpy as np
 
 from gemb import checks
-from gemb.checks import UserError
+from gemb.checks import needs, require
 
 METHODS = ("pca", "tsne", "umap")
+_LIBRARIES = {"tsne": ("sklearn", "eval"), "umap": ("umap", "maps")}  # and their extras
+
+
+def require_method(method: str) -> None:
+    """Checks, before texts are encoded for a map, that the library that lays it out is installed.
+
+    Args:
+        method: one of METHODS, or "none".
+
+    Raises:
+        MissingExtra: naming the extra to install.
+    """
+    if method in _LIBRARIES:
+        library, extra = _LIBRARIES[method]
+        require(library, f"--map={method}", extra=extra)
 
 
 def project(vectors: np.ndarray, method: str = "pca", *, seed: int = 0) -> np.ndarray:
@@ -23,7 +38,7 @@ def project(vectors: np.ndarray, method: str = "pca", *, seed: int = 0) -> np.nd
 
     Raises:
         ValueError: an unknown method, fewer than two points, or values that are not finite.
-        UserError: umap-learn is not installed.
+        MissingExtra: scikit-learn (for t-SNE) or umap-learn is not installed.
 
     Example:
         >>> points = project(np.array([[0.0, 0.0], [0.0, 4.0], [1.0, 2.0]]))
@@ -52,7 +67,8 @@ def _pca(vectors: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _tsne(vectors: np.ndarray, seed: int) -> np.ndarray:
-    from sklearn.manifold import TSNE
+    with needs("--map=tsne", extra="eval"):
+        from sklearn.manifold import TSNE
 
     perplexity = min(30.0, max(1.0, (len(vectors) - 1) / 3))
     start = _pca(vectors, seed)
@@ -63,11 +79,7 @@ def _tsne(vectors: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _umap(vectors: np.ndarray, seed: int) -> np.ndarray:
-    try:
+    with needs("--map=umap", extra="maps"):
         from umap import UMAP
-    except ImportError as error:
-        raise UserError(
-            f"--map=umap needs umap-learn ({error}): `pip install umap-learn`"
-        ) from error
     neighbours = min(15, len(vectors) - 1)
     return np.float64(UMAP(n_neighbors=neighbours, random_state=seed).fit_transform(vectors))

@@ -4,8 +4,12 @@ matplotlib is imported with the first drawing, without pyplot: no window system 
 state is touched.
 """
 
+import functools
 import html
 import re
+import sys
+
+from gemb.checks import MissingExtra, needs
 
 TEXT, GRID = "#010203", "#010204"  # stand for the page's own colours until the SVG is written
 _STYLE = {
@@ -38,12 +42,20 @@ def svg(name: str, draw) -> str:
     Args:
         name: what screen readers say.
         draw: called with matplotlib's axes; TEXT and GRID are the page's colours.
+
+    Returns:
+        The SVG; a paragraph that says what to install where matplotlib is missing, so that a page
+        keeps its tables.
     """
     import io
 
-    import matplotlib
-    from matplotlib.figure import Figure
-
+    try:
+        with needs("drawing", extra="eval"):
+            import matplotlib
+            from matplotlib.figure import Figure
+    except MissingExtra as error:
+        _say_once(f"the report has no drawings: {error}")
+        return f'<p class="quiet">{html.escape(str(error))}</p>'
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.add_subplot()
@@ -65,3 +77,8 @@ def svg(name: str, draw) -> str:
     )
     text = text.replace("xlink:href", "href").replace(TEXT, "currentColor")
     return text.replace(GRID, "var(--line)")
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    print(message, file=sys.stderr)

@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from gemb.checks import MissingExtra, UserError, needs
 from gemb.files import atomic_file
-from gemb.checks import UserError
 
 CONFIG_FILE = "config.gin"
 METRICS_FILE = "metrics.jsonl"
@@ -13,7 +13,7 @@ LOCK_FILE = ".lock"
 
 
 class Records:
-    """Appends metrics to a workdir.
+    """Appends metrics to a workdir, for TensorBoard too where it is installed.
 
     Args:
         workdir: the run's folder.
@@ -21,29 +21,44 @@ class Records:
     """
 
     def __init__(self, workdir: Path, step: int):
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
         self._path = workdir / METRICS_FILE
         kept = [row for row in read_metrics(workdir) if row["step"] <= step]
         with atomic_file(self._path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
         self._file = self._path.open("a", encoding="utf-8")
-        self._events = EventFileWriter(str(workdir / "tensorboard"))
+        self._events = _event_writer(workdir / "tensorboard")
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Appends one row; on disk at once, so that a kill loses none."""
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
-        values = [Summary.Value(tag=name, simple_value=x) for name, x in metrics.items()]
-        self._events.add_event(Event(step=step, summary=Summary(value=values)))
+        if self._events:
+            self._events.add_event(_event(step, metrics))
 
     def close(self) -> None:
         """Flushes and closes both files."""
         self._file.close()
-        self._events.close()
+        if self._events:
+            self._events.close()
+
+
+def _event_writer(folder: Path):
+    """TensorBoard's writer; None, and a note on the terminal, where it is not installed."""
+    try:
+        with needs("writing TensorBoard files", extra="tensorboard"):
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except MissingExtra as error:
+        print(f"metrics go to {METRICS_FILE} only: {error}")
+        return None
+    return EventFileWriter(str(folder))
+
+
+def _event(step: int, metrics: dict[str, float]):
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    values = [Summary.Value(tag=name, simple_value=x) for name, x in metrics.items()]
+    return Event(step=step, summary=Summary(value=values))
 
 
 def read_metrics(workdir: Path) -> list[dict]:

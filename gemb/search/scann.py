@@ -146,11 +146,16 @@ def available() -> bool:
     Returns:
         True where `ScannSearcher` can be built.
     """
+    return not why_not()
+
+
+def why_not() -> str:
+    """Why `ScannSearcher` cannot be built here, and what to install; "" where it can."""
     try:
         _pybind()
-    except checks.UserError:
-        return False
-    return True
+    except checks.MissingExtra as error:
+        return str(error)
+    return ""
 
 
 def _plan(builder, leaves: int):
@@ -180,12 +185,8 @@ def _pybind():
     if absent:
         sys.modules["tensorflow"] = None
     try:
-        from scann import scann_ops_pybind
-    except ImportError as error:
-        raise checks.UserError(
-            f"approximate search needs ScaNN, which does not load here ({error}); on Linux, "
-            "`pip install 'scann[tf]==1.4.*'`, or search exactly"
-        ) from error
+        with checks.needs("approximate search (on Linux only)", extra="scann"):
+            from scann import scann_ops_pybind
     finally:
         if absent:
             del sys.modules["tensorflow"]

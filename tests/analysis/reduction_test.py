@@ -11,6 +11,8 @@ from gemb.evaluation import comparison, suite
 from gemb.evaluation.tasks import read_tasks, sample_documents
 from gemb.inference.encoded_once import with_prompts
 
+pytestmark = pytest.mark.extra("eval")
+
 
 @pytest.fixture
 def tasks(tmp_path, monkeypatch):

@@ -14,6 +14,8 @@ from gemb.evaluation import suite
 from gemb.evaluation.tasks import read_tasks, sample_texts
 from gemb.reports.terminal import retention_lines
 
+pytestmark = pytest.mark.extra("eval")
+
 PARAMS = {"teacher": 1000, "student": 250}
 
 

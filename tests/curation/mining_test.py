@@ -228,6 +228,7 @@ def test_vectors_resume_where_they_stopped(tmp_path):
     np.testing.assert_array_equal(encoded(kept, texts, tmp_path / "killed", **options), expected)
 
 
+@pytest.mark.extra("eval")
 def test_the_report_tells_and_warns(folder, tmp_path):
     results, _ = run(folder, tmp_path, Choice(3, margin=Margin(absolute=3.0)))
     assert results["rates"]["candidates rejected by the margin"] == 1

@@ -1,6 +1,5 @@
 """Offline caches: the same batches as from the source, whole or not at all, never of other data."""
 
-import importlib.util
 import json
 import os
 import struct
@@ -21,9 +20,6 @@ from gemb.structs import Processors
 
 ROOT = Path(__file__).parents[2]
 ROWS = [{"query": f"q{i}", "document": "dö " * (i % 7 + 1) + str(i)} for i in range(41)]
-needs_beam = pytest.mark.skipif(
-    importlib.util.find_spec("apache_beam") is None, reason="pip install 'gemb[beam]'"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +205,7 @@ def beam(tmp_path_factory):
     return json.loads(result.stdout.strip().splitlines()[-1])
 
 
-@needs_beam
+@pytest.mark.extra("beam")
 def test_beam_caches_every_task_with_its_counts(beam):
     left_out = {"bad": 1, "unfit": 0}
     assert beam["first"] == [
@@ -226,17 +222,17 @@ def test_beam_caches_every_task_with_its_counts(beam):
     ]
 
 
-@needs_beam
+@pytest.mark.extra("beam")
 def test_training_gets_the_same_batches_from_beams_cache(beam):
     assert beam["same batches"] == 60
 
 
-@needs_beam
+@pytest.mark.extra("beam")
 def test_seqio_reads_beams_cache(beam):
     assert beam["seqio"] == [True, [8, 24]]
 
 
-@needs_beam
+@pytest.mark.extra("beam")
 def test_other_data_is_refused_and_nothing_half_stays(beam):
     assert "mix_hard: holds a cache of other data (53 records; here are 2)" in beam["other"]
     assert "is there already and holds no cache of gemb's" in beam["foreign"]

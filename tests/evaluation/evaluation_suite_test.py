@@ -17,6 +17,8 @@ from gemb.evaluation.tasks import read_tasks, sts
 from gemb.inference.encoded_once import EncodedOnce, _prompted, with_prompts
 from gemb.reports import write_suite_page
 
+pytestmark = pytest.mark.extra("eval")  # tasks of all kinds
+
 WORDS = [f"word{i}" for i in range(40)]
 
 

@@ -1,7 +1,6 @@
 """mteb's own procedure on a gemb model: protocol, prompts, the verb, and the same scores as through
 sentence-transformers. Its data is local, in mteb's own task classes."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -15,9 +14,8 @@ from gemb.evaluation.mteb import run as mteb_run
 from gemb.evaluation.tasks import read_tasks
 from gemb.files import cache_dir
 
-if importlib.util.find_spec("mteb") is None:
-    pytest.skip("the extra mteb is not installed", allow_module_level=True)
-pytestmark = pytest.mark.slow  # importing mteb and what it imports takes most of a minute
+# Importing mteb and what it imports takes most of a minute.
+pytestmark = [pytest.mark.extra("mteb"), pytest.mark.slow]
 
 
 SUBJECTS = ("cat", "dog", "train", "guitar", "river", "oven", "lawyer", "planet")

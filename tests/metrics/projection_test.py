@@ -35,6 +35,7 @@ def test_few_points_have_a_place(rows):
     np.testing.assert_array_equal(same, np.zeros((4, 2)))
 
 
+@pytest.mark.extra("eval")
 def test_tsne_keeps_groups_together():
     centres = np.repeat(np.eye(3, 12, dtype=np.float32) * 9, 8, axis=0)
     vectors, group = centres + _vectors(24) * 0.3, np.repeat([0, 1, 2], 8)
@@ -46,7 +47,7 @@ def test_tsne_keeps_groups_together():
 
 def test_umap_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(UserError, match="pip install umap-learn"):
+    with pytest.raises(UserError, match=r"needs umap: pip install 'gemb\[maps\]'"):
         projection.project(_vectors(), "umap")
     for bad, message in (
         ({"method": "mds"}, "method: expected one of"),

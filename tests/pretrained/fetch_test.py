@@ -271,7 +271,7 @@ def test_converted_model_is_checked_by_what_was_recorded(converted):
 
 def test_missing_extra_is_told_before_the_download(converted, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install gemb\[convert\]"):
+    with pytest.raises(UserError, match=r"converting .* needs onnx: pip install 'gemb\[convert\]'"):
         fetching.fetch("small", say=lambda line: None)
     assert converted["downloads"] == []
 

@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pytest
 
 from gemb.reports import figures, projector
 from gemb.reports.map_figure import map_figure
@@ -38,6 +39,7 @@ def test_the_figure_is_sound_escaped_and_within_its_edges():
     assert map_figure("m", many | {"places": [[1, 1]] * 3}).count("<circle") == 3
 
 
+@pytest.mark.extra("tensorboard")
 def test_the_projectors_files_are_what_tensorboard_reads(tmp_path):
     from google.protobuf import text_format
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig

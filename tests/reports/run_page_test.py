@@ -75,6 +75,7 @@ def written(tmp_path_factory):
     return path.read_text(encoding="utf-8")
 
 
+@pytest.mark.extra("eval")
 def test_the_page_is_whole_and_needs_nothing_else(written):
     page = _Page(written)
     tags = [tag for tag, _ in page.tags]

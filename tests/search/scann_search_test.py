@@ -57,7 +57,7 @@ def test_without_scann_the_error_says_what_to_do(monkeypatch):
     scann._pybind.cache_clear()
     try:
         assert not scann.available()
-        with pytest.raises(checks.UserError, match="pip install 'scann"):
+        with pytest.raises(checks.UserError, match=r"needs scann: pip install 'gemb\[scann\]'"):
             search.ScannSearcher(np.eye(3, dtype=np.float32))
     finally:
         scann._pybind.cache_clear()

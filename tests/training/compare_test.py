@@ -92,6 +92,7 @@ def test_long_curves_are_averaged_and_keep_their_end(tmp_path):
     assert curve["smooth"][-1] == pytest.approx(values[-5:].mean())
 
 
+@pytest.mark.extra("eval")
 def test_the_page_stands_alone(two, tmp_path):
     page = tmp_path / "out" / "report.html"
     write_comparison_page(page, compare(two))

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from sklearn import linear_model
 from tiny_models import redrawn, tiny, with_tower
 
 from gemb.checks import UserError
@@ -97,6 +96,7 @@ def test_what_cannot_be_reduced(teacher, records):
 
 def test_a_fitted_layer_brings_a_model_near_its_teachers(teacher, records, tmp_path):
     """Held against scikit-learn's ridge regression; reduced to its own width it stays as it is."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
     model = redrawn(teacher, 4)
     student = students.fitted(
         model, [teacher, redrawn(teacher, 5)], weights=(1.0, 2.0), records=records,
@@ -117,6 +117,7 @@ def test_a_fitted_layer_brings_a_model_near_its_teachers(teacher, records, tmp_p
 
 
 def test_a_layer_is_fitted_to_what_teachers_say_of_queries(teacher, tmp_path):
+    linear_model = pytest.importorskip("sklearn.linear_model")
     asked = redrawn(teacher, 5).with_prompts({"query": "ask: "})
     path = tmp_path / "pairs.jsonl"
     pairs = [{"query": text, "document": text[::-1]} for text in TEXTS]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.checks import UserError
+from gemb.checks import UserError, needs
 from gemb.data.sources import records
 from gemb.files import atomic_file, cache_dir
 
@@ -100,10 +100,8 @@ def _as_arrow(path: Path) -> Path:
 
 
 def _pyarrow():
-    try:
+    with needs("reading Parquet and Arrow", extra="data"):
         import pyarrow
         import pyarrow.ipc
         import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(f"{error}: Parquet and Arrow need it: pip install pyarrow") from None
     return pyarrow

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gemb.checks import UserError, suggest
+from gemb.checks import UserError, needs, suggest
 from gemb.data.sources import columnar, judged, lines, tfrecord
 from gemb.data.sources.records import EachText, Joined, Records, digest, found
 from gemb.datasets.python_code import harvest, is_harvest
@@ -101,7 +101,8 @@ def tfds(name: str, split: str = "train", data_dir: str | None = None) -> Record
         split: which split.
         data_dir: where prepared data lies or is downloaded to; default TFDS's own.
     """
-    from gemb.data import seqio_tasks  # imports TensorFlow
+    with needs(f"tfds: {name}", extra="seqio"):
+        from gemb.data import seqio_tasks
 
     return lines.json_lines(seqio_tasks.unpack_tfds(name, split, data_dir))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-from gemb.checks import UserError
+from gemb.checks import UserError, needs
 from gemb.data.sources import records
 from gemb.data.sources.lines import unpacked
 
@@ -73,10 +73,8 @@ class ArrayRecord:
     """
 
     def __init__(self, path: Path):
-        try:
+        with needs("reading ArrayRecord", extra="data"):
             from array_record.python import array_record_module
-        except ImportError as error:
-            raise UserError(f"{error}: pip install array_record") from None
         self.path = Path(path)
         try:
             self._reader = array_record_module.ArrayRecordReader(str(path))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from gemb.checks import UserError
+from gemb.checks import UserError, needs
 from gemb.inference.encoded_once import EncodedOnce, Encoder, with_prompts
 from gemb.metrics.geometry import truncate
 
@@ -130,13 +130,9 @@ def import_mteb():
     Raises:
         UserError: it is not installed.
     """
-    try:
-        import datasets
+    with needs("--mteb", extra="mteb"):
         import mteb
-    except ImportError as error:
-        raise UserError(
-            f"--mteb needs the library ({error}): `pip install 'gemb[mteb]'`"
-        ) from error
+        from datasets import disable_progress_bars
     logging.getLogger("mteb").setLevel(logging.ERROR)
-    datasets.disable_progress_bars()
+    disable_progress_bars()
     return mteb

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gemb import checks, metrics
-from gemb.checks import UserError
+from gemb.checks import UserError, needs, require
 from gemb.evaluation.tasks import tables
 from gemb.evaluation.tasks.task_type import Data, Measured, Source, TaskType, every_row
 
@@ -84,8 +84,9 @@ def _evaluate(train, train_labels, test, test_labels, seed: int = 0) -> Measured
 
 def _probe(train, labels, test, inverse_penalty: float) -> tuple[np.ndarray, np.ndarray]:
     """Classes and their probabilities."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+    with needs("classification", extra="eval"):
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
         # One that has not converged by then is taken as it is, as MTEB does.
@@ -96,7 +97,8 @@ def _probe(train, labels, test, inverse_penalty: float) -> tuple[np.ndarray, np.
 
 
 def _nearest(train, labels, test) -> np.ndarray:
-    from sklearn.neighbors import KNeighborsClassifier
+    with needs("classification", extra="eval"):
+        from sklearn.neighbors import KNeighborsClassifier
 
     neighbours = min(_NEIGHBOURS, len(train))
     model = KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute")
@@ -132,6 +134,7 @@ def _check(train, train_labels, test, test_labels) -> None:
 
 
 def _read(source: Source) -> Data:
+    require("sklearn", "classification", extra="eval")  # before texts are encoded for it
     data = {}
     for split in ("train", "test"):
         table = tables.read_table(source.files[split], source.columns)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gemb import checks, metrics
-from gemb.checks import UserError
+from gemb.checks import UserError, needs, require
 from gemb.evaluation.tasks import tables
 from gemb.evaluation.tasks.task_type import Data, Measured, Source, TaskType, every_row
 
@@ -41,7 +41,8 @@ def evaluate_clustering(
 
 
 def _clusters(vectors, labels, seed: int = 0) -> np.ndarray:
-    from sklearn.cluster import KMeans
+    with needs("clustering", extra="eval"):
+        from sklearn.cluster import KMeans
 
     checks.check_rank("vectors", vectors, 2)
     checks.check_shape("labels", labels, (len(vectors),))
@@ -53,6 +54,7 @@ def _clusters(vectors, labels, seed: int = 0) -> np.ndarray:
 
 
 def _read(source: Source) -> Data:
+    require("sklearn", "clustering", extra="eval")  # before texts are encoded for it
     table = tables.read_table(source.files["test"], source.columns)
     labels = list(map(str, table.columns["label"]))
     if len(set(labels)) < 2:

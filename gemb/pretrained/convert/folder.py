@@ -1,13 +1,12 @@
 """One foreign file, and what lies beside it, into a folder that transformers and gemb read."""
 
-import importlib.util
 import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from gemb.checks import UserError
+from gemb.checks import UserError, require
 from gemb.files import atomic_folder
 from gemb.pretrained.convert.checkpoint import Written, write
 from gemb.pretrained.modules import DTYPES, WEIGHTS
@@ -88,13 +87,10 @@ def check_extra(name: str | Path) -> None:
     """Checks that the library for a file of this name is installed.
 
     Raises:
-        UserError: naming the extra to install.
+        MissingExtra: naming the extra to install.
     """
     library = _READERS[Path(name).suffix.lower()]
-    if importlib.util.find_spec(library) is None:
-        raise UserError(
-            f"{Path(name).name}: needs the package {library}: pip install gemb[convert]"
-        )
+    require(library, f"converting {Path(name).name}", extra="convert")
 
 
 def convert_into(

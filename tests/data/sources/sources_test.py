@@ -202,6 +202,10 @@ def test_beir_pairs_and_what_is_wrong_with_them(tmp_path):
     np.testing.assert_array_equal(kept.sizes(np.arange(1)), [len(lines_read)])
 
 
+def _arrow(*values):
+    return pytest.param(*values, marks=pytest.mark.extra("data"))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -209,8 +213,8 @@ def test_beir_pairs_and_what_is_wrong_with_them(tmp_path):
         ("rows.jsonl.gz", gzip.compress(b'{"a": 1}' * 99, mtime=0)[:-9], "cannot be unpacked"),
         ("rows.jsonl.gz", b"no gzip", "cannot be unpacked"),
         ("rows.tfrecord", b"\x09\0\0\0\0\0\0\0....abc", "record 1 is cut off"),
-        ("rows.parquet", b"PAR1 but not really", "cannot be read"),
-        ("rows.arrow", b"ARROW1\0\0nothing", "cannot be read"),
+        _arrow("rows.parquet", b"PAR1 but not really", "cannot be read"),
+        _arrow("rows.arrow", b"ARROW1\0\0nothing", "cannot be read"),
         ("rows.csv", b'"query,document\nx,y\n', "rows.csv:1: broken CSV"),
         ("rows.xyz", b"x", "format None is unknown"),
     ],
@@ -304,6 +308,7 @@ print(json.dumps([
 """
 
 
+@pytest.mark.extra("seqio")
 def test_seqio_registers_and_reads_the_same_pairs_of_a_tfds_builder(tmp_path):
     script = tmp_path / "small.py"
     script.write_text(SEQIO, encoding="utf-8")

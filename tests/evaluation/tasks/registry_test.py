@@ -12,6 +12,7 @@ from gemb.evaluation.tasks import TASK_TYPES, read_tasks
 DATA = Path(__file__).parents[4] / "shared" / "data" / "text"
 
 
+@pytest.mark.extra("eval")
 def test_every_kind_is_found(tmp_path):
     tasks = {task.name: task for task in read_tasks([house(tmp_path)])}
     kinds = {name: task.kind for name, task in tasks.items()}
@@ -102,6 +103,7 @@ def test_mistakes_are_told_in_one_line(name, content, message, tmp_path):
     assert len(str(raised.value).splitlines()) == 1
 
 
+@pytest.mark.extra("eval")
 def test_labels_and_names_must_be_known_and_unique(tmp_path):
     write(tmp_path / "a" / "train.tsv", CLASSES)
     write(tmp_path / "a" / "test.tsv", CLASSES + "four\tz\t4\n")

@@ -144,6 +144,7 @@ def test_reranking_by_hand():
     assert figures["mrr@10"] == pytest.approx((1 / 2 + 1) / 2)
 
 
+@pytest.mark.extra("eval")
 def test_bad_input_is_named():
     eye = np.eye(3, dtype=np.float32)
     with pytest.raises(ValueError, match="second: expected shape"):

@@ -1,0 +1,71 @@
+"""Hides installed libraries from this process and from those that it starts.
+
+A test of what gemb does without an extra then needs no second environment. Nothing here imports
+pytest: the processes that tests start import this file too.
+"""
+
+import importlib.machinery
+import sys
+import tempfile
+from pathlib import Path
+
+# What each extra of setup.py brings, by the names that are imported.
+EXTRAS = {
+    "beam": ("apache_beam", "seqio", "tensorflow", "tensorflow_datasets"),
+    "convert": ("gguf", "onnx"),
+    "cross-encoder": ("torch", "transformers"),
+    "data": ("array_record", "pyarrow"),
+    "eval": ("matplotlib", "sklearn"),
+    "maps": ("sklearn", "umap"),
+    "mteb": ("mteb",),
+    "peers": ("pytrec_eval", "sentence_transformers", "torch", "transformers"),
+    "scann": ("scann",),
+    "seqio": ("seqio", "tensorflow", "tensorflow_datasets"),
+    "tensorboard": ("tensorboard",),
+}
+_PYTHON = """#!/bin/sh
+PYTHONPATH={folder}${{PYTHONPATH:+:$PYTHONPATH}} exec {python} "$@"
+"""
+_SITECUSTOMIZE = """import sys
+sys.path.insert(0, {here!r})
+import hiding
+del sys.path[0]
+hiding.hide({libraries!r})
+"""
+
+
+def hide(libraries: tuple[str, ...]) -> None:
+    """Hides libraries from this process, which has not imported them yet."""
+    finder = importlib.machinery.PathFinder
+    search = finder.find_spec
+
+    def find_spec(name: str, *arguments):
+        return None if name.partition(".")[0] in libraries else search(name, *arguments)
+
+    finder.find_spec = find_spec
+
+
+def hide_everywhere(libraries: tuple[str, ...]) -> tempfile.TemporaryDirectory:
+    """Hides libraries from this process and from those that it starts as `sys.executable`.
+
+    Returns:
+        The folder that holds the stand-in for the interpreter; it goes with this object.
+    """
+    made = tempfile.TemporaryDirectory(prefix="gemb-hidden-")
+    sys.executable = str(interpreter(Path(made.name), libraries))
+    hide(libraries)
+    return made
+
+
+def interpreter(folder: Path, libraries: tuple[str, ...]) -> Path:
+    """Makes a stand-in for this process's interpreter that finds no such libraries.
+
+    Returns:
+        The program, in `folder`.
+    """
+    text = _SITECUSTOMIZE.format(here=str(Path(__file__).parent), libraries=libraries)
+    (folder / "sitecustomize.py").write_text(text)
+    program = folder / "python"
+    program.write_text(_PYTHON.format(folder=folder, python=sys.executable))
+    program.chmod(0o755)
+    return program
