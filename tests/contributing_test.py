@@ -44,6 +44,8 @@ def test_recipes_touch_names_that_exist():
         "RULES": "gemb/parallel/rules.py",
         "TASK_TYPES": "gemb/evaluation/tasks/registry.py",
         "write_run_page": "gemb/reports/run_page.py",
+        "Repeats": "gemb/search/repeats.py",
+        "TABLE": "tests/contracts/searchers_test.py",
     }
     for name, file in named.items():
         assert f"`{name}" in text or f"{name}(" in text, name

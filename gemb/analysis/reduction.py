@@ -12,7 +12,7 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.inference.encoded_once import EncodedOnce, Encoder, with_prompts
-from gemb.search.rotation import principal_axes
+from gemb.search import principal_axes
 
 METHODS = ("pca", "random")
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from gemb import checks
 from gemb.metrics.geometry import truncate
-from gemb.search import first_stage, searcher
-from gemb.search import policy as policies
-from gemb.search.rotation import rotate
+from gemb.search import searcher
+from gemb.search.funnel import first_stage
+from gemb.search.funnel import policy as policies
+from gemb.search.funnel.rotation import rotate
+from gemb.search.repeats import Repeats
 from gemb.search.scann import ScannSearcher
 from gemb.search.selection import best_rows
 
@@ -30,10 +32,10 @@ class FunnelSearcher:
         vectors: [documents, dim] floats, unit length for cosine.
         widths: rising; the first is that of the full pass, the last is dim.
         shortlists: documents that each stage but the last hands on; at least k are, whatever it
-            says. See `gemb.search.calibration.choose_policy`.
+            says. See `gemb.search.choose_policy`.
         axes: [dim, dim] an orthogonal matrix that turns documents and queries first, see
-            `gemb.search.rotation.principal_axes`: for a model without nested widths. None for one
-            that has them.
+            `gemb.search.principal_axes`: for a model without nested widths. None for one that has
+            them.
         first: how the first stage finds its shortlist: "exact", or "scann" on the narrow vectors
             (`gemb.search.tune` sets it to a target).
 
@@ -70,7 +72,8 @@ class FunnelSearcher:
             checks.check_shape("axes", axes, (self.dim, self.dim))
         self.policy = policies.check_policy(widths, shortlists, self.dim)
         self.first, self._axes = first, axes
-        self._wide = rotate(vectors, axes)
+        self._repeats = Repeats(vectors)
+        self._wide = vectors if axes is None else self._repeats.unify(rotate(vectors, axes))
         narrow, *middle = self.policy.widths
         self._narrow = truncate(self._wide, narrow, "vectors") if middle else self._wide
         self._lengths = [_lengths(self._wide, width) for width in self.policy.widths[:-1]]
@@ -103,7 +106,7 @@ class FunnelSearcher:
         best = list(self._shortlist(queries, min(count, self.documents), self._rerank(found)))
         scores = np.array([row for row, _ in best], np.float32).reshape(len(queries), found)
         indices = np.array([row for _, row in best], np.int64).reshape(len(queries), found)
-        return searcher.ordered_hits(scores, indices, k)
+        return self._repeats.settle(scores, indices, k)
 
     def save(self, folder: Path) -> dict:
         """Writes the (turned) vectors and the axes; returns the policy."""
@@ -145,6 +148,7 @@ class FunnelSearcher:
                 low, high = widths[number : number + 2]
                 # einsum, not a matrix product: BLAS would start threads of its own for each query.
                 rows = more.take(kept, axis=0) if number + 1 < len(added) else more[kept]
+                rows = np.asarray(rows, np.float32)  # of a file of another dtype
                 total = total + np.einsum("nd,d->n", rows, query[low:high])
                 if number + 1 < len(added):
                     best = best_rows(total / lengths[number + 1][kept], keeps[number])
