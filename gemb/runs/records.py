@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from gemb.files import atomic_file
 from gemb.checks import UserError
+from gemb.files import atomic_file
 
 CONFIG_FILE = "config.gin"
 METRICS_FILE = "metrics.jsonl"
