@@ -116,7 +116,7 @@ def configured(function: Callable) -> Callable:
     missing = [
         parameter.name
         for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         and parameter.default is parameter.empty
         and parameter.name not in bound
     ]

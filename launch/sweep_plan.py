@@ -76,7 +76,7 @@ def plan(bindings: list[Member], arguments: argparse.Namespace) -> list[dict]:
 def member_name(member: Member) -> str:
     """A folder's name that says what is bound, and stays when members are added to the sweep.
 
-    Example: {"LEARNING_RATE": 1e-4, "experiment.Experiment.seed": 1} -> "LEARNING_RATE=0.0001,seed=1"
+    Example: {"STEPS": 60, "experiment.Experiment.seed": 1} -> "STEPS=60,seed=1"
     """
     last = [name.rpartition(".")[2] for name in member]
     short = last if len(set(last)) == len(last) else list(member)

@@ -10,7 +10,7 @@ import pytest
 
 from gemb import config, losses
 from gemb.checks import UserError
-from gemb.training import loop
+from gemb.training.experiment import Experiment
 from gemb.training.planning.dry_run import dry_run
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +70,7 @@ def bindings_of(path, pairs_folder):
 @pytest.mark.parametrize("path", DRY_RUNS)
 def test_experiment_dry_runs_on_a_laptop(path, pairs_folder):
     config.load([str(path), "configs/debug.gin"], bindings_of(path, pairs_folder))
-    text = dry_run(**config.arguments(loop.train))
+    text = dry_run(Experiment(**config.arguments(Experiment)))
     assert re.search(r"parameters +[\d,]+\n", text)
     assert "text/stack/layers/0/up/kernel" in text
     assert re.search(r"FLOPs +[\d.,]+ G", text)
@@ -164,12 +164,13 @@ def test_the_resolved_config_alone_reruns_the_job(tmp_path):
         ("experiment.Experiment.step = 1", "step"),
         ("STEPS = '7'", "experiment.Experiment.steps: expected int, got '7'"),
         ("STEPS = True", "experiment.Experiment.steps: expected int, got True"),
-        ("WIDTHS = 8", "widths: expected Sequence[int], got 8"),
-        ("WIDTHS = (8, 4.5)", "widths: expected Sequence[int], got (8, 4.5)"),
+        ("WIDTHS = 8", "widths: expected tuple[int, ...], got 8"),
+        ("WIDTHS = (8, 4.5)", "widths: expected tuple[int, ...], got (8, 4.5)"),
         ("LEARNING_RATE = None", "peak_rate: expected float, got None"),
-        ("experiment.Experiment.execution = 'bfloat16'", "execution: expected Execution, got 'bfloat16'"),
+        ("EXECUTION = 'bfloat16'", "execution: expected Execution, got 'bfloat16'"),
         ("pipeline.pairs.rates = {'a': 'b'}", "rates: expected Mapping[str, float], got"),
-        ("experiment.Experiment.profile_steps = (1,)", "profile_steps: expected tuple[int, int] | None"),
+        ("adapt.load.lora = (16,)", "lora: expected tuple[int, float], got (16,)"),
+        ("adapt.load.layers = 3", "layers: expected Sequence[int] | None, got 3"),
         ("STEP = 10", "macro STEP is defined but nothing uses it. Did you mean STEPS?"),
         ("experiment.Experiment.steps = %STEPZ", "%STEPZ is used but not defined"),
         ("experiment.Experiment.steps =", "config:"),
@@ -185,14 +186,17 @@ def test_mistakes_are_one_line(param, message):
 @pytest.mark.parametrize(
     ("param", "message"),
     [
-        ("MODEL = @scratch.from_scratch", "train.model: write the parentheses behind @...from_scr"),
-        ("MESH = @mesh.make_mesh()", "train.mesh: expected a reference without parentheses"),
+        (
+            "MODEL = @scratch.from_scratch",
+            "Experiment.model: write the parentheses behind @...from_scr",
+        ),
+        ("MESH = @mesh.make_mesh()", "Experiment.mesh: expected a reference without parentheses"),
     ],
 )
 def test_parentheses_too_many_or_too_few_are_one_line(param, message):
     config.load([QUICKSTART, "configs/debug.gin"], [param])
     with pytest.raises(UserError, match=message):
-        config.arguments(loop.train)
+        config.arguments(Experiment)
 
 
 def test_a_loss_takes_the_settings_of_its_form():
@@ -203,15 +207,15 @@ def test_a_loss_takes_the_settings_of_its_form():
 
 def test_int8_weights_are_a_piece():
     config.load([QUICKSTART, "configs/debug.gin", "configs/quantize/int8_weights.gin"])
-    assert config.arguments(loop.train)["quantize"] is not None
-    assert config.arguments(loop.train)["quantize"]({}) == {}
+    assert config.arguments(Experiment)["quantize"] is not None
+    assert config.arguments(Experiment)["quantize"]({}) == {}
 
 
 def test_an_optional_reference_is_one():
     own = ["from gemb.training import quantisation"]
-    own += ["experiment.Experiment.quantize = @quantisation.int8_weights"]
+    own += ["QUANTIZE = @quantisation.int8_weights"]
     config.load([QUICKSTART, "configs/debug.gin"], own)
-    assert config.arguments(loop.train)["quantize"]({}) == {}
+    assert config.arguments(Experiment)["quantize"]({}) == {}
 
 
 @pytest.mark.parametrize(
@@ -224,7 +228,7 @@ def test_an_optional_reference_is_one():
 def test_what_a_config_leaves_out_is_one_line(param, message):
     config.load([QUICKSTART, "configs/debug.gin"], [param])
     with pytest.raises(TypeError) as error:
-        config.arguments(loop.train)
+        config.arguments(Experiment)
     assert re.match(message, config.mistake(error.value))
     assert config.mistake(TypeError("f() missing 1 required positional argument: 'x'")) == ""
 
@@ -233,20 +237,26 @@ def test_a_missing_file_and_a_missing_binding_are_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.gin does not exist"):
         config.load(["nowhere.gin"])
     config.load([])
-    with pytest.raises(UserError, match=r"binds nothing of loop\.train"):
-        config.configured(loop.train)
+    with pytest.raises(UserError, match=r"binds nothing of experiment\.Experiment"):
+        config.configured(Experiment)
     (tmp_path / "half.gin").write_text(
         "from __gin__ import dynamic_registration\n"
-        "from gemb.training import loop\nloop.train.steps = 3\n"
+        "from gemb.training import experiment\nexperiment.Experiment.steps = 3\n"
     )
     config.load([str(tmp_path / "half.gin")])
-    with pytest.raises(UserError, match=r"does not bind loop\.train\.\{model, data, loss, opt"):
-        config.configured(loop.train)
+    message = r"does not bind experiment\.Experiment\.\{model, data, loss, opt"
+    with pytest.raises(UserError, match=message):
+        config.configured(Experiment)
 
 
 def test_a_binding_may_bring_its_import():
-    execution = "execution.Execution.dtype = 'bfloat16'"
+    negatives = "forms.Pairs.negatives = 2"
     with pytest.raises(UserError, match="import"):
-        config.load([QUICKSTART], [execution])
-    config.load([QUICKSTART], ["from gemb.models import execution", execution])
-    assert gin.get_bindings("execution.Execution") == {"dtype": "bfloat16"}
+        config.load([QUICKSTART], [negatives])
+    config.load([QUICKSTART], ["from gemb.data import forms", negatives])
+    assert gin.get_bindings("forms.Pairs") == {"negatives": 2}
+
+
+def test_execution_needs_no_import():
+    config.load([QUICKSTART, "configs/debug.gin"], ["execution.Execution.dtype = 'bfloat16'"])
+    assert config.arguments(Experiment)["execution"].dtype == "bfloat16"

@@ -169,8 +169,8 @@ def test_commands_are_printed_and_run_nothing(sweep):
 def test_members_keep_their_folders_when_others_are_added(sweep):
     names = []
     for rates in ([0.125], [0.0625, 0.125]):
-        members = grid({"LEARNING_RATE": rates, "experiment.Experiment.seed": [1], "WIDTHS": [(384, 96)]})
-        sweep(file_of(members))
+        seed = {"experiment.Experiment.seed": [1]}
+        sweep(file_of(grid({"LEARNING_RATE": rates} | seed | {"WIDTHS": [(384, 96)]})))
         manifest = json.loads((sweep.folder / "sweep.json").read_text())
         names.append([member["name"] for member in manifest["members"]])
     assert names[0] == ["LEARNING_RATE=0.125,seed=1,WIDTHS=384_96"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.runs.records import METRICS_FILE
 from gemb.runs.curves import Run, read_run
+from gemb.runs.records import METRICS_FILE
 
 POINTS = 400  # of a drawn curve; longer ones are averaged, so that a page stays small
 _HIGHER = re.compile(r"accuracy|ndcg|recall|mrr|\bmap\b|spearman|pearson|f1", re.I)
@@ -146,7 +146,8 @@ def _about(run: Run, smooth: dict, metrics: list[str]) -> dict:
             steps, values = smooth[metric]
             at = int(np.argmax(sign * values))
             best[metric] = {"value": float(values[at]), "step": int(steps[at])}
-    planned = run.config.get("experiment.Experiment.steps", "")
+    names = ("experiment.Experiment.steps", "loop.train.steps")  # the second in older runs
+    planned = next((run.config[name] for name in names if name in run.config), "")
     planned = run.config.get(planned.removeprefix("%"), planned)
     return {
         "workdir": str(run.workdir),

@@ -88,9 +88,9 @@ def read_config(path: Path) -> dict[str, str]:
     Example:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "config.gin"
-        >>> _ = file.write_text("STEPS = 60\\nloop.train.widths = \\\\\\n    (384,\\n     96)\\n")
+        >>> _ = file.write_text("STEPS = 60\\nx.y.widths = \\\\\\n    (384,\\n     96)\\n")
         >>> read_config(file)
-        {'STEPS': '60', 'experiment.Experiment.widths': '(384, 96)'}
+        {'STEPS': '60', 'x.y.widths': '(384, 96)'}
     """
     values: dict[str, str] = {}
     name = None

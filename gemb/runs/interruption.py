@@ -74,8 +74,8 @@ def lost_process() -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" in first:
             raise UserError(
                 "a device is out of memory; a smaller BATCH_SIZE, more query_microbatches and "
-                "document_microbatches of loop.train, or execution.Execution.remat = 'full' take "
-                f"less, and --dry_run tells how much ({first[:160]})"
+                "document_microbatches of experiment.Experiment, or execution.Execution.remat = "
+                f"'full' take less, and --dry_run tells how much ({first[:160]})"
             ) from error
         if jax.process_count() == 1 or first.startswith(("INVALID_ARGUMENT", "UNIMPLEMENTED")):
             raise

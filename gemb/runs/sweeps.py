@@ -75,8 +75,8 @@ def product(*sweeps: Sequence[Member]) -> list[Member]:
         ValueError: if two of them bind one name.
 
     Example:
-        >>> product([{"STEPS": 10}], grid({"experiment.Experiment.seed": [0, 1]}))
-        [{'STEPS': 10, 'experiment.Experiment.seed': 0}, {'STEPS': 10, 'experiment.Experiment.seed': 1}]
+        >>> product([{"STEPS": 10}], grid({"BATCH_SIZE": [64, 128]}))
+        [{'STEPS': 10, 'BATCH_SIZE': 64}, {'STEPS': 10, 'BATCH_SIZE': 128}]
     """
     joined = []
     for members in itertools.product(*sweeps):
@@ -95,8 +95,8 @@ def gin_params(member: Member) -> list[str]:
         ValueError: for a value that gin cannot read.
 
     Example:
-        >>> gin_params({"STEPS": 10, "LOSS": "@losses.info_nce", "experiment.Experiment.widths": (8, 4)})
-        ['STEPS = 10', 'LOSS = @losses.info_nce', 'experiment.Experiment.widths = (8, 4)']
+        >>> gin_params({"STEPS": 10, "LOSS": "@losses.info_nce", "WIDTHS": (8, 4)})
+        ['STEPS = 10', 'LOSS = @losses.info_nce', 'WIDTHS = (8, 4)']
     """
     return [f"{name} = {_literal(name, value)}" for name, value in member.items()]
 

@@ -264,17 +264,23 @@ def test_every_loss_has_the_one_signature():
 NEEDS = {
     "cosent": ("scores", "graded pairs"),
     "cosine_regression": ("scores", "graded pairs"),
-    "embedding_distance": ("teacher_document", "bind loop.train.teacher to a teacher of vectors"),
-    "gist": ("guide_document", "bind loop.train.teacher to a guide"),
-    "jasper": ("teacher_document", "bind loop.train.teacher"),
-    "jasper_cosine": ("teacher_document", "bind loop.train.teacher"),
-    "layerwise_distance": ("query_layerwise", "bind loop.train.teacher to teachers.layerwise"),
-    "margin_mse": ("teacher_scores", "bind loop.train.teacher"),
+    "embedding_distance": (
+        "teacher_document",
+        "bind experiment.Experiment.teacher to a teacher of vectors",
+    ),
+    "gist": ("guide_document", "bind experiment.Experiment.teacher to a guide"),
+    "jasper": ("teacher_document", "bind experiment.Experiment.teacher"),
+    "jasper_cosine": ("teacher_document", "bind experiment.Experiment.teacher"),
+    "layerwise_distance": (
+        "query_layerwise",
+        "bind experiment.Experiment.teacher to teachers.layerwise",
+    ),
+    "margin_mse": ("teacher_scores", "bind experiment.Experiment.teacher"),
     "matryoshka_2d": ("query_layers", "let the model give them"),
-    "relative_similarity": ("teacher_document", "bind loop.train.teacher"),
-    "score_kl": ("teacher_scores", "bind loop.train.teacher"),
-    "score_mse": ("teacher_scores", "bind loop.train.teacher"),
-    "similarity": ("teacher_document", "bind loop.train.teacher"),
+    "relative_similarity": ("teacher_document", "bind experiment.Experiment.teacher"),
+    "score_kl": ("teacher_scores", "bind experiment.Experiment.teacher"),
+    "score_mse": ("teacher_scores", "bind experiment.Experiment.teacher"),
+    "similarity": ("teacher_document", "bind experiment.Experiment.teacher"),
 }
 
 

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from gemb.pretrained.scratch import from_scratch
 from task_folders import house
 
 from gemb.checks import UserError
@@ -16,7 +17,6 @@ from gemb.evaluation.suite import evaluate_model
 from gemb.evaluation.tasks import read_tasks
 from gemb.inference.embedder import Embedder
 from gemb.parallel.mesh import make_mesh
-from gemb.pretrained.scratch import from_scratch
 from gemb.reports import write_checkpoints_page
 from gemb.runs.interruption import sole_run
 from gemb.training import optimizers, schedules
@@ -97,8 +97,9 @@ def test_the_average_is_what_is_measured(tmp_path):
 
 def test_two_towers_take_a_tasks_prompts(made):
     """Each side's prompt goes to its own tower, as if it stood in front of the text."""
-    from gemb.inference.encoded_once import with_prompts
     from gemb.pretrained.pair import Pair
+
+    from gemb.inference.encoded_once import with_prompts
 
     _, _, models = made
     towers = Embedder(Pair(models[2].pretrained, models[4].pretrained))

@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from gemb.pretrained.scratch import from_scratch
 
 from gemb.inference.embedder import Embedder
 from gemb.models.functional import initial_params
 from gemb.parallel.placement import place_batch
-from gemb.pretrained.scratch import from_scratch
 from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 

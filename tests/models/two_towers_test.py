@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gemb.pretrained.pair import load_any, pair
+from gemb.pretrained.scratch import from_scratch
 
 from gemb import Embedder, losses
 from gemb.checks import UserError
 from gemb.export import sentence_transformers as export
 from gemb.models.functional import functional, initial_params
-from gemb.pretrained.pair import load_any, pair
-from gemb.pretrained.scratch import from_scratch
 from gemb.processors.padding import pad
 from gemb.structs import Batch
 from gemb.tokenizers.tokenizer import Tokenizer, byte_tokenizer_json

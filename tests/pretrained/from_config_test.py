@@ -1,10 +1,10 @@
 """Models of any family's shape without weights."""
 
 import pytest
+from gemb.pretrained.scratch import from_config
 
 from gemb.checks import UserError
 from gemb.pretrained.adapt import take_layers
-from gemb.pretrained.scratch import from_config
 from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 CONFIG = {

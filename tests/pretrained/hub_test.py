@@ -10,6 +10,7 @@ import threading
 import jax
 import numpy as np
 import pytest
+from gemb.pretrained.scratch import from_scratch
 
 from gemb.checks import UserError
 from gemb.export import sentence_transformers
@@ -18,7 +19,6 @@ from gemb.models.functional import initial_params
 from gemb.pretrained import fetch as fetching
 from gemb.pretrained import hub
 from gemb.pretrained.adapt import load
-from gemb.pretrained.scratch import from_scratch
 from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
