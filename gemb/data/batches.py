@@ -68,6 +68,7 @@ class PairBatches:
             "temperature": any(part.task.temperature is not None for part in parts),
             "in_batch": not all(part.rows.in_batch for part in parts),
             "scores": any("score" in part.task.form.columns for part in parts),
+            "labels": any(hasattr(part.task.form, "labels") for part in parts),
         }
 
     @property
@@ -218,5 +219,6 @@ class PairBatches:
             "temperature": np.array(temperatures, np.float32)[tasks],
             "in_batch": np.array([part.rows.in_batch for part in self.parts])[tasks],
             "scores": np.array(scores, np.float32),
+            "labels": np.array(scores, np.int32),
         }
         return {name: values[name] for name, used in self._fields.items() if used} or None

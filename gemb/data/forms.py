@@ -29,7 +29,7 @@ class Texts(NamedTuple):
         query: one a pair.
         document: one a pair.
         negatives: hard negatives of each pair, none to `form.negatives` of them.
-        scores: grades of the pairs, or None.
+        scores: grades of the pairs, or numbers of labels; or None.
     """
 
     query: list[str]
@@ -223,6 +223,37 @@ class SpanCorruption:
         """One view: (ids, lengths) end to end -> (ids, lengths)."""
         mask = noise_mask(lengths, draw, density=self.density, mean_length=self.mean_length)
         return replace_spans(ids, lengths, mask, sentinels if self.replace == "sentinel" else ())
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Texts with one of some labels: {"text", "label"}; for class heads.
+
+    The number of the label goes to the field "labels", see
+    `gemb.training.objectives.classification`.
+
+    Attributes:
+        labels: all labels, in the order of the classes.
+    """
+
+    labels: Sequence[str] = ()
+    negatives: int = field(default=0, init=False)
+    in_batch: bool = field(default=True, init=False)
+    columns = ("text", "label")
+
+    def __post_init__(self):
+        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+            raise UserError(f"labels: expected two or more, each once, got {tuple(self.labels)}")
+
+    def admit(self, record: dict) -> bool:
+        if str(record["label"]) not in self.labels:
+            raise ValueError(f"the label {record['label']!r} is not one of {tuple(self.labels)}")
+        return _has_text(self, record)
+
+    def make(self, records: Sequence[dict], draw: Draw) -> Texts:
+        texts = [record["text"] for record in records]
+        numbers = [float(self.labels.index(str(record["label"]))) for record in records]
+        return Texts(texts, texts, [[] for _ in texts], numbers)
 
 
 @dataclass(frozen=True)

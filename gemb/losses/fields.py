@@ -122,11 +122,11 @@ SHAPES = {
 }
 
 # name -> (what it is, who gives it), for the error of a loss that cannot do without
-_GUIDE = ("the guide's vectors", "bind experiment.Experiment.teacher to a guide, or use info_nce")
-_TEACHER = ("the teacher's vectors", "bind experiment.Experiment.teacher to a teacher of vectors")
+_GUIDE = ("the guide's vectors", "set TEACHER to a guide, or use info_nce")
+_TEACHER = ("the teacher's vectors", "set TEACHER to a teacher of vectors")
 _LAYERWISE = (
     "the distances of token vectors",
-    "bind experiment.Experiment.teacher to teachers.layerwise",
+    "set TEACHER to teachers.layerwise",
 )
 _LAYERS = ("the embeddings of earlier layers", "let the model give them, or use matryoshka")
 GIVEN_BY = {

@@ -29,6 +29,7 @@ class TowerFunctions(NamedTuple):
         embed: (params, Inputs, execution, dropout key) -> [batch, dim] float32; see
             `gemb.models.network.Network` for shapes and defaults.
         hidden: the same arguments -> [batch, positions, width], the encoder's vectors.
+        pooled: the same arguments -> [batch, width], the pooled vector before any projection.
         every_layer: the same arguments -> ([batch, dim] as embed, [layers, batch, positions,
             width], the vectors of each layer).
         embed_layers: (params, Inputs, layers, execution, dropout key) -> [len(layers), batch, dim],
@@ -39,6 +40,7 @@ class TowerFunctions(NamedTuple):
 
     embed: Callable
     hidden: Callable
+    pooled: Callable
     every_layer: Callable
     embed_layers: Callable
     all_heads: Callable
@@ -110,6 +112,10 @@ def _tower(spec: TowerSpec) -> tuple[TowerFunctions, dict, dict]:
         with _precision(execution):
             return network(params).encoder(inputs, execution, key)
 
+    def pooled(params, inputs, execution=Execution(), key=None):
+        with _precision(execution):
+            return network(params).pool(inputs, execution, key)
+
     def every_layer(params, inputs, execution=Execution(), key=None):
         with _precision(execution):
             return network(params).every_layer(inputs, execution, key)
@@ -126,7 +132,7 @@ def _tower(spec: TowerSpec) -> tuple[TowerFunctions, dict, dict]:
         with _precision(execution):
             return network(params).head(vectors)
 
-    functions = TowerFunctions(embed, hidden, every_layer, embed_layers, all_heads, head)
+    functions = TowerFunctions(embed, hidden, pooled, every_layer, embed_layers, all_heads, head)
     return functions, _flatten(abstract), axes
 
 

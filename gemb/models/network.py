@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from gemb.checks import check
 from gemb.models.block import ACTIVATIONS
 from gemb.models.execution import Execution
 from gemb.models.layers import Linear
@@ -117,15 +118,21 @@ class Network(nnx.Module):
     def embed_layers(
         self,
         inputs: Inputs,
-        layers: tuple[int, ...],
+        layers: tuple[int, ...] | None,
         execution: Execution = Execution(),
         key: jax.Array | None = None,
     ) -> jax.Array:
         """[len(layers), batch, dim]: the embeddings that some layers would give as the last one.
 
-        Layers are counted from 1.
+        Layers are counted from 1; None stands for all of them.
+
+        Raises:
+            ValueError: for a layer that the encoder does not have.
         """
         states = self.encoder(inputs, execution, key, every_layer=True)
+        layers = range(1, len(states) + 1) if layers is None else layers
+        for layer in layers:
+            check(1 <= layer <= len(states), f"layers: {layer} is not one of 1 to {len(states)}")
         made = [self.dense(self._pool(states[layer - 1], inputs)) for layer in layers]
         return self._finish(jnp.stack(made))
 

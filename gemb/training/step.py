@@ -13,7 +13,6 @@ from gemb.structs import Batch
 from gemb.training.objectives.objective import Encoding, Objective
 from gemb.training.objectives.pairs import Pairs
 from gemb.training.state import TrainState
-from gemb.training.watching import watch
 
 PAIRS = Pairs()
 
@@ -40,9 +39,10 @@ def batch_loss(
         loss_key: PRNG key of losses that draw, which get it as `key`.
 
     Returns:
-        (scalar, {"loss", each named term, the figures of `watch`: scalars}).
+        (scalar, {"loss", each named term, the figures of the objective's `watch`: scalars}).
     """
-    query, document, positive, fields = objective.outputs(encoding, params, batch, key)
+    outputs = objective.outputs(encoding, params, batch, key)
+    query, document, positive, fields = outputs
     fields = fields | {"key": loss_key}
     temperature = encoding.model.temperature
     if temperature is not None:
@@ -61,7 +61,7 @@ def batch_loss(
     metrics = {name: mean(value) for name, value in terms.items()}
     if temperature is not None:
         metrics["temperature"] = fields["temperature"]
-    return total, metrics | {"loss": total} | watch(query, document, batch)
+    return total, metrics | {"loss": total} | objective.watch(outputs, batch)
 
 
 def make_step(

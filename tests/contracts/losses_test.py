@@ -266,21 +266,21 @@ NEEDS = {
     "cosine_regression": ("scores", "graded pairs"),
     "embedding_distance": (
         "teacher_document",
-        "bind experiment.Experiment.teacher to a teacher of vectors",
+        "set TEACHER to a teacher of vectors",
     ),
-    "gist": ("guide_document", "bind experiment.Experiment.teacher to a guide"),
-    "jasper": ("teacher_document", "bind experiment.Experiment.teacher"),
-    "jasper_cosine": ("teacher_document", "bind experiment.Experiment.teacher"),
+    "gist": ("guide_document", "set TEACHER to a guide"),
+    "jasper": ("teacher_document", "set TEACHER"),
+    "jasper_cosine": ("teacher_document", "set TEACHER"),
     "layerwise_distance": (
         "query_layerwise",
-        "bind experiment.Experiment.teacher to teachers.layerwise",
+        "set TEACHER to teachers.layerwise",
     ),
-    "margin_mse": ("teacher_scores", "bind experiment.Experiment.teacher"),
+    "margin_mse": ("teacher_scores", "set TEACHER"),
     "matryoshka_2d": ("query_layers", "let the model give them"),
-    "relative_similarity": ("teacher_document", "bind experiment.Experiment.teacher"),
-    "score_kl": ("teacher_scores", "bind experiment.Experiment.teacher"),
-    "score_mse": ("teacher_scores", "bind experiment.Experiment.teacher"),
-    "similarity": ("teacher_document", "bind experiment.Experiment.teacher"),
+    "relative_similarity": ("teacher_document", "set TEACHER"),
+    "score_kl": ("teacher_scores", "set TEACHER"),
+    "score_mse": ("teacher_scores", "set TEACHER"),
+    "similarity": ("teacher_document", "set TEACHER"),
 }
 
 

@@ -161,7 +161,7 @@ def _scores(p: Prepared) -> tuple[jax.Array, jax.Array]:
     if (teacher is None) == any(v is None for v in vectors):
         raise checks.ArgumentError(
             "teacher_scores: expected either teacher_scores or both teacher_query and "
-            "teacher_document in `fields`; bind experiment.Experiment.teacher"
+            "teacher_document in `fields`; set TEACHER"
         )
     if teacher is None:
         checks.check_shape("teacher_document", vectors[1], (None, vectors[0].shape[1]))

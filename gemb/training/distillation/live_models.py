@@ -1,18 +1,21 @@
 """Teachers that run beside the student: their tokens travel in the batch, the step embeds them."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
+from gemb.checks import UserError
 from gemb.models.execution import Execution
+from gemb.models.model import Model
+from gemb.models.spec import ModelSpec
 from gemb.parallel.placement import place_params
 from gemb.parallel.rules import shardings
 from gemb.structs import SIDES, Batch
 from gemb.training.distillation.model import TeacherModel, load_teachers
-from gemb.training.distillation.teacher import EmbeddingTeacher
+from gemb.training.distillation.teacher import EmbeddingTeacher, check_loss
 from gemb.training.objectives.objective import embed
 
 
@@ -84,8 +87,55 @@ class LiveTeacher(EmbeddingTeacher):
                 model.vectors(params[number], side, fields.pop(_name(number, side)), micro)
                 for number, model in enumerate(self.models)
             ]
-            fields[f"teacher_{side}"] = jax.lax.stop_gradient(self.concatenated(parts))
+            fields[f"{self.role}_{side}"] = jax.lax.stop_gradient(self.concatenated(parts))
         return fields
+
+
+def guide(
+    model: str | Model,
+    *,
+    query_length: int = 0,
+    document_length: int = 0,
+    microbatches: int = 1,
+    execution: Execution = Execution(),
+) -> "GuideTeacher":
+    """A model whose scores tell false negatives, for `losses.gist`; it teaches nothing else.
+
+    It runs in the training step, sharded like the student, without gradient. Losses get
+    "guide_query" and "guide_document".
+
+    Args:
+        model: a folder, a fetched model's name, or a loaded model, with vectors of unit length.
+        query_length: tokens that queries are cut and padded to; 0 for the guide's own limit.
+        document_length: tokens that documents are cut and padded to; likewise.
+        microbatches: parts of a batch that the guide embeds one after the other.
+        execution: how to compute the guide.
+
+    Raises:
+        UserError: for a model that cannot be read.
+
+    Reference: Solatorio, GISTEmbed, 2024, arXiv 2402.16829.
+    """
+    models = load_teachers([model], query_length, document_length, execution)
+    return GuideTeacher(models, (), microbatches)
+
+
+class GuideTeacher(LiveTeacher):
+    """See `guide`."""
+
+    role = "guide"
+
+    def check(self, spec: ModelSpec, loss: Callable) -> None:
+        """Whether the guide's scores are cosines, and the loss reads them.
+
+        Raises:
+            UserError: if the guide's vectors are not of unit length, or the loss reads none.
+        """
+        if not self.normalizes:
+            raise UserError(
+                f"teacher: the vectors of the guide {self.models[0].name} are not of unit length"
+            )
+        check_loss(loss, spec.dim, self.taught())
 
 
 def placed(model: TeacherModel, mesh: Mesh, abstract: bool) -> dict:

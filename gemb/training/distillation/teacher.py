@@ -27,7 +27,10 @@ class Teacher:
         normalizes: whether they are of unit length.
         models: those that ran or run, which count the texts that they cut.
         objective: the one that reads the teacher's fields, where the default does not.
+        role: how the fields with its vectors begin: "teacher", or "guide".
     """
+
+    role = "teacher"
 
     dim, normalizes, models, objective = 0, True, (), None
 
@@ -104,7 +107,7 @@ class Teacher:
     def taught(self) -> dict[str, jax.ShapeDtypeStruct]:
         """What losses get of a teacher of vectors, for `ROWS` queries and as many documents."""
         rows = jax.ShapeDtypeStruct((ROWS, self.dim), jnp.float32)
-        return {"teacher_query": rows, "teacher_document": rows}
+        return {f"{self.role}_query": rows, f"{self.role}_document": rows}
 
     def report_cuts(self) -> None:
         """Warns, once a model, that its tokenizer cuts texts, and how many."""
@@ -187,7 +190,7 @@ def check_loss(loss: Callable, dim: int, fields: Mapping[str, jax.ShapeDtypeStru
     try:
         jax.eval_shape(value, rows, rows, fields)
     except ValueError as error:
-        if str(error).startswith("teacher_"):
+        if str(error).startswith(("teacher_", "guide_")):
             raise UserError(f"teacher: {error}") from None
         return  # the step says it
     try:

@@ -1,6 +1,7 @@
 """Teachers: what adds a teacher's fields to the batches of the one training loop.
 
     live      runs embedding models beside the student
+    guide     runs a model that tells false negatives, for losses.gist
     cached    looks their vectors up, as `gemb teach` left them
     vectors   looks up a file of vectors, whoever made it
     scored    looks up a cross-encoder's scores, as `gemb teach` left them
@@ -18,8 +19,8 @@ Its parameters are an argument of the step: no gradient, not in the state, not i
 from gemb.training.distillation.cached_models import cached
 from gemb.training.distillation.cross_encoder import scored
 from gemb.training.distillation.layerwise_model import layerwise
-from gemb.training.distillation.live_models import live
+from gemb.training.distillation.live_models import guide, live
 from gemb.training.distillation.teacher import Teacher
 from gemb.training.distillation.vector_files import vectors
 
-__all__ = ["Teacher", "cached", "layerwise", "live", "scored", "vectors"]
+__all__ = ["Teacher", "cached", "guide", "layerwise", "live", "scored", "vectors"]

@@ -10,6 +10,7 @@ from gemb.checks import check
 from gemb.models.execution import Execution
 from gemb.models.functional import Functional
 from gemb.structs import Batch, Inputs
+from gemb.training.watching import watch
 
 
 class Outputs(NamedTuple):
@@ -89,6 +90,10 @@ class Objective:
         """
         del model, teacher
         return ""
+
+    def watch(self, outputs: Outputs, batch: Batch) -> dict[str, jax.Array]:
+        """What to log of a batch's embeddings next to the loss: {name: scalar}."""
+        return watch(outputs.query, outputs.document, batch)
 
     def outputs(
         self, encoding: Encoding, params: dict, batch: Batch, key: jax.Array | None
