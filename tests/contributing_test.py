@@ -40,7 +40,7 @@ def test_recipes_touch_names_that_exist():
         "StackSpec": "gemb/models/spec.py",
         "POOLINGS": "gemb/models/spec.py",
         "FAMILIES": "gemb/pretrained/families/__init__.py",
-        "VARIANTS": "tests/models/families_test.py",
+        "VARIANTS": "tests/pretrained/families_test.py",
         "RULES": "gemb/parallel/rules.py",
         "TASK_TYPES": "gemb/evaluation/tasks/registry.py",
         "write_run_page": "gemb/reports/run_page.py",
@@ -84,7 +84,6 @@ def test_readme_bindings_bind(tmp_path):
     imports = """from __gin__ import dynamic_registration
 from gemb.models import execution
 from gemb.pretrained import adapt
-from gemb.training import loop
 """
     (tmp_path / "readme.gin").write_text(imports + block[0])
     config.load([str(tmp_path / "readme.gin")])

@@ -1,7 +1,7 @@
 """One file of Python -> its functions, each cut from its docstring.
 
 Belongs here: reading, parsing and cutting a single file. Which files, which pairs and which split
-is `code.py`. Nothing is imported or run: the source is only parsed.
+is `python_code.py`. Nothing is imported or run: the source is only parsed.
 """
 
 import ast

@@ -1,6 +1,6 @@
 """Harvested functions -> a test set of whole modules and training pairs that share nothing with it.
 
-Belongs here: holding out, de-duplication and the counts of both. Reading files is `code.py`.
+Belongs here: holding out, de-duplication and the counts of both. Reading files is `python_code.py`.
 """
 
 import hashlib
