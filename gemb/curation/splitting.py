@@ -21,7 +21,7 @@ from gemb.curation.inputs import Kept
 from gemb.curation.tables import Texts, distinct
 from gemb.data.randomness import bits
 from gemb.data.sources.records import digest
-from gemb.inference.bulk import Encoder, encoded
+from gemb.store import Encoder, encoded
 
 _OFF = 0.02  # a part's share may miss what was asked by this much without a warning
 

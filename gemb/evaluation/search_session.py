@@ -39,7 +39,7 @@ def of_run(
     ids, texts, metadata = beir.read_corpus(searched_folder(corpus, training))
     rows = _rows(ids, texts, metadata)
     name = f"corpus-{texts_fingerprint(texts)[:12]}" if corpus else "trained"
-    path = workdir / "vectors" / f"{name}.safetensors"
+    path = workdir / "vectors" / name
     vectors = corpus_vectors(embedder, texts, path, "corpus")
     searcher = ExactSearcher(truncate(vectors, dim))
 

@@ -22,7 +22,7 @@ from gemb.curation.duplicates.union import groups
 from gemb.curation.inputs import Kept
 from gemb.curation.tables import Texts, distinct
 from gemb.data.sources.records import digest
-from gemb.inference.bulk import Encoder, encoded
+from gemb.store import Encoder, encoded
 
 KEPT, CLUSTERS = "kept.jsonl", "clusters.jsonl"
 KEEP = ("first", "longest")
