@@ -16,6 +16,7 @@ from typing import Any, Union
 
 import gin
 
+from gemb.bindings import Statement, only_read, read_from, statements, unread
 from gemb.checks import UserError, suggest
 
 _HERE = Path(__file__).resolve().parent
@@ -25,6 +26,7 @@ _IMPORT = re.compile(r"^(?:from \S+ )?import .+$", re.MULTILINE)
 _MACRO = re.compile(r"^([A-Za-z_]\w*) = (.*(?:\n +.*)*)", re.MULTILINE)
 _BINDING = re.compile(r"^(?:[\w/]+/)?((?:\w+\.)+\w+)\.(\w+) = (.*(?:\n +.*)*)", re.MULTILINE)
 _DYNAMIC = "from __gin__ import dynamic_registration"
+_STATEMENTS: list[Statement] = []  # of what was loaded last
 
 
 def load(files: Sequence[str], params: Sequence[str] = ()) -> None:
@@ -54,6 +56,7 @@ def load(files: Sequence[str], params: Sequence[str] = ()) -> None:
         gin.finalize()
     except Exception as error:  # gin raises nearly every kind
         raise UserError(_one_line(error)) from None
+    _STATEMENTS[:] = statements(files, params, find)
     _check_bindings(gin.config_str())
 
 
@@ -94,9 +97,29 @@ def absent(name: str) -> str:
     return f"{name} does not exist{hint}"
 
 
-def resolved() -> str:
-    """The whole config as one file, without includes: that file alone reruns the job."""
-    return gin.config_str(max_line_length=100)
+def resolved(function: Callable) -> str:
+    """What the config says of a function as one file, without includes: it alone reruns the job."""
+    text = gin.config_str(max_line_length=100)
+    return only_read(text, read_from(_name_of(function), text))
+
+
+def check_read(function: Callable) -> None:
+    """Refuses bindings that nothing reads when the function is called.
+
+    Raises:
+        UserError: naming the first of them.
+    """
+    name = _name_of(function)
+    for one in unread(_STATEMENTS, read_from(name, gin.config_str())):
+        kind = "binding" if one.function else "macro"
+        raise UserError(
+            f"config: nothing in this run reads the {kind} {one.name} = {one.value[:60]}; remove "
+            "it, or check which MODEL, DATA, LOSS, ... the last file chose"
+        )
+
+
+def _name_of(function: Callable) -> str:
+    return f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}"
 
 
 def configured(function: Callable) -> Callable:
@@ -105,14 +128,14 @@ def configured(function: Callable) -> Callable:
     Raises:
         UserError: if the config binds nothing of it, or leaves a required argument unbound.
     """
-    module, name = function.__module__.rsplit(".", 1)[-1], function.__name__
+    place = _name_of(function)
     try:
         wrapped = gin.get_configurable(function)
         bound = gin.get_bindings(function, resolve_references=False)
     except ValueError:  # no config has ever named it
         bound = {}
     if not bound:
-        raise UserError(f"the config binds nothing of {module}.{name}")
+        raise UserError(f"the config binds nothing of {place}")
     missing = [
         parameter.name
         for parameter in inspect.signature(function).parameters.values()
@@ -120,8 +143,9 @@ def configured(function: Callable) -> Callable:
         and parameter.default is parameter.empty
         and parameter.name not in bound
     ]
+    check_read(function)
     if missing:
-        raise UserError(f"the config does not bind {module}.{name}.{{{', '.join(missing)}}}")
+        raise UserError(f"the config does not bind {place}.{{{', '.join(missing)}}}")
     return wrapped
 
 
@@ -156,7 +180,7 @@ def _check_bindings(text: str) -> None:
     """Refuses what gin lets pass: unused macros, wrong types, and names swallowed by **kwargs."""
     macros = dict(_MACRO.findall(text))
     for macro in macros:
-        if not re.search(rf"%{macro}\b", text):
+        if not re.search(rf"%{macro}\b", text) and not _is_optional(macro):
             used = set(re.findall(r"%([A-Za-z_]\w*)", text))
             raise UserError(f"macro {macro} is defined but nothing uses it.{suggest(macro, used)}")
     for selector, parameter, value in _BINDING.findall(text):
@@ -175,6 +199,10 @@ def _check_bindings(text: str) -> None:
             expected = getattr(hint, "__name__", None) if isinstance(hint, type) else None
             expected = expected or re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(hint))
             raise UserError(f"{selector}.{parameter}: expected {expected}, got {literal!r}")
+
+
+def _is_optional(macro: str) -> bool:
+    return any(one.optional for one in _STATEMENTS if one.name == macro)
 
 
 def _hints(function: Callable) -> dict[str, Any]:

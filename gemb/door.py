@@ -11,7 +11,10 @@ from typing import Any
 from gemb import config, losses
 from gemb.checks import UserError, check_widths, suggest
 from gemb.data.given import GivenPairs, given_pairs
+from gemb.evaluation.models import evaluate_tasks
+from gemb.evaluation.tasks import read_tasks
 from gemb.export import sentence_transformers
+from gemb.files import local_folder
 from gemb.identity import model_fingerprint
 from gemb.inference.embedder import Embedder
 from gemb.models.execution import Execution
@@ -105,7 +108,7 @@ def train(
         >>> pairs = [("reverse a list", "items[::-1]"), ("sort a list", "sorted(items)")]
         >>> tuned = train("all-MiniLM-L6-v2", pairs, workdir="runs/mine")  # doctest: +SKIP
     """
-    base, folder = _start(model), Path(workdir)
+    base, folder = _start(model), local_folder("workdir", workdir)
     given = given_pairs(pairs, columns)
     size = _batch_size(batch_size, len(given))
     _check_loss(loss, given, base.spec)
@@ -136,11 +139,52 @@ def train(
     made = train_run(
         experiment,
         folder,
-        config=config.resolved(),
+        config=config.resolved(Experiment),
         save=sentence_transformers.save,
         force=force,
     )
     return load(str(made), execution=base.execution)
+
+
+def evaluate(
+    models: str | Embedder | Mapping[str, str | Embedder],
+    tasks: str | Path | Sequence[str | Path],
+    *,
+    output: str | Path = "runs/evaluation",
+    widths: Sequence[int] = (),
+    force: bool = False,
+) -> dict[str, Any]:
+    """Measures models on tasks and writes results.json and report.html, as `gemb evaluate` does.
+
+    Args:
+        models: a model, a folder or a name; or several by the names that the report gives them.
+        tasks: a folder with a task or with folders of tasks, or a list of such folders; see
+            `gemb evaluate --help`.
+        output: the folder to write.
+        widths: coordinates to keep; default each model's nested widths.
+        force: measure again what the cache has.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        UserError: for a missing or broken folder, or a width that a model does not have.
+
+    Example:
+        >>> figures = evaluate("runs/mine/model", "data/tasks")  # doctest: +SKIP
+    """
+    named = models if isinstance(models, Mapping) else {_short_name(models): models}
+    folders = [tasks] if isinstance(tasks, str | Path) else list(tasks)
+    found = read_tasks([str(folder) for folder in folders])
+    embedders = {name: _start(model) for name, model in named.items()}
+    return evaluate_tasks(
+        embedders, found, local_folder("output", output), widths=widths, force=force
+    )
+
+
+def _short_name(model: str | Embedder) -> str:
+    place = model.model.folder if isinstance(model, Embedder) else model
+    return Path(place or "model").name
 
 
 def _start(model: str | Embedder) -> Embedder:

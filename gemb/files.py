@@ -28,6 +28,23 @@ _USERS_ERRORS = {
 }
 
 
+def local_folder(name: str, place: str | Path) -> Path:
+    """The path of a folder to read or write.
+
+    Args:
+        name: what the caller calls it, such as "--workdir".
+        place: a path.
+
+    Raises:
+        UserError: for a URL such as gs://bucket/runs.
+    """
+    if "://" in str(place):
+        raise UserError(
+            f"{name}: {place} is not a local folder; mount the bucket and give the mounted folder"
+        )
+    return Path(place).expanduser()
+
+
 def cache_dir() -> Path:
     """The folder for models and harvests: $GEMB_CACHE, else `gemb` in the user's cache folder.
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
-    "structs": 0, "checks": 0, "files": 0,
+    "structs": 0, "checks": 0, "files": 0, "bindings": 0,
     "losses": 1, "metrics": 1, "reports": 1, "tokenizers": 1, "processors": 1, "parallel": 1,
     "identity": 1,
     "models": 2,

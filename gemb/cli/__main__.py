@@ -74,12 +74,13 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
     from absl import logging
 
     from gemb.checks import UserError
-    from gemb.cli.arguments import check_lists
+    from gemb.cli.arguments import check_lists, check_local
 
     logging.set_verbosity(logging.ERROR)
     try:
         positional = flags.FLAGS([f"gemb {verb}", *arguments])[1:]
         check_lists()
+        check_local(module.__name__)
         sys.exit(module.main(positional) or 0)
     except flags.Error as error:
         _fail(verb, str(error))

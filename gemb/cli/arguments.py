@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from gemb.checks import UserError
+from gemb.files import local_folder
 
 
 def check_arguments(argv: list[str], *required: str) -> None:
@@ -37,6 +38,20 @@ def check_lists() -> None:
         flag = flags.FLAGS[name]
         if flag.present > 1 and isinstance(flag.parser, flags.ListParser):
             raise UserError(f"--{name} is given {flag.present} times; give it once, with commas")
+
+
+def check_local(module: str) -> None:
+    """Refuses URLs where a verb takes paths.
+
+    Args:
+        module: the verb's module.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    for flag in flags.FLAGS.get_flags_for_module(module):
+        if isinstance(flag.value, str) and "://" in flag.value:
+            local_folder(f"--{flag.name}", flag.value)
 
 
 def check_folder(flag: str) -> None:

@@ -101,7 +101,7 @@ def main(argv: list[str]) -> None:
     train_run(
         lambda: Experiment(**config.arguments(Experiment)),
         Path(FLAGS.workdir),
-        config=config.resolved(),
+        config=config.resolved(Experiment),
         save=sentence_transformers.save,
         force=FLAGS.force,
         profile_steps=parse_steps(FLAGS.profile_steps),
