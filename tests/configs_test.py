@@ -15,7 +15,9 @@ from gemb.training.planning.dry_run import dry_run
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.gin"))
-PIECES = ("model", "loss", "data", "optimizer", "mesh", "teacher", "execution", "quantize")
+PIECES = (
+    "model", "loss", "data", "optimizer", "mesh", "teacher", "execution", "quantize", "objective"
+)  # fmt: skip
 QUICKSTART = "configs/experiments/quickstart.gin"
 
 

@@ -16,7 +16,6 @@ from gemb.data.mixing import Schedule, Task, resolve_rates
 from gemb.data.randomness import bits
 from gemb.data.selection import Selection
 from gemb.data.sources.reading import files
-from gemb.datasets import python_code
 from gemb.structs import Processors
 
 _ORDER = 2  # raise it when the same state would give other batches
@@ -83,9 +82,9 @@ def pairs(
     seed: int,
     shard: tuple[int, int] = (0, 1),
     *,
+    folder: str | Path,
     batch_size: int,
     rates: Mapping[str, float],
-    folder: str | None = None,
     query_length: int = 32,
     document_length: int = 128,
     query_prompt: str | None = None,
@@ -100,10 +99,9 @@ def pairs(
         processors: the model's.
         seed: of shuffling and mixing.
         shard: (index, count) of hosts.
+        folder: a folder with such files, as `gemb harvest` writes.
         batch_size: pairs in a batch over all hosts.
         rates: name of a .jsonl file in the folder, without its ending -> its share of the pairs.
-        folder: a folder with such files, as `gemb harvest` writes; default the harvest of the
-            Python that runs, which is made now if it is not there yet.
         query_length: tokens that queries are cut and padded to.
         document_length: tokens that documents are cut and padded to.
         query_prompt: put in front of queries; None: the model's own.
@@ -116,7 +114,7 @@ def pairs(
     Raises:
         UserError: for a missing file, a bad rate, or a batch size that the hosts do not divide.
     """
-    home = Path(folder).expanduser() if folder else python_code.ensure_harvest()
+    home = Path(folder).expanduser()
     tasks = {}
     for name in rates:
         path = home / f"{name}.jsonl"
