@@ -99,6 +99,7 @@ def prepare(
     sizes = {"batch": query.shape[0], "candidates": document.shape[0], "dim": query.shape[1]}
     checks.check_shape("positive", positive, (sizes["batch"],))
     checks.check_integer("positive", positive)
+    query, document, positive = map(jnp.asarray, (query, document, positive))
     given = Fields.of(fields)
     read = {name: getattr(given, name) for name in (*ALWAYS, *reads, *needs)}
     for name in needs:

@@ -149,8 +149,8 @@ def test_a_rate_that_scales_nothing_is_told(params):
 
 
 def test_a_loss_that_draws_does_so_at_each_step(params):
-    def loss(query, document, positive, *, key):
-        return jax.random.uniform(key, positive.shape) + 0 * query[:, 0]
+    def loss(query, document, positive, *, fields):
+        return jax.random.uniform(fields.key, positive.shape) + 0 * query[:, 0]
 
     def two(seed):
         transform, values = optax.sgd(0.0), []

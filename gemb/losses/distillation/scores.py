@@ -32,8 +32,8 @@ def score_mse(
         document: [candidates, dim] floats, unit-length rows.
         positive: [batch] int32.
         own_only: look at the query's positive and own hard negatives only, not at the whole batch.
-        fields: needs teacher_scores, or teacher_query and teacher_document, whose products then are
-            the scores t; masks and weights; see `Fields`. Masked documents leave the mean.
+        fields: needs teacher_scores, t, or teacher_query and teacher_document, whose products are
+            then t; masks and weights; see `Fields`. Masked documents leave the mean.
 
     Returns:
         [batch] squared scores.
@@ -80,8 +80,8 @@ def score_kl(
         temperature: divides the student's scores.
         teacher_temperature: divides the teacher's scores; None takes `temperature`.
         own_only: look at the query's positive and own hard negatives only, not at the whole batch.
-        fields: needs teacher_scores, or teacher_query and teacher_document, whose products then are
-            the scores t; masks, weights and temperature; see `Fields`.
+        fields: needs teacher_scores, t, or teacher_query and teacher_document, whose products are
+            then t; masks, weights and temperature; see `Fields`.
 
     Returns:
         [batch] nats.
@@ -125,8 +125,8 @@ def margin_mse(
         query: [batch, dim] floats.
         document: [batch * (1 + negatives), dim] floats.
         positive: [batch] int32.
-        fields: needs teacher_scores, or teacher_query and teacher_document, whose products then are
-            the scores t; masks and weights; see `Fields`.
+        fields: needs teacher_scores, t, or teacher_query and teacher_document, whose products are
+            then t; masks and weights; see `Fields`.
 
     Returns:
         [batch] squared scores.
