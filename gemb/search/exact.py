@@ -6,6 +6,7 @@ import numpy as np
 
 from gemb import checks
 from gemb.search import searcher
+from gemb.search.repeats import Repeats
 from gemb.search.scan import Scan
 
 
@@ -42,6 +43,7 @@ class ExactSearcher:
         checks.check(chunk_rows >= 1, f"chunk_rows: expected 1 or more, got {chunk_rows}")
         self._vectors = searcher.check_corpus("vectors", vectors)
         self.documents, self.dim = self._vectors.shape
+        self._repeats = Repeats(self._vectors)
         self._scan = Scan(
             self._vectors, chunk_rows=chunk_rows, device_bytes=device_bytes, devices=devices
         )
@@ -50,7 +52,7 @@ class ExactSearcher:
         """Finds the k best documents of each query; see `Searcher.search`."""
         queries = searcher.check_vectors("queries", queries, self.dim)
         searcher.check_k(k)
-        return searcher.ordered_hits(*self._scan.search(queries, min(k, self.documents)), k)
+        return self._repeats.settle(*self._scan.search(queries, min(k, self.documents)), k)
 
     def save(self, folder: Path) -> dict:
         """Writes the vectors as vectors.npy; returns the settings (none)."""

@@ -13,6 +13,7 @@ from gemb import checks
 from gemb.metrics.geometry import truncate
 from gemb.search import first_stage, searcher
 from gemb.search import policy as policies
+from gemb.search.repeats import Repeats
 from gemb.search.rotation import rotate
 from gemb.search.scann import ScannSearcher
 from gemb.search.selection import best_rows
@@ -70,7 +71,8 @@ class FunnelSearcher:
             checks.check_shape("axes", axes, (self.dim, self.dim))
         self.policy = policies.check_policy(widths, shortlists, self.dim)
         self.first, self._axes = first, axes
-        self._wide = rotate(vectors, axes)
+        self._repeats = Repeats(vectors)
+        self._wide = vectors if axes is None else self._repeats.unify(rotate(vectors, axes))
         narrow, *middle = self.policy.widths
         self._narrow = truncate(self._wide, narrow, "vectors") if middle else self._wide
         self._lengths = [_lengths(self._wide, width) for width in self.policy.widths[:-1]]
@@ -103,7 +105,7 @@ class FunnelSearcher:
         best = list(self._shortlist(queries, min(count, self.documents), self._rerank(found)))
         scores = np.array([row for row, _ in best], np.float32).reshape(len(queries), found)
         indices = np.array([row for _, row in best], np.int64).reshape(len(queries), found)
-        return searcher.ordered_hits(scores, indices, k)
+        return self._repeats.settle(scores, indices, k)
 
     def save(self, folder: Path) -> dict:
         """Writes the (turned) vectors and the axes; returns the policy."""
@@ -145,6 +147,7 @@ class FunnelSearcher:
                 low, high = widths[number : number + 2]
                 # einsum, not a matrix product: BLAS would start threads of its own for each query.
                 rows = more.take(kept, axis=0) if number + 1 < len(added) else more[kept]
+                rows = np.asarray(rows, np.float32)  # of a file of another dtype
                 total = total + np.einsum("nd,d->n", rows, query[low:high])
                 if number + 1 < len(added):
                     best = best_rows(total / lengths[number + 1][kept], keeps[number])

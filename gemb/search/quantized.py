@@ -6,6 +6,7 @@ import numpy as np
 
 from gemb import checks
 from gemb.search import searcher
+from gemb.search.repeats import Repeats
 from gemb.search.scan import Scan
 from gemb.search.selection import best_rows
 
@@ -56,6 +57,7 @@ class QuantizedSearcher:
         self._codes, self._scale = codes, scale
         if precision != "binary":
             self._scan = Scan(codes, chunk_rows=1 << 16, device_bytes=2 << 30)
+            self._repeats = Repeats(codes)
 
     @property
     def bytes_per_vector(self) -> int:
@@ -70,11 +72,13 @@ class QuantizedSearcher:
         if self.precision == "binary":
             scores, indices = _by_hamming(self._codes, queries, count)
         else:
-            scores, indices = self._scan.search(queries * self._scale, count)
+            found = self._scan.search(queries * self._scale, count)
+            scores, indices = self._repeats.settle(*found, count)
         if self.rescore:
             scores = np.empty(indices.shape, np.float32)
             for row, (query, found) in enumerate(zip(queries, indices, strict=True)):
-                scores[row] = np.einsum("nd,d->n", self._vectors[found], query)
+                rows = np.asarray(self._vectors[found], np.float32)
+                scores[row] = np.einsum("nd,d->n", rows, query)
         return searcher.ordered_hits(scores + np.float32(0), indices, k)
 
     def save(self, folder: Path) -> dict:

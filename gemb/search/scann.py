@@ -13,6 +13,7 @@ import numpy as np
 
 from gemb import checks
 from gemb.search import searcher
+from gemb.search.repeats import Repeats
 
 _SMALLEST_TREE = 1_000  # below this, scoring every document is as quick as a tree
 _TRAINING_SAMPLE = 100_000
@@ -58,6 +59,7 @@ class ScannSearcher:
     ):
         vectors = searcher.check_corpus("vectors", vectors)
         self._start(*vectors.shape, leaves_to_search, reorder)
+        self._repeats = Repeats(vectors)
         with _quiet_stderr():
             self._index = _plan(_pybind().builder(vectors, 10, "dot_product"), self.leaves).build()
 
@@ -102,7 +104,7 @@ class ScannSearcher:
         found = self._index.search_batched_parallel(
             queries, wanted, again, self.leaves_to_search, _batch(len(queries))
         )
-        return searcher.ordered_hits(found[1], found[0].astype(np.int64), k)  # ScaNN fills with NaN
+        return self._repeats.settle(found[1], found[0].astype(np.int64), k)  # ScaNN fills with NaN
 
     def save(self, folder: Path) -> dict:
         """Writes ScaNN's files into scann/; returns the settings."""
@@ -130,6 +132,7 @@ class ScannSearcher:
         made._start(**settings)
         rows = np.load(path / "dataset.npy", mmap_mode="r", allow_pickle=False)
         checks.check_shape("scann/dataset.npy", rows, (made.documents, made.dim))  # else it crashes
+        made._repeats = Repeats(rows)
         with _quiet_stderr(), contextlib.redirect_stdout(None):
             made._index = _pybind().load_searcher(str(path), assets_backcompat_shim=False)
         return made

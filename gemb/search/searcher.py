@@ -13,6 +13,8 @@ _CHECKED_ROWS = 1 << 16
 class Hits(NamedTuple):
     """What a search found: best first, equal scores by the lower index.
 
+    Documents with equal vectors have equal scores, wherever they lie in the corpus.
+
     Attributes:
         scores: [queries, k] float32; -inf where fewer than k documents were found.
         indices: [queries, k] int64 rows of the corpus; -1 where fewer were found.
