@@ -43,6 +43,8 @@ def test_recipes_touch_names_that_exist():
         "VARIANTS": "tests/pretrained/families_test.py",
         "RULES": "gemb/parallel/rules.py",
         "KINDS": "gemb/evaluation/tasks.py",
+        "Repeats": "gemb/search/repeats.py",
+        "TABLE": "tests/contracts/searchers_test.py",
         "write_report": "gemb/evaluation/report.py",
     }
     for name, file in named.items():

@@ -33,7 +33,7 @@ _HITS = 10  # whose agreement with exact search is asked for
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
     from gemb.cli.arguments import check_arguments, check_folder
-    from gemb.search.build import KINDS
+    from gemb.search import KINDS
 
     check_arguments(argv, "corpus", "output")
     check_folder("output")
@@ -53,8 +53,7 @@ def _index() -> None:
     from gemb.data.sources import beir
     from gemb.identity import texts_fingerprint
     from gemb.inference.embedder import Embedder
-    from gemb.search import save_index
-    from gemb.search.build import build
+    from gemb.search import build, save_index
     from gemb.search.index import check_replaceable
 
     check_replaceable(Path(FLAGS.output))  # before the work, not after it

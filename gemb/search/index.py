@@ -13,26 +13,14 @@ from pathlib import Path
 from gemb import files
 from gemb.checks import UserError
 from gemb.files import atomic_folder, parse_manifest
-from gemb.search.exact import ExactSearcher
-from gemb.search.funnel import FunnelSearcher
-from gemb.search.hybrid import FusedSearcher
-from gemb.search.lexical import Bm25Searcher
-from gemb.search.quantized import QuantizedSearcher
-from gemb.search.scann import ScannSearcher
+from gemb.search.registry import saved
 from gemb.search.searcher import Searcher
 
 FORMAT, VERSION = "gemb index", 1
 # What every version has, by kind, but a hybrid's parts.
 _FIELDS = {"model": str, "kind": str, "documents": int, "settings": dict, "about": dict}
 _FIELDS |= {"dim": int | None}
-KINDS = {
-    "exact": ExactSearcher,
-    "scann": ScannSearcher,
-    "funnel": FunnelSearcher,
-    "quantized": QuantizedSearcher,
-    "bm25": Bm25Searcher,
-    "hybrid": FusedSearcher,
-}
+_BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError)
 
 
 def save_index(folder: str | Path, index: Searcher, *, model: str, **about) -> None:
@@ -52,7 +40,7 @@ def save_index(folder: str | Path, index: Searcher, *, model: str, **about) -> N
     check_replaceable(folder)
     with atomic_folder(folder) as temporary:
         content = {"format": FORMAT, "version": VERSION, "model": model, "about": about}
-        text = json.dumps(content | save_part(index, temporary), indent=2)
+        text = json.dumps(content | _save(index, temporary), indent=2)
         (temporary / "index.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -96,33 +84,38 @@ def load_index(folder: str | Path, *, model: str) -> Searcher:
             f"queries are of {model}; their scores would be noise: load the index's model, or run "
             "`gemb index` with yours"
         )
-    return load_part(Path(folder), found)
+    return _load(Path(folder), found)
 
 
-def save_part(index: Searcher, folder: Path) -> dict:
-    """Writes a searcher without a model's name; returns what `load_part` needs."""
-    kind = next(name for name, made in KINDS.items() if type(index) is made)
+def _save(index: Searcher, folder: Path) -> dict:
+    """Writes a searcher without its model's name; returns what `_load` needs.
+
+    A searcher made of others names them as `searchers`; each goes into a folder of its own.
+    """
     settings = index.save(folder)
-    return {
-        "kind": kind,
-        "documents": index.documents,
-        "dim": index.dim,
-        "settings": settings,
-    }
+    for number, one in enumerate(getattr(index, "searchers", ())):
+        (folder / str(number)).mkdir()
+        settings.setdefault("parts", []).append(_save(one, folder / str(number)))
+    kind = next(name for name, made in saved().items() if type(index) is made)
+    return {"kind": kind, "documents": index.documents, "dim": index.dim, "settings": settings}
 
 
-def load_part(folder: Path, part: dict) -> Searcher:
-    """Reads what `save_part` wrote.
+def _load(folder: Path, part: dict) -> Searcher:
+    """Reads what `_save` wrote.
 
     Raises:
         UserError: files missing or broken, or not those of the manifest.
     """
-    kind = part.get("kind")
-    if kind not in KINDS:
-        raise UserError(f"{folder}: an index of unknown kind {kind!r}; known are {[*KINDS]}")
+    kind, known = part.get("kind"), saved()
+    if kind not in known:
+        raise UserError(f"{folder}: an index of unknown kind {kind!r}; known are {[*known]}")
     try:
-        made = KINDS[kind].load(folder, part["settings"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        settings = dict(part["settings"])
+        if "parts" in settings:
+            parts = enumerate(settings.pop("parts"))
+            settings["searchers"] = [_load(folder / str(number), each) for number, each in parts]
+        made = known[kind].load(folder, settings)
+    except _BROKEN as error:
         raise UserError(f"{folder}: cannot be read ({error}); make it again") from None
     if (made.documents, made.dim) != (part["documents"], part["dim"]):
         raise UserError(

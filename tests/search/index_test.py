@@ -7,7 +7,7 @@ import pytest
 
 from gemb import search
 from gemb.checks import UserError
-from gemb.search.index import KINDS
+from gemb.search.registry import saved
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_the_manifest_says_what_it_is(folder):
 
 def test_every_searcher_has_a_kind():
     public = {getattr(search, name) for name in search.__all__ if name.endswith("Searcher")}
-    assert public - {search.Searcher} == set(KINDS.values())
+    assert public - {search.Searcher} == set(saved().values())
 
 
 def test_another_model_is_refused_naming_both(folder):

@@ -14,7 +14,7 @@ from gemb.cli.__main__ import run
 from gemb.inference import bulk
 from gemb.models.execution import Execution
 from gemb.search import read_manifest, scann
-from gemb.search.build import KINDS
+from gemb.search.registry import KINDS
 from gemb.store import embeddings
 
 NOUNS = ("apple", "bridge", "candle", "desert", "engine", "forest", "glacier", "harbour")

@@ -6,7 +6,7 @@ import pytest
 from gemb import search
 from gemb.checks import UserError
 from gemb.search import scann
-from gemb.search.build import KINDS, build
+from gemb.search.registry import KINDS, Kind, build
 
 TEXTS = [f"number {i} of many" for i in range(1_500)]
 
@@ -52,3 +52,30 @@ def test_nested_widths_are_kept_to_and_others_are_turned():
 def test_an_unknown_kind_is_named():
     with pytest.raises(UserError, match=r"unknown kind of index 'funel'.* Did you mean funnel"):
         build("funel", np.eye(3))
+
+
+class _Reversed(search.ExactSearcher):
+    """A searcher of another class: the documents that fit least."""
+
+    def search(self, queries, k):
+        return super().search(-queries, k)
+
+
+def test_a_new_kind_is_one_row(monkeypatch, tmp_path):
+    monkeypatch.setitem(KINDS, "last", Kind(_Reversed, "last", lambda c: _Reversed(c.vectors)))
+    made = build("last", np.eye(3)[::-1] - np.eye(3))
+    search.save_index(tmp_path / "index", made, model="aaaa")
+    again = search.load_index(tmp_path / "index", model="aaaa")
+    assert type(again) is _Reversed
+    assert again.search(np.array([[1.0, 0, 0]]), 1).indices.tolist() == [[0]]
+
+
+def test_a_searcher_of_searchers_is_kept_with_its_parts(tmp_path):
+    documents = _unit(20)
+    inner = search.FusedSearcher([search.ExactSearcher(documents)] * 2, depth=7)
+    outer = search.FusedSearcher([inner, search.Bm25Searcher(TEXTS[:20])], weights=[1, 0.5])
+    search.save_index(tmp_path / "index", outer, model="aaaa")
+    again = search.load_index(tmp_path / "index", model="aaaa")
+    assert [type(one) for one in again.searchers] == [search.FusedSearcher, search.Bm25Searcher]
+    asked = search.Queries(TEXTS[3:5], documents[3:5])
+    np.testing.assert_array_equal(again.search(asked, 5).scores, outer.search(asked, 5).scores)
