@@ -14,7 +14,7 @@ from gemb.checks import UserError
 from gemb.evaluation.encoding import EncodedOnce, Encoder, with_prompts
 from gemb.evaluation.kind import spaced
 from gemb.evaluation.tasks import KINDS, Task
-from gemb.search.rotation import principal_axes
+from gemb.search import principal_axes
 
 METHODS = ("pca", "random")
 _FITTED = 5_000  # texts that principal axes are found from

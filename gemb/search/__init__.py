@@ -10,16 +10,16 @@ texts into vectors. BM25 alone reads texts itself.
 first searcher that needs them.
 """
 
-from gemb.search.calibration import Calibration, choose_policy
 from gemb.search.exact import ExactSearcher
-from gemb.search.funnel import FunnelSearcher
+from gemb.search.funnel.calibration import Calibration, choose_policy
+from gemb.search.funnel.cascade import FunnelSearcher
+from gemb.search.funnel.policy import Policy, full_flops
+from gemb.search.funnel.rotation import principal_axes
 from gemb.search.hybrid import FusedSearcher, Queries
 from gemb.search.index import load_index, read_manifest, save_index
 from gemb.search.lexical import Bm25Searcher
-from gemb.search.policy import Policy, full_flops
 from gemb.search.quantized import QuantizedSearcher
 from gemb.search.registry import KINDS, build
-from gemb.search.rotation import principal_axes
 from gemb.search.scann import ScannSearcher
 from gemb.search.searcher import Hits, Searcher
 from gemb.search.tuning import Tuning, tune

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from gemb.checks import UserError, suggest
-from gemb.search.calibration import choose_policy
 from gemb.search.exact import ExactSearcher
-from gemb.search.funnel import FunnelSearcher
+from gemb.search.funnel.calibration import choose_policy
+from gemb.search.funnel.cascade import FunnelSearcher
+from gemb.search.funnel.rotation import principal_axes
 from gemb.search.hybrid import FusedSearcher
 from gemb.search.lexical import Bm25Searcher
 from gemb.search.quantized import QuantizedSearcher
-from gemb.search.rotation import principal_axes
 from gemb.search.scann import ScannSearcher
 from gemb.search.searcher import Searcher
 from gemb.search.tuning import tune

@@ -8,7 +8,7 @@ from gemb import checks
 from gemb.checks import UserError
 from gemb.search import searcher
 from gemb.search.exact import ExactSearcher
-from gemb.search.funnel import FunnelSearcher
+from gemb.search.funnel.cascade import FunnelSearcher
 from gemb.search.scann import ScannSearcher
 
 _REORDERS = (1, 2, 4, 8, 16, 32)  # times k, or times a funnel's first shortlist

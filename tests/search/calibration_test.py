@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gemb import search
-from gemb.search.calibration import _ranks
+from gemb.search.funnel.calibration import _ranks
 
 
 def _nested(rows, dim=32, seed=0, decay=0.8):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from gemb import search
-from gemb.search import first_stage, repeats, rotation, scan
+from gemb.search import repeats, scan
+from gemb.search.funnel import cascade, first_stage, rotation
 
 SAME = [3, 11, 12, 40, 41, 77, 90]  # documents that are equal
 
@@ -94,7 +95,9 @@ def rounding_by_place(monkeypatch):
 
     monkeypatch.setattr(scan.Scan, "search", best)
     monkeypatch.setattr(first_stage, "_scores", lambda: product)
-    monkeypatch.setattr("gemb.search.funnel.rotate", lambda v, a: v if a is None else turned(v, a))
+    monkeypatch.setattr(
+        cascade, "rotate", lambda rows, axes: rows if axes is None else turned(rows, axes)
+    )
 
 
 SEARCHERS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gemb import search
-from gemb.search.rotation import rotate
+from gemb.search.funnel.rotation import rotate
 
 
 def _spread(rows=3_000, dim=12, seed=0):

@@ -13,8 +13,8 @@ from gemb import checks
 from gemb.metrics.geometry import truncate
 from gemb.search import searcher
 from gemb.search.exact import ExactSearcher
-from gemb.search.policy import Policy, full_flops
-from gemb.search.rotation import rotate
+from gemb.search.funnel.policy import Policy, full_flops
+from gemb.search.funnel.rotation import rotate
 
 _SPREAD = 2**0.5  # neighbouring shortlists differ by this factor
 _LONGEST = 5  # a shortlist holds at most a fifth of the corpus

@@ -11,10 +11,11 @@ import numpy as np
 
 from gemb import checks
 from gemb.metrics.geometry import truncate
-from gemb.search import first_stage, searcher
-from gemb.search import policy as policies
+from gemb.search import searcher
+from gemb.search.funnel import first_stage
+from gemb.search.funnel import policy as policies
+from gemb.search.funnel.rotation import rotate
 from gemb.search.repeats import Repeats
-from gemb.search.rotation import rotate
 from gemb.search.scann import ScannSearcher
 from gemb.search.selection import best_rows
 
@@ -31,10 +32,10 @@ class FunnelSearcher:
         vectors: [documents, dim] floats, unit length for cosine.
         widths: rising; the first is that of the full pass, the last is dim.
         shortlists: documents that each stage but the last hands on; at least k are, whatever it
-            says. See `gemb.search.calibration.choose_policy`.
+            says. See `gemb.search.choose_policy`.
         axes: [dim, dim] an orthogonal matrix that turns documents and queries first, see
-            `gemb.search.rotation.principal_axes`: for a model without nested widths. None for one
-            that has them.
+            `gemb.search.principal_axes`: for a model without nested widths. None for one that has
+            them.
         first: how the first stage finds its shortlist: "exact", or "scann" on the narrow vectors
             (`gemb.search.tune` sets it to a target).
 
