@@ -1,6 +1,6 @@
 """Hard-negative mining at size: seconds, peak memory and recall, one JSON line a row.
 
-    python benchmarks/mine.py --synsets=synsets.jsonl.gz --vectors=DIR/documents.npy
+    python benchmarks/mine.py --synsets=synsets.jsonl.gz --vectors=DIR/documents/vectors.npy
     python benchmarks/mine.py --synsets=... --vectors=... --search=scann
 
 Documents are WordNet's definitions, their vectors those that `benchmarks/search.py encode` writes.

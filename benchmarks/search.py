@@ -6,8 +6,9 @@
     python benchmarks/search.py scann --folder=DIR         # against faiss IVF, if that is installed
     python benchmarks/search.py memory --rows=1000000      # a corpus in a file, peak memory
 
-`encode` writes DIR/documents.npy (WordNet definitions) and DIR/queries.npy ("word: definition" of
-the first rows; query i is of document i) by all-MiniLM-L6-v2, and goes on where it was stopped.
+`encode` writes the folders of vectors DIR/documents (WordNet definitions) and DIR/queries ("word:
+definition" of the first rows; query i is of document i) by all-MiniLM-L6-v2, and goes on where it
+was stopped.
 A quarter of the queries finds settings, another half is measured. `agreement` is the share of exact
 search's first ten; ratios are medians of interleaved runs, `queries` in one call.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb import search
+from gemb import search, store
 
 K, QUERIES, STEP = 10, 2_000, 5_000
 
@@ -31,21 +32,19 @@ K, QUERIES, STEP = 10, 2_000, 5_000
 def encode(args) -> None:
     """Definitions and queries of WordNet, in steps that are kept."""
     import gemb
+    from gemb.identity import texts_fingerprint
 
     with gzip.open(args.synsets, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     order = np.random.default_rng(0).permutation(len(rows))[: args.rows or len(rows)]
     embedder = gemb.Embedder.load(args.model)
-    asked = [f"{rows[i]['words'][0]}: {rows[i]['definition']}" for i in order[:QUERIES]]
-    np.save(args.folder / "queries.npy", embedder.encode(asked, kind="query", progress="queries"))
-    parts = []
-    for start in range(0, len(order), STEP):
-        part = args.folder / f"part-{start:07d}.npy"
-        if not part.exists():
-            texts = [rows[i]["definition"] for i in order[start : start + STEP]]
-            np.save(part, embedder.encode(texts, progress=f"{start} of {len(order)}"))
-        parts.append(np.load(part))
-    np.save(args.folder / "documents.npy", np.concatenate(parts))
+    texts = {
+        "query": [f"{rows[i]['words'][0]}: {rows[i]['definition']}" for i in order[:QUERIES]],
+        "document": [rows[i]["definition"] for i in order],
+    }
+    for kind, folder in (("query", "queries"), ("document", "documents")):
+        options = {"kind": kind, "content": texts_fingerprint(texts[kind]), "step": STEP}
+        store.encode_into(args.folder / folder, embedder, texts[kind], **options)
 
 
 def adaptive(args) -> None:
@@ -180,8 +179,10 @@ def memory(args) -> None:
 
 def _read(args):
     """Documents (jittered up to --rows), queries to find settings with, to measure, their rows."""
-    documents = np.load(args.folder / "documents.npy")
-    queries = np.load(args.folder / "queries.npy")
+    documents, queries = (
+        np.array(store.read_embeddings(args.folder / name, model=None).vectors)
+        for name in ("documents", "queries")
+    )
     if args.dim < documents.shape[1]:
         from gemb.metrics.geometry import truncate
 

@@ -53,12 +53,11 @@ def main(argv: list[str]) -> None:
     check_folder("output")
     from gemb.data.sources.records import digest
     from gemb.identity import texts_fingerprint
-    from gemb.inference.bulk import encoded
     from gemb.inference.embedder import Embedder
     from gemb.models.execution import Execution
     from gemb.runs.interruption import sole_run
     from gemb.runs.records import LOCK_FILE
-    from gemb.store import embeddings
+    from gemb.store import bulk, embeddings
 
     output = Path(FLAGS.output).absolute()
     ids, texts = _read()
@@ -75,10 +74,10 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{output}: holds other vectors; choose another folder, or delete that one")
     key = digest(*map(str, wanted.values()))
     growing = output.with_name(f".{output.name}.{key[:12]}")
-    options = {"kind": FLAGS.kind, "content": about["texts"], "dtype": FLAGS.dtype}
+    options = {"kind": FLAGS.kind, "content": about["texts"], "dtype": FLAGS.dtype, "ids": ids}
+    options["about"] = about | {"encoder": FLAGS.model, "input": FLAGS.input}
     with sole_run(growing):
-        encoded(_Narrow(embedder, dim), texts, growing, stem="vectors", **options)
-        embeddings.describe(growing, ids, **about, encoder=FLAGS.model, input=FLAGS.input)
+        bulk.encode_into(growing, _Narrow(embedder, dim), texts, **options)
         (growing / LOCK_FILE).unlink()
     os.replace(growing, output)
     print(f"{len(texts):,} vectors of {dim} {FLAGS.dtype} numbers: {output}")

@@ -57,7 +57,7 @@ def _from_run():
     ids, texts, metadata = beir.read_corpus(searched_folder(FLAGS.corpus, training))
     rows = _rows(ids, texts, metadata)
     name = f"corpus-{texts_fingerprint(texts)[:12]}" if FLAGS.corpus else "trained"
-    path = workdir / "vectors" / f"{name}.safetensors"
+    path = workdir / "vectors" / name
     vectors = corpus_vectors(embedder, texts, path, "corpus")
     searcher = ExactSearcher(truncate(vectors, dim))
 

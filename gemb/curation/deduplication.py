@@ -19,7 +19,7 @@ from gemb.curation.tables import Texts, distinct
 from gemb.curation.texts import text_keys
 from gemb.curation.union import groups
 from gemb.data.sources.records import digest
-from gemb.inference.bulk import Encoder, encoded
+from gemb.store import Encoder, encoded
 
 KEPT, CLUSTERS = "kept.jsonl", "clusters.jsonl"
 KEEP = ("first", "longest")

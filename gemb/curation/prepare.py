@@ -7,7 +7,7 @@ import numpy as np
 
 from gemb.curation import inputs
 from gemb.curation.tables import Documents, PairTable
-from gemb.inference.bulk import Encoder, encoded
+from gemb.store import Encoder, encoded
 
 
 class Prepared(NamedTuple):

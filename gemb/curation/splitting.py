@@ -19,7 +19,7 @@ from gemb.curation.texts import text_key
 from gemb.curation.union import groups
 from gemb.data.randomness import bits
 from gemb.data.sources.records import digest
-from gemb.inference.bulk import Encoder, encoded
+from gemb.store import Encoder, encoded
 
 _OFF = 0.02  # a part's share may miss what was asked by this much without a warning
 

@@ -15,7 +15,7 @@ from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
 from gemb.runs.records import read_metrics, read_object
 from gemb.search import scann
-from gemb.store.vectors import load_vectors, save_vectors
+from gemb.store import read_embeddings, write_embeddings
 
 RESULTS, REPORT = "results.json", "report.html"
 
@@ -122,15 +122,16 @@ def corpus_vectors(embedder: Embedder, texts: list[str], path: Path, label: str)
     """Document vectors of a corpus, read from `path` where they are there and of this model."""
     texts_id = texts_fingerprint(texts)
     try:
-        return load_vectors(path, model=embedder.fingerprint, texts=texts_id)
+        return read_embeddings(path, model=embedder.fingerprint, texts=texts_id).vectors
     except UserError:  # missing, or made by an earlier model or of an earlier corpus
         vectors = embedder.encode(texts, kind="document", progress=label)
-        save_vectors(path, vectors, model=embedder.fingerprint, texts=texts_id)
+        about = {"model": embedder.fingerprint, "texts": texts_id, "kind": "document"}
+        write_embeddings(path, vectors, **about)
         return vectors
 
 
 def _encode(embedder: Embedder, test, workdir: Path, name: str):
-    path = workdir / "vectors" / f"{name}.safetensors"
+    path = workdir / "vectors" / name
     documents = corpus_vectors(embedder, test.corpus_texts, path, f"{name} documents")
     return embedder.encode(test.query_texts, kind="query", progress=f"{name} queries"), documents
 

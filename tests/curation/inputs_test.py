@@ -8,7 +8,7 @@ from word_encoder import WordEncoder
 
 from gemb.checks import UserError
 from gemb.curation import inputs, prepare
-from gemb.inference.bulk import encoded
+from gemb.store import encoded
 
 GOOD = '{"query": "a question", "document": "an answer"}\n'
 

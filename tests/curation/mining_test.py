@@ -12,7 +12,7 @@ from gemb.curation.rescoring import VectorScores
 from gemb.data.forms import Pairs
 from gemb.data.selection import Selection
 from gemb.data.sources.reading import files
-from gemb.inference.bulk import encoded
+from gemb.store import encoded
 
 WORDS = [f"w{i}" for i in range(60)]
 

@@ -48,3 +48,23 @@ def test_bad_arguments_are_named():
         geometry.isotropy(np.ones((2, 2), int))
     with pytest.raises(ValueError, match="at least 2 rows"):
         geometry.mean_cosine(np.ones((1, 2)))
+
+
+def test_truncate_keeps_directions():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(20, 12))
+    kept = geometry.truncate(vectors, 5)
+    expected = vectors[:, :5] / np.sqrt((vectors[:, :5] ** 2).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(kept, expected, atol=1e-6)
+    assert kept.dtype == np.float32
+
+
+def test_truncate_refuses_what_has_no_direction():
+    vectors = np.eye(4)
+    with pytest.raises(ValueError, match="corpus: row 2 is zero in its first 2 coordinates"):
+        geometry.truncate(vectors, 2, "corpus")
+    vectors[1, 0] = np.nan
+    with pytest.raises(ValueError, match=r"vectors: expected finite values, got NaN.* row 1"):
+        geometry.truncate(vectors, 4)
+    with pytest.raises(ValueError, match="expected widths between 1 and 4, got 5"):
+        geometry.truncate(np.eye(4), 5)

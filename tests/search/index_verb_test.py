@@ -11,11 +11,10 @@ import pytest
 
 from gemb.checks import UserError
 from gemb.cli.__main__ import run
-from gemb.inference import bulk
 from gemb.models.execution import Execution
 from gemb.search import read_manifest, scann
 from gemb.search.registry import KINDS
-from gemb.store import embeddings
+from gemb.store import bulk, embeddings
 
 NOUNS = ("apple", "bridge", "candle", "desert", "engine", "forest", "glacier", "harbour")
 ACTS = ("burns", "falls", "grows", "leaks", "moves", "opens")
@@ -284,7 +283,7 @@ def test_embed_tells_what_its_products_were_rounded_to(gemb, tmp_path):
 
 def test_embed_goes_on_where_it_was_killed(gemb, tmp_path, monkeypatch):
     (tmp_path / "t.jsonl").write_text("".join(json.dumps({"ask": t}) + "\n" for t in TEXTS))
-    monkeypatch.setattr(bulk, "encoded", functools.partial(bulk.encoded, step=100))
+    monkeypatch.setattr(bulk, "encode_into", functools.partial(bulk.encode_into, step=100))
     encode, calls = Stub.encode, []
 
     def dying(self, texts, **options):

@@ -1,20 +1,18 @@
-"""A cache of float16 rows by key, in memory-mapped shards that a kill cannot spoil.
+"""A cache of float16 rows by key, in shards that a kill cannot spoil.
 
-    FOLDER/teacher.json         whose rows these are, and their width
-    FOLDER/000000.rows, .keys   a shard: [rows, dim] float16, and [rows] uint64
+    FOLDER/000000    a shard: a folder of `gemb.store`, its ids the keys, uint64
 
-A shard counts when its keys are there; they are written last, and whole.
+A shard appears when it is whole, and names the teacher whose rows these are.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.files import atomic_file
+from gemb.store import read_embeddings, write_embeddings
 
-_ABOUT = "teacher.json"
+_SHARDS = "[0-9]" * 6
 
 
 class RowCache:
@@ -31,9 +29,8 @@ class RowCache:
 
     def __init__(self, folder: Path, fingerprint: str, dim: int):
         self.folder = Path(folder)
-        self._about = {"fingerprint": fingerprint, "dim": dim, "dtype": "float16"}
-        self._check_about()
-        shards = [self._shard(path) for path in sorted(self.folder.glob("*.keys"))]
+        self._about = {"model": fingerprint, "dim": dim, "dtype": "float16"}
+        shards = [self._shard(path) for path in sorted(self.folder.glob(_SHARDS))]
         keys = [keys for keys, _ in shards]
         self._rows, self._count = [rows for _, rows in shards], len(shards)
         self._starts = np.cumsum([0, *map(len, keys)])
@@ -80,41 +77,20 @@ class RowCache:
                 f"{self.folder}: the teacher gave NaN, infinity or a number beyond float16; "
                 "nothing of that shard was kept"
             )
-        if not self._count:
-            with atomic_file(self.folder / _ABOUT) as path:
-                path.write_text(json.dumps(self._about, indent=2) + "\n", encoding="utf-8")
-        name = self.folder / f"{self._count:06d}"
-        for ending, array in ((".rows", half), (".keys", np.asarray(keys, np.uint64))):
-            with atomic_file(name.with_suffix(ending)) as path:
-                array.tofile(path)
+        keys, about = np.asarray(keys, np.uint64), {"texts": "", "kind": "teacher"}
+        shard = self.folder / f"{self._count:06d}"
+        write_embeddings(shard, half, model=self._about["model"], ids=keys, **about)
         self._count += 1
 
-    def _check_about(self) -> None:
-        path = self.folder / _ABOUT
-        if not path.exists():
-            return
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            fingerprint = found["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); delete the folder") from None
-        if found != self._about:
+    def _shard(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        keys, rows, found = read_embeddings(path, model=None, made_by="gemb teach")
+        if not self._about.items() <= found.items():
             raise UserError(
-                f"{self.folder}: holds what another teacher taught (fingerprint "
-                f"{fingerprint}, expected {self._about['fingerprint']}): its weights, "
-                "its tokenizer or its settings have changed; delete the folder, or name another"
+                f"{self.folder}: holds what another teacher taught (fingerprint {found['model']}, "
+                f"expected {self._about['model']}): its weights, its tokenizer or its settings "
+                "have changed; delete the folder, or name another"
             )
-
-    def _shard(self, path: Path) -> tuple[np.ndarray, np.memmap]:
-        keys, rows = np.fromfile(path, np.uint64), path.with_suffix(".rows")
-        expected = len(keys) * self._about["dim"] * 2
-        if not rows.exists() or rows.stat().st_size != expected:
-            size = rows.stat().st_size if rows.exists() else "no"
-            raise UserError(
-                f"{rows}: expected {expected:,} bytes, got {size}; delete {self.folder} and teach "
-                "again"
-            )
-        return keys, np.memmap(rows, np.float16, "r", shape=(len(keys), self._about["dim"]))
+        return np.asarray(keys, np.uint64), rows
 
     def _find(self, keys: np.ndarray) -> np.ndarray:
         """[keys] the row of each, -1 where there is none."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gemb.checks import UserError
+from gemb.store import read_embeddings
 from gemb.structs import SIDES
 from gemb.training.distillation.model import text_keys
 from gemb.training.distillation.teacher import Teacher
@@ -21,7 +22,7 @@ def vectors(texts: str, rows: str) -> "FileTeacher":
 
     Args:
         texts: a file of texts, one a line, every text of the training data among them.
-        rows: a .npy file [texts, dim] of floats.
+        rows: a .npy file [texts, dim] of floats, or a folder that `gemb embed` made of the texts.
 
     Raises:
         UserError: for a missing file, rows that are not one a text, or one that is not finite.
@@ -35,7 +36,7 @@ class FileTeacher(Teacher):
     def __init__(self, texts: Path, rows: Path):
         try:
             lines = texts.read_text(encoding="utf-8").split("\n")
-            self._rows = np.load(rows, mmap_mode="r", allow_pickle=False)
+            self._rows = _read(rows)
         except (OSError, ValueError) as error:  # numpy's word for a file that is no array
             raise UserError(f"vectors: {texts} or {rows} cannot be read ({error})") from None
         lines = lines[:-1] if not lines[-1] else lines
@@ -87,3 +88,9 @@ class FileTeacher(Teacher):
             unit = unit and bool((np.abs(lengths - 1) < _UNIT).all())
             digest.update(block.data)
         return unit, digest.hexdigest()[:32]
+
+
+def _read(rows: Path) -> np.ndarray:
+    if rows.is_dir():
+        return read_embeddings(rows, model=None).vectors  # nothing else is compared with them
+    return np.load(rows, mmap_mode="r", allow_pickle=False)
