@@ -32,6 +32,8 @@ from gemb.data.pipeline import mixture
 from gemb.data.preprocess.spans import inputs_and_targets
 from gemb.data.randomness import uniform
 from gemb.data.sources.reading import files
+from gemb.processors.text import TextProcessor
+from gemb.structs import Processors
 from gemb.tokenizers.sentencepiece_encoder import SentencePieceEncoder
 
 LENGTH, DENSITY, MEAN, ROWS = 128, 0.15, 3.0, 32
@@ -220,8 +222,9 @@ def views(lines: Path, tokenizer: str, seed: int):
         files(lines), forms.SpanCorruption(replace="drop"), query_length=LENGTH,
         document_length=LENGTH, length_window=16,
     )  # fmt: skip
-    buckets = (16, 32, 48, 64, 96)
-    return mixture(tokenizer, seed, tasks={"views": task}, batch_size=256, buckets=buckets)
+    processor, buckets = TextProcessor(tokenizer, LENGTH), (16, 32, 48, 64, 96)
+    processors = Processors(processor, processor)
+    return mixture(processors, seed, tasks={"views": task}, batch_size=256, buckets=buckets)
 
 
 def tokens(batch) -> int:
