@@ -109,6 +109,8 @@ def train(
         >>> tuned = train("all-MiniLM-L6-v2", pairs, workdir="runs/mine")  # doctest: +SKIP
     """
     base, folder = _start(model), local_folder("workdir", workdir)
+    if not learning_rate > 0:
+        raise UserError(f"learning_rate: expected a number above 0, got {learning_rate}")
     given = given_pairs(pairs, columns)
     size = _batch_size(batch_size, len(given))
     _check_loss(loss, given, base.spec)
@@ -204,10 +206,17 @@ def _name(base: Embedder, folder: Path) -> str:
 
 
 def _batch_size(size: int | None, count: int) -> int:
+    import jax
+
+    devices = jax.device_count()
     if size is None:
-        return min(BATCH_SIZE, count)
+        size = min(BATCH_SIZE, count) // devices * devices
+        if size < 2:
+            raise UserError(f"pairs: {count} are too few for a batch over {devices} devices")
     if not 2 <= size <= count:
         raise UserError(f"batch_size: expected 2 to {count}, the number of pairs, got {size}")
+    if size % devices:
+        raise UserError(f"batch_size: {size} does not divide over {devices} devices")
     return size
 
 
