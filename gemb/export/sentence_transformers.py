@@ -19,6 +19,7 @@ from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS
 from gemb.pretrained.weights import tensors_from_params
 from gemb.structs import SIDES
 
+PROMPTS = "config_sentence_transformers.json"
 # What only gemb has a place for: learned poolers and further heads.
 _OWN = ("pooler/", "heads/")
 
@@ -69,6 +70,9 @@ def save(
         for name, content in {
             "modules.json": module_list([("", "Router")]),
             ROUTER: router_config(temporary),
+            PROMPTS: _prompts(
+                {side: getattr(model.processors, side).prompt(side) for side in SIDES}
+            ),
             MANIFEST: {"fingerprint": identity, "training": training or {}},
         }.items():
             (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -123,11 +127,7 @@ def _files(tower: Tower, identity: str, training: dict, dtype: str) -> dict[str,
     prompts = {side: processor.prompt(side) for side in SIDES}
     files = {
         "modules.json": _modules(spec),
-        "config_sentence_transformers.json": {
-            "prompts": prompts,
-            "default_prompt_name": None,
-            "similarity_fn_name": "cosine",
-        },
+        PROMPTS: _prompts(prompts),
         MANIFEST: {
             "fingerprint": identity,
             "dim": spec.dim,
@@ -157,6 +157,10 @@ def _files(tower: Tower, identity: str, training: dict, dtype: str) -> dict[str,
             "activation_function": f"torch.nn.modules.{kind}.{names[dense.activation]}",
         }
     return files
+
+
+def _prompts(prompts: dict[str, str]) -> dict:
+    return {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
 
 
 def _modules(spec: TowerSpec) -> list[dict]:

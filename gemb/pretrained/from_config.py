@@ -46,6 +46,9 @@ def from_config(
     dense = tuple(DenseSpec(sizes[i], size, bias=False) for i, size in enumerate(projection))
     spec = TowerSpec(encoder, pooling=pooling, dense=dense, widths=tuple(widths))
     processor, origin = _processor(tokenizer, max_length), Origin(config=dict(config))
+    size = processor.tokenizer().vocab
+    if size > encoder.vocab:
+        raise UserError(f"config: vocab_size is {encoder.vocab}, the tokenizer has {size} tokens")
     try:
         return Model.of(Tower(spec, None, processor, origin))
     except ValueError as error:

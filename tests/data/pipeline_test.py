@@ -121,12 +121,3 @@ def test_mistakes_are_named(folder):
     (folder / "left.jsonl").write_text('{"query": "x", "document": "y"}\n')
     with pytest.raises(UserError, match="the data has changed"):
         make(folder).set_state(state)
-
-
-def test_tokenizer_truncates_prompts_and_refuses():
-    tokenizer = Tokenizer(TOKENIZER, 6, prompt="q:")
-    assert tokenizer.decode(tokenizer.encode([" a"])[0]) == "q: a"
-    assert len(tokenizer.encode(["a long text"])[0]) == 6
-    assert tokenizer.encode(["a long text"])[0][-1] == 2  # the end token survives the cut
-    with pytest.raises(UserError, match=r"texts\[1\]: expected a string, got NoneType"):
-        tokenizer.encode(["a", None])

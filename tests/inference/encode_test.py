@@ -1,25 +1,21 @@
 """Encoding over several devices: the vectors of one."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
-from gemb.pretrained.scratch import from_scratch
 
 from gemb.inference.embedder import Embedder
 from gemb.models.functional import initial_params
+from gemb.models.scratch import from_scratch
 from gemb.parallel.placement import place_batch
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.processors.text import of_bytes
 
 
 @pytest.mark.parametrize("count", [1, 5, 70])
 def test_devices_share_the_rows(count, monkeypatch):
-    made = from_scratch(
-        byte_tokenizer_json(), layers=2, width=16, heads=2, mlp=32, positions=32, max_length=32
-    )
+    made = from_scratch(of_bytes(32), layers=2, width=16, heads=2, mlp=32, positions=32)
     params = jax.jit(lambda key: initial_params(made.spec, key))(jax.random.key(3))
-    made = dataclasses.replace(made, params=jax.device_get(params))
+    made = made.with_params(jax.device_get(params))
     texts = [f"text {number} " * (1 + number % 4) for number in range(count)]
     one = Embedder(made, devices=jax.devices()[:1]).encode(texts)
     held = []

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from gemb.models import attention
+from gemb.models.encoders.text import TextSpec
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params, rounded_kernels
-from gemb.models.spec import ModelSpec, StackSpec, TextSpec
+from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
 from gemb.structs import Tokens
 
-SPEC = ModelSpec(TextSpec(16, 8, StackSpec(1, 8, 2, 16)), max_length=8)
+SPEC = ModelSpec.of(TowerSpec(TextSpec(16, 8, StackSpec(1, 8, 2, 16))))
+MODEL = functional(SPEC)
 TOKENS = Tokens(jnp.ones((2, 4), jnp.int32), jnp.ones((2, 4), jnp.int32))
 
 
@@ -22,9 +24,9 @@ def products(dtype="float32", **more):
     """The matrix products of the encoder, as written for the compiler."""
 
     def embed(params):
-        return functional(SPEC).apply(params, TOKENS, Execution(dtype=dtype, **more))
+        return MODEL.document.embed(params, TOKENS, Execution(dtype=dtype, **more))
 
-    text = jax.jit(embed).lower(functional(SPEC).shapes).as_text()
+    text = jax.jit(embed).lower(MODEL.shapes).as_text()
     return [line for line in text.splitlines() if "dot_general" in line]
 
 
@@ -52,7 +54,7 @@ def test_gradients_of_rounded_products_stay_near_those_of_float32():
 
     def slopes(execution):
         def loss(params):
-            return jnp.square(functional(SPEC).apply(params, TOKENS, execution) - goal).sum()
+            return jnp.square(MODEL.document.embed(params, TOKENS, execution) - goal).sum()
 
         return jnp.concatenate(
             [g.ravel() for g in jax.tree.leaves(jax.jit(jax.grad(loss))(params))]
@@ -63,29 +65,32 @@ def test_gradients_of_rounded_products_stay_near_those_of_float32():
     assert 0 < off < 0.02
 
 
+def with_stack(stack: StackSpec) -> ModelSpec:
+    return ModelSpec.of(TowerSpec(dataclasses.replace(SPEC.encoder, stack=stack)))
+
+
 def test_every_layer_gives_what_a_model_of_so_many_layers_gives():
     stack = StackSpec(5, 8, 2, 16, windows=(2, 0, 2, 0, 2))
-    spec = dataclasses.replace(SPEC, text=dataclasses.replace(SPEC.text, stack=stack))
+    spec = with_stack(stack)
     params = initial_params(spec, jax.random.key(0))
-    vectors, states = functional(spec).every_layer(params, TOKENS)
-    np.testing.assert_array_equal(vectors, functional(spec).apply(params, TOKENS))
-    looped = functional(spec).every_layer(params, TOKENS, Execution(layers="scan"))[1]
+    model = functional(spec).document
+    vectors, states = model.every_layer(params, TOKENS)
+    np.testing.assert_array_equal(vectors, model.embed(params, TOKENS))
+    looped = model.every_layer(params, TOKENS, Execution(layers="scan"))[1]
     assert states.shape == looped.shape == (5, 2, 4, 8)
     np.testing.assert_allclose(looped, states, atol=1e-6)
     for count in range(1, 6):
         fewer = dataclasses.replace(stack, layers=count, windows=stack.windows[:count])
-        short = functional(
-            dataclasses.replace(spec, text=dataclasses.replace(spec.text, stack=fewer))
-        )
+        short = functional(with_stack(fewer))
         own = {path: params[path] for path in short.shapes}
-        np.testing.assert_allclose(states[count - 1], short.hidden(own, TOKENS), atol=1e-6)
+        np.testing.assert_allclose(states[count - 1], short.document.hidden(own, TOKENS), atol=1e-6)
 
 
 def test_kernels_rounded_once_give_the_same_vectors():
     params, execution = initial_params(SPEC, jax.random.key(0)), Execution(matmul_dtype="bfloat16")
     once = rounded_kernels(params, execution)
     assert sum(value.dtype == jnp.bfloat16 for value in once.values()) == 6
-    vectors = [functional(SPEC).apply(p, TOKENS, execution) for p in (params, once)]
+    vectors = [MODEL.document.embed(p, TOKENS, execution) for p in (params, once)]
     np.testing.assert_array_equal(*vectors)
     assert rounded_kernels(params, Execution()) is params
 

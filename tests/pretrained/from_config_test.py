@@ -1,10 +1,12 @@
 """Models of any family's shape without weights."""
 
 import pytest
-from gemb.pretrained.scratch import from_config
 
 from gemb.checks import UserError
 from gemb.pretrained.adapt import take_layers
+from gemb.pretrained.folder import config_of, family_of
+from gemb.pretrained.from_config import from_config
+from gemb.processors.text import TextProcessor
 from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 CONFIG = {
@@ -16,16 +18,18 @@ CONFIG = {
 
 def test_the_config_makes_the_shape(tmp_path):
     (tmp_path / "tokenizer.json").write_text(byte_tokenizer_json())
-    for tokenizer in ({"tokenizer_json": byte_tokenizer_json()}, {"tokenizer": str(tmp_path)}):
+    for tokenizer in ({}, {"tokenizer": str(tmp_path)}):
         model = from_config(
             config=CONFIG, pooling="lasttoken", max_length=64, projection=(48, 24), widths=(24, 8),
             **tokenizer,
         )  # fmt: skip
-        stack = model.spec.text.stack
+        stack = model.spec.encoder.stack
         assert (stack.width, stack.layers, stack.kv_heads, stack.head_norm) == (32, 2, 2, True)
-        assert (model.spec.dim, model.widths, model.params) == (24, (24, 8), None)
-        assert not any(layer.bias for layer in model.spec.dense)
-        assert model.family.text_spec(model.config) == model.spec.text
+        assert (model.spec.dim, model.spec.widths, model.params) == (24, (24, 8), None)
+        assert not any(layer.bias for layer in model.spec.document.dense)
+        tower = model.document
+        assert family_of(tower).text_spec(config_of(tower)) == model.spec.encoder
+        assert tower.processor == TextProcessor(byte_tokenizer_json(), 64)
 
 
 MODERNBERT = {
@@ -35,29 +39,29 @@ MODERNBERT = {
 
 
 def test_what_a_config_leaves_out_is_as_in_transformers():
-    tokenizer = {"tokenizer_json": byte_tokenizer_json(), "max_length": 64}
     window = {"use_sliding_window": True, "sliding_window": 16}
-    made = from_config(config=CONFIG | window, **tokenizer)  # max_window_layers is 28
-    assert set(made.spec.text.stack.windows) == {0}
-    made = from_config(config=CONFIG | {"model_type": "mistral"}, **tokenizer)
-    assert set(made.spec.text.stack.windows) == {4096 + 1 - made.spec.text.stack.causal}
+    made = from_config(config=CONFIG | window, max_length=64)  # max_window_layers is 28
+    assert set(made.spec.encoder.stack.windows) == {0}
+    made = from_config(config=CONFIG | {"model_type": "mistral"}, max_length=64)
+    assert set(made.spec.encoder.stack.windows) == {4096 + 1 - made.spec.encoder.stack.causal}
     without = CONFIG | {"model_type": "mistral", "sliding_window": None}
-    assert set(from_config(config=without, **tokenizer).spec.text.stack.windows) == {0}
+    made = from_config(config=without, max_length=64)
+    assert set(made.spec.encoder.stack.windows) == {0}
 
 
 def test_layers_that_no_config_can_tell_are_refused_before_training():
-    whole = from_config(config=MODERNBERT, tokenizer_json=byte_tokenizer_json(), max_length=64)
+    whole = from_config(config=MODERNBERT, max_length=64).document
     with pytest.raises(ValueError, match=r"a modernbert config.json cannot tell \[1, 3, 5\]"):
         take_layers(whole, (1, 3, 5))
 
 
 @pytest.mark.parametrize("layers", [(0, 2, 4), (0, 3, 6), (0, 1, 3, 5)])
 def test_layers_of_a_pattern_that_the_config_only_implies_can_be_told_again(layers):
-    whole = from_config(config=MODERNBERT, tokenizer_json=byte_tokenizer_json(), max_length=64)
+    whole = from_config(config=MODERNBERT, max_length=64).document
     student = take_layers(whole, layers)
-    windows = whole.spec.text.stack.windows
-    assert student.spec.text.stack.windows == tuple(windows[layer] for layer in layers)
-    assert student.family.text_spec(student.config) == student.spec.text
+    windows = whole.spec.encoder.stack.windows
+    assert student.spec.encoder.stack.windows == tuple(windows[layer] for layer in layers)
+    assert family_of(student).text_spec(config_of(student)) == student.spec.encoder
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,6 @@ def test_layers_of_a_pattern_that_the_config_only_implies_can_be_told_again(laye
         ({"config": CONFIG | {"model_type": "qwen33"}}, "unknown model_type 'qwen33'.*qwen3"),
         ({"config": CONFIG | {"vocab_size": 8}}, "vocab_size is 8, the tokenizer has"),
         ({"config": {"model_type": "qwen3"}}, "hidden_size"),
-        ({"config": CONFIG, "tokenizer_json": ""}, "give tokenizer"),
         (
             {"config": CONFIG | {"layer_types": ["full_attention", "chunked"]}},
             "layer_types: 'chunked' is not one of",
@@ -75,4 +78,4 @@ def test_layers_of_a_pattern_that_the_config_only_implies_can_be_told_again(laye
 )
 def test_mistakes_are_told(options, message):
     with pytest.raises(UserError, match=message):
-        from_config(**{"tokenizer_json": byte_tokenizer_json()} | options)
+        from_config(**options)

@@ -1,6 +1,5 @@
 """Models by their id on a hub that is made here and speaks its protocol over HTTP."""
 
-import dataclasses
 import hashlib
 import http.server
 import json
@@ -10,16 +9,16 @@ import threading
 import jax
 import numpy as np
 import pytest
-from gemb.pretrained.scratch import from_scratch
 
 from gemb.checks import UserError
 from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.functional import initial_params
+from gemb.models.scratch import from_scratch
 from gemb.pretrained import fetch as fetching
 from gemb.pretrained import hub
 from gemb.pretrained.adapt import load
-from gemb.tokenizers.tokenizer import byte_tokenizer_json
+from gemb.processors.text import of_bytes
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -76,11 +75,9 @@ def served(monkeypatch, tmp_path):
     """A hub with a tiny model on it, nothing in the caches."""
     from huggingface_hub import constants
 
-    model = from_scratch(
-        byte_tokenizer_json(), layers=1, width=8, heads=2, mlp=16, positions=16, max_length=16
-    )
+    model = from_scratch(of_bytes(16), layers=1, width=8, heads=2, mlp=16, positions=16)
     params = jax.jit(lambda key: initial_params(model.spec, key))(jax.random.key(0))
-    model = dataclasses.replace(model, params=jax.device_get(params))
+    model = model.with_params(jax.device_get(params))
     sentence_transformers.save(model, tmp_path / "published")
     (tmp_path / "published" / "pytorch_model.bin").write_bytes(b"a pickle")
     Hub.folder, Hub.asked = tmp_path / "published", []

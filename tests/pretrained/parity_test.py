@@ -11,10 +11,12 @@ from gemb import Embedder
 from gemb.checks import UserError
 from gemb.export import sentence_transformers as export
 from gemb.files import cache_dir
-from gemb.models.spec import ModelSpec
+from gemb.models.model import Model, Origin, Tower
+from gemb.models.spec import TowerSpec
 from gemb.pretrained.adapt import load
 from gemb.pretrained.families import FAMILIES
-from gemb.pretrained.folder import Pretrained
+from gemb.processors.text import TextProcessor
+from gemb.structs import NO_PROMPTS, Prompts
 from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
 pytestmark = pytest.mark.peers
@@ -70,10 +72,15 @@ def test_token_vectors_equal_transformers(tmp_path, config):
     texts = [text[:40] for text in real_texts()[:50]]
     ours = embedder.encode(texts)
     for text, vector in zip(texts, ours, strict=True):
-        ids = embedder._tokenizers["document"].encode([text])
+        ids = embedder.model.processors.document.tokenizer().encode([text])
         with torch.no_grad():
             hidden = reference(torch.tensor(ids)).last_hidden_state[0].mean(0).numpy()
         np.testing.assert_allclose(vector, hidden / np.linalg.norm(hidden), atol=1e-5)
+
+
+def changed(model: Model, **changes) -> Model:
+    """A model of one tower with another spec, processor or origin."""
+    return Model.of(dataclasses.replace(model.document, **changes))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
@@ -81,8 +88,9 @@ def test_saved_folder_gives_the_same_vectors_in_sentence_transformers(tmp_path, 
     peer = pytest.importorskip("sentence_transformers")
     tiny_checkpoint(tmp_path)
     model = load(str(tmp_path))
-    spec = dataclasses.replace(model.spec, pooling=pooling, widths=(32, 8), query_prompt="ask: ")
-    export.save(dataclasses.replace(model, spec=spec), tmp_path / "saved", training={"steps": 1})
+    spec = dataclasses.replace(model.document.spec, pooling=pooling, widths=(32, 8))
+    model = changed(model, spec=spec).with_prompts({"query": "ask: "})
+    export.save(model, tmp_path / "saved", training={"steps": 1})
     embedder = Embedder.load(tmp_path / "saved")
     assert embedder.widths == (32, 8)
     reference = peer.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
@@ -113,7 +121,7 @@ def test_a_model_survives_import_and_save_bit_for_bit(tmp_path):
     assert model.params.keys() == again.params.keys()
     for path, value in model.params.items():
         np.testing.assert_array_equal(value, again.params[path], err_msg=path)
-    assert again.kept.keys() == {"pooler.dense.weight", "pooler.dense.bias"}
+    assert again.document.origin.kept.keys() == {"pooler.dense.weight", "pooler.dense.bias"}
 
 
 def test_broken_folders_are_one_line(tmp_path):
@@ -159,13 +167,15 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 LONG = ["Ein Text, with CAPITALS and more words than twenty tokens hold: " * 3, "Short."]
 
 
-def saved_with(tmp_path, **changes):
+def saved_with(tmp_path, prompts=NO_PROMPTS, **changes):
     """A saved model, and the same texts' vectors by sentence-transformers."""
     peer = pytest.importorskip("sentence_transformers")
     tiny_checkpoint(tmp_path)
-    model = load(str(tmp_path))
-    spec = dataclasses.replace(model.spec, **changes)
-    export.save(dataclasses.replace(model, spec=spec), tmp_path / "saved")
+    tower = load(str(tmp_path)).document
+    spec = dataclasses.replace(tower.spec, **changes)
+    processor = dataclasses.replace(tower.processor, prompts=prompts)
+    saved = Model.of(dataclasses.replace(tower, spec=spec, processor=processor))
+    export.save(saved, tmp_path / "saved")
     return tmp_path / "saved", lambda place: peer.SentenceTransformer(str(place), device="cpu")
 
 
@@ -175,7 +185,7 @@ def test_a_length_that_sentence_transformers_saved_is_kept(tmp_path):
     theirs.max_seq_length = 20
     theirs.save(str(tmp_path / "theirs"))
     ours = Embedder.load(tmp_path / "theirs")
-    assert ours.spec.max_length == 20
+    assert ours.model.processors.document.max_length == 20
     expected = reference(tmp_path / "theirs").encode(LONG)
     np.testing.assert_allclose(ours.encode(LONG), expected, atol=1e-5)
 
@@ -189,15 +199,15 @@ def test_the_lower_case_of_a_folder_is_made(tmp_path, kind):
     ours = Embedder.load(folder)
     np.testing.assert_allclose(ours.encode(LONG), reference(folder).encode(LONG), atol=1e-5)
     np.testing.assert_array_equal(ours.encode(LONG), ours.encode([t.lower() for t in LONG]))
-    export.save(ours.pretrained, tmp_path / "again")
+    export.save(ours.model, tmp_path / "again")
     theirs = reference(tmp_path / "again").encode(LONG)
     np.testing.assert_allclose(ours.encode(LONG), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "weightedmean"])
 def test_a_prompt_that_is_not_pooled_is_left_out_as_there(tmp_path, pooling):
-    prompts = {"query_prompt": "ask this: ", "pool_prompt": False}
-    folder, reference = saved_with(tmp_path, pooling=pooling, **prompts)
+    prompts = Prompts("ask this: ", pooled=False)
+    folder, reference = saved_with(tmp_path, prompts, pooling=pooling)
     found = Embedder.load(folder).encode(LONG, kind="query")
     np.testing.assert_allclose(found, reference(folder).encode_query(LONG), atol=1e-5)
 
@@ -205,7 +215,9 @@ def test_a_prompt_that_is_not_pooled_is_left_out_as_there(tmp_path, pooling):
 def test_the_config_tells_the_precision_of_what_is_saved(tmp_path):
     tiny_checkpoint(tmp_path)
     model = load(str(tmp_path))
-    half = dataclasses.replace(model, config=model.config | {"dtype": "bfloat16"})
+    origin = model.document.origin
+    config = origin.config | {"dtype": "bfloat16"}
+    half = changed(model, origin=dataclasses.replace(origin, config=config))
     for dtype in ("float32", "bfloat16"):
         export.save(half, tmp_path / dtype, dtype=dtype)
         config = json.loads((tmp_path / dtype / "config.json").read_text())
@@ -240,10 +252,11 @@ def test_what_is_missing_or_in_another_order_is_told(tmp_path):
 
 def test_a_narrow_vector_of_nothing_is_zero_as_the_whole_one(tmp_path):
     config = {"model_type": "static", "vocab_size": 512, "hidden_size": 8}
-    spec = ModelSpec(FAMILIES["static"].text_spec(config), max_length=16, widths=(8, 4))
+    spec = TowerSpec(FAMILIES["static"].text_spec(config), widths=(8, 4))
     params = {"text/token/table": np.random.default_rng(0).normal(size=(512, 8)).astype("float32")}
-    made = Pretrained(spec, params, config, {}, byte_tokenizer_json(), None, {})
-    export.save(made, tmp_path / "static")
+    processor = TextProcessor(byte_tokenizer_json(), 16)
+    made = Tower(spec, params, processor, Origin(config=config))
+    export.save(Model.of(made), tmp_path / "static")
     embedder = Embedder.load(tmp_path / "static")
     for dim in (8, 4):
         lengths = np.linalg.norm(embedder.encode(["", "a"], dim=dim), axis=1)

@@ -12,8 +12,6 @@ from gemb import Embedder
 from gemb.files import cache_dir
 from gemb.models.functional import functional
 from gemb.pretrained.adapt import load
-from gemb.processors.padding import pad
-from gemb.tokenizers.tokenizer import Tokenizer
 
 STS = Path(__file__).parents[3] / "shared/data/text/sts/stsb_en_test.tsv.gz"
 
@@ -50,8 +48,9 @@ def test_smollm_hidden_states_and_logits_equal_transformers(attention):
     folder = fetched("SmolLM2-135M-Instruct")
     ours = load(str(folder), attention=attention)
     texts = ["The capital of France is", "def add(a, b):\n    return"]
-    tokens = pad(Tokenizer(ours.tokenizer_json, 32).encode(texts), 16)
-    hidden = np.asarray(jax.jit(functional(ours.spec).hidden)(ours.params, tokens))
+    processor = ours.processors.document.with_limit(32)
+    tokens = processor.collate(processor.prepare(texts, "document"), 16)
+    hidden = np.asarray(jax.jit(functional(ours.spec).document.hidden)(ours.params, tokens))
     config = transformers.AutoConfig.from_pretrained(folder)
     config.is_causal = attention == "causal"
     config._attn_implementation = "eager"
@@ -70,4 +69,4 @@ def test_smollm_hidden_states_and_logits_equal_transformers(attention):
     if attention == "causal":
         np.testing.assert_allclose(own, logits[real], atol=2e-3)
         last = own[tokens.mask[0].sum() - 1].argmax()
-        assert "Paris" in Tokenizer(ours.tokenizer_json, 32).decode([int(last)])
+        assert "Paris" in processor.tokenizer().decode([int(last)])

@@ -236,6 +236,15 @@ def test_texts_that_are_not_unicode(kind):
     assert tokenizer.encode([]) == []
 
 
+def test_tokenizer_truncates_prompts_and_refuses():
+    tokenizer = Tokenizer(byte_tokenizer_json(), 6, prompt="q:")
+    assert tokenizer.decode(tokenizer.encode([" a"])[0]) == "q: a"
+    assert len(tokenizer.encode(["a long text"])[0]) == 6
+    assert tokenizer.encode(["a long text"])[0][-1] == 2  # the end token survives the cut
+    with pytest.raises(UserError, match=r"texts\[1\]: expected a string, got NoneType"):
+        tokenizer.encode(["a", None])
+
+
 def test_broken_tokenizer_json():
     with pytest.raises(UserError, match="tokenizer_json: not a tokenizer"):
         Tokenizer(byte_tokenizer_json()[:-9], 8)
