@@ -13,13 +13,12 @@ from gemb.checks import UserError, check_widths, suggest
 from gemb.data.given import GivenPairs, given_pairs
 from gemb.evaluation.models import evaluate_tasks
 from gemb.evaluation.tasks import read_tasks
-from gemb.export import sentence_transformers
 from gemb.files import local_folder
 from gemb.identity import model_fingerprint
 from gemb.inference.embedder import Embedder
 from gemb.models.execution import Execution
 from gemb.models.spec import ModelSpec
-from gemb.pretrained import adapt
+from gemb.pretrained import adapt, saving
 from gemb.processors.processor import Processor
 from gemb.training.experiment import Experiment
 from gemb.training.run import train_run
@@ -135,14 +134,14 @@ def train(
     def experiment() -> Experiment:
         given.write(place)
         if _name(base, folder) != str(base.model.folder):
-            sentence_transformers.save(base.model, folder / "start")
+            saving.save(base.model, folder / "start")
         return Experiment(**config.arguments(Experiment))
 
     made = train_run(
         experiment,
         folder,
         config=config.resolved(Experiment),
-        save=sentence_transformers.save,
+        save=saving.save,
         force=force,
     )
     return load(str(made), execution=base.execution)

@@ -14,9 +14,9 @@ import gemb
 from gemb import config
 from gemb.checks import UserError
 from gemb.data.given import given_pairs
-from gemb.export import sentence_transformers
 from gemb.models.functional import initial_params
 from gemb.models.scratch import from_scratch
+from gemb.pretrained import saving
 from gemb.processors.text import of_bytes
 from gemb.training.experiment import Experiment
 
@@ -32,7 +32,7 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base") / "model"
     made = from_scratch(of_bytes(48), layers=1, width=384, heads=12, mlp=64)
     drawn = jax.jit(lambda key: initial_params(made.spec, key))(jax.random.key(0))
-    sentence_transformers.save(made.with_params(jax.device_get(drawn)), folder)
+    saving.save(made.with_params(jax.device_get(drawn)), folder)
     return folder
 
 

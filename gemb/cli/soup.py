@@ -25,8 +25,8 @@ def main(argv: list[str]) -> None:
     from pathlib import Path
 
     from gemb.checks import UserError
-    from gemb.export import sentence_transformers
     from gemb.identity import model_fingerprint
+    from gemb.pretrained import saving
     from gemb.pretrained.adapt import load
     from gemb.training.checkpoints import soup
 
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
         made = soup.slerp(models, FLAGS.slerp)
     parts = {folder: model_fingerprint(m) for folder, m in zip(folders, models, strict=True)}
     about = {"soup_of": parts, "weights": weights, "slerp": FLAGS.slerp}
-    sentence_transformers.save(made, Path(output), training=about)
+    saving.save(made, Path(output), training=about)
     print(f"{output}: {len(models)} models")
 
 

@@ -85,8 +85,8 @@ def main(argv: list[str]) -> None:
             heartbeat_seconds=FLAGS.heartbeat_timeout,
         )
     config.load(FLAGS.gin_file, FLAGS.gin_param)
-    from gemb.export import sentence_transformers
     from gemb.inference.compilation import use_compilation_cache
+    from gemb.pretrained import saving
     from gemb.training.experiment import Experiment
     from gemb.training.profile import parse_steps
     from gemb.training.run import train_run
@@ -102,7 +102,7 @@ def main(argv: list[str]) -> None:
         lambda: Experiment(**config.arguments(Experiment)),
         Path(FLAGS.workdir),
         config=config.resolved(Experiment),
-        save=sentence_transformers.save,
+        save=saving.save,
         force=FLAGS.force,
         profile_steps=parse_steps(FLAGS.profile_steps),
     )

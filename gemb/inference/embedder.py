@@ -1,7 +1,6 @@
 """`gemb.Embedder`: loads a model folder and encodes at any nested width."""
 
 import functools
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from gemb.models.execution import Execution
 from gemb.models.functional import functional, rounded_kernels
 from gemb.models.model import Model, Tower
 from gemb.models.spec import ModelSpec
+from gemb.pretrained import saving
 from gemb.pretrained.adapt import load
 from gemb.structs import SIDES
 
@@ -200,7 +200,4 @@ class Embedder:
         Returns:
             The fingerprint of the saved model.
         """
-        # export is a room above: a model is saved by what knows the formats of other libraries
-        return importlib.import_module("gemb.export.sentence_transformers").save(
-            self.model, Path(folder)
-        )
+        return saving.save(self.model, Path(folder))

@@ -10,10 +10,10 @@ import pytest
 
 from gemb import Embedder, losses
 from gemb.checks import UserError
-from gemb.export import sentence_transformers as export
 from gemb.models.functional import functional, initial_params
 from gemb.models.model import two_towers
 from gemb.models.scratch import from_scratch
+from gemb.pretrained import saving
 from gemb.pretrained.adapt import load
 from gemb.processors.padding import pad
 from gemb.processors.text import TextProcessor, of_bytes
@@ -84,7 +84,7 @@ def test_training_gives_back_towers_or_the_one_model(towers):
 @pytest.mark.peers
 def test_saved_towers_are_a_router_of_sentence_transformers(towers, tmp_path):
     peer = pytest.importorskip("sentence_transformers")
-    identity = export.save(towers, tmp_path / "towers", training={"steps": 3})
+    identity = saving.save(towers, tmp_path / "towers", training={"steps": 3})
     ours = Embedder.load(tmp_path / "towers")
     assert ours.fingerprint == identity
     assert ours.model.manifest["training"] == {"steps": 3}
@@ -124,7 +124,7 @@ def test_towers_of_two_tokenizers_read_texts_each_by_its_own(tmp_path):
     assert not ids["query"].pooled[:, :5].any()  # "ask: "
     assert ids["document"].pooled is None
     ours = Embedder(towers)
-    export.save(towers, tmp_path / "towers")
+    saving.save(towers, tmp_path / "towers")
     theirs = peer.SentenceTransformer(str(tmp_path / "towers"), device="cpu")
     for kind, alone in (("query", query), ("document", document)):
         expected = Embedder(alone).encode(texts, kind=kind)

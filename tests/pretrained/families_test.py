@@ -10,9 +10,9 @@ import pytest
 
 from gemb import Embedder
 from gemb.checks import UserError
-from gemb.export import sentence_transformers as export
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
+from gemb.pretrained import saving
 from gemb.pretrained.adapt import load
 from gemb.pretrained.families import FAMILIES
 from gemb.processors.padding import pad
@@ -214,7 +214,7 @@ def test_saved_folder_gives_the_same_vectors_in_sentence_transformers(checkpoint
     peer = pytest.importorskip("sentence_transformers")
     folder, _ = checkpoint(name)
     loaded = load(str(folder), projection=(24, 16), query_prompt="x y ")
-    export.save(loaded, tmp_path / "saved")
+    saving.save(loaded, tmp_path / "saved")
     again = Embedder.load(tmp_path / "saved")
     reference = peer.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     texts = [*TEXTS, "x y z " * 7]
@@ -310,7 +310,7 @@ def test_a_subset_of_layers_is_what_transformers_computes_with_those_layers(chec
         model.encoder.layer = layers
     hidden = functional(student.spec).hidden(student.params, tokens)
     np.testing.assert_allclose(hidden[tokens.mask], expected[tokens.mask], atol=1e-4)
-    export.save(student, tmp_path / "student")
+    saving.save(student, tmp_path / "student")
     assert json.loads((tmp_path / "student/config.json").read_text())["num_hidden_layers"] == 2
 
 
@@ -330,7 +330,7 @@ def test_lora_starts_as_the_model_and_merges_into_it(checkpoint, tmp_path):
     moved = dataclasses.replace(adapted, params=params)
     after = np.asarray(apply(params, tokens))
     assert np.abs(after - before).max() > 1e-2
-    export.save(moved, tmp_path / "merged")
+    saving.save(moved, tmp_path / "merged")
     merged = load(str(tmp_path / "merged"))
     assert merged.params.keys() == plain.params.keys()
     np.testing.assert_allclose(
@@ -349,7 +349,7 @@ def test_static_models_equal_sentence_transformers(tmp_path):
     ours = Embedder.load(tmp_path / "static")
     texts = ["a b c", "words and words", "x" * 600]
     np.testing.assert_allclose(ours.encode(texts), reference.encode(texts), rtol=2e-5, atol=1e-6)
-    export.save(ours.pretrained, tmp_path / "saved")
+    saving.save(ours.pretrained, tmp_path / "saved")
     again = peer.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     np.testing.assert_allclose(again.encode(texts), reference.encode(texts), atol=1e-6)
 
@@ -407,7 +407,7 @@ def test_wishes_that_a_model_cannot_fulfil_are_one_line(checkpoint):
 def test_a_new_pooler_takes_nothing_of_the_old(checkpoint, tmp_path):
     folder, _ = checkpoint("bert")
     learned = load(str(folder), pooling="attention")
-    export.save(learned, tmp_path / "learned")
+    saving.save(learned, tmp_path / "learned")
     for pooling in ("mean", "latent_attention"):
         again = load(str(tmp_path / "learned"), pooling=pooling)
         assert set(again.params) == set(functional(again.spec).shapes)
@@ -438,7 +438,7 @@ def test_a_new_pooler_takes_nothing_of_the_old(checkpoint, tmp_path):
 )
 def test_json_of_another_kind_is_one_line(checkpoint, tmp_path, name, content, message):
     folder, _ = checkpoint("bert")
-    export.save(load(str(folder)), tmp_path / "model")
+    saving.save(load(str(folder)), tmp_path / "model")
     (tmp_path / "model" / name).write_text(content)
     with pytest.raises(UserError, match=message):
         load(str(tmp_path / "model"))

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from gemb.checks import UserError
-from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.functional import initial_params
 from gemb.models.scratch import from_scratch
 from gemb.pretrained import fetch as fetching
-from gemb.pretrained import hub
+from gemb.pretrained import hub, saving
 from gemb.pretrained.adapt import load
 from gemb.processors.text import of_bytes
 
@@ -78,7 +77,7 @@ def served(monkeypatch, tmp_path):
     model = from_scratch(of_bytes(16), layers=1, width=8, heads=2, mlp=16, positions=16)
     params = jax.jit(lambda key: initial_params(model.spec, key))(jax.random.key(0))
     model = model.with_params(jax.device_get(params))
-    sentence_transformers.save(model, tmp_path / "published")
+    saving.save(model, tmp_path / "published")
     (tmp_path / "published" / "pytorch_model.bin").write_bytes(b"a pickle")
     Hub.folder, Hub.asked = tmp_path / "published", []
     server = http.server.ThreadingHTTPServer(("localhost", 0), Hub)

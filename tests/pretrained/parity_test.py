@@ -9,10 +9,10 @@ import pytest
 
 from gemb import Embedder
 from gemb.checks import UserError
-from gemb.export import sentence_transformers as export
 from gemb.files import cache_dir
 from gemb.models.model import Model, Origin, Tower
 from gemb.models.spec import TowerSpec
+from gemb.pretrained import saving
 from gemb.pretrained.adapt import load
 from gemb.pretrained.families import FAMILIES
 from gemb.processors.text import TextProcessor
@@ -90,7 +90,7 @@ def test_saved_folder_gives_the_same_vectors_in_sentence_transformers(tmp_path, 
     model = load(str(tmp_path))
     spec = dataclasses.replace(model.document.spec, pooling=pooling, widths=(32, 8))
     model = changed(model, spec=spec).with_prompts({"query": "ask: "})
-    export.save(model, tmp_path / "saved", training={"steps": 1})
+    saving.save(model, tmp_path / "saved", training={"steps": 1})
     embedder = Embedder.load(tmp_path / "saved")
     assert embedder.widths == (32, 8)
     reference = peer.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
@@ -116,7 +116,7 @@ def test_minilm_equals_sentence_transformers_on_200_texts():
 def test_a_model_survives_import_and_save_bit_for_bit(tmp_path):
     tiny_checkpoint(tmp_path)
     model = load(str(tmp_path))
-    export.save(model, tmp_path / "saved")
+    saving.save(model, tmp_path / "saved")
     again = load(str(tmp_path / "saved"))
     assert model.params.keys() == again.params.keys()
     for path, value in model.params.items():
@@ -175,7 +175,7 @@ def saved_with(tmp_path, prompts=NO_PROMPTS, **changes):
     spec = dataclasses.replace(tower.spec, **changes)
     processor = dataclasses.replace(tower.processor, prompts=prompts)
     saved = Model.of(dataclasses.replace(tower, spec=spec, processor=processor))
-    export.save(saved, tmp_path / "saved")
+    saving.save(saved, tmp_path / "saved")
     return tmp_path / "saved", lambda place: peer.SentenceTransformer(str(place), device="cpu")
 
 
@@ -199,7 +199,7 @@ def test_the_lower_case_of_a_folder_is_made(tmp_path, kind):
     ours = Embedder.load(folder)
     np.testing.assert_allclose(ours.encode(LONG), reference(folder).encode(LONG), atol=1e-5)
     np.testing.assert_array_equal(ours.encode(LONG), ours.encode([t.lower() for t in LONG]))
-    export.save(ours.model, tmp_path / "again")
+    saving.save(ours.model, tmp_path / "again")
     theirs = reference(tmp_path / "again").encode(LONG)
     np.testing.assert_allclose(ours.encode(LONG), theirs, atol=1e-5)
 
@@ -219,7 +219,7 @@ def test_the_config_tells_the_precision_of_what_is_saved(tmp_path):
     config = origin.config | {"dtype": "bfloat16"}
     half = changed(model, origin=dataclasses.replace(origin, config=config))
     for dtype in ("float32", "bfloat16"):
-        export.save(half, tmp_path / dtype, dtype=dtype)
+        saving.save(half, tmp_path / dtype, dtype=dtype)
         config = json.loads((tmp_path / dtype / "config.json").read_text())
         assert (config["torch_dtype"], "dtype" in config) == (dtype, False)
 
@@ -229,7 +229,7 @@ def test_what_is_missing_or_in_another_order_is_told(tmp_path):
     folder = tmp_path / "saved"
 
     def fresh(**options):
-        export.save(load(str(tmp_path), **options), folder)
+        saving.save(load(str(tmp_path), **options), folder)
         return folder
 
     (fresh() / "1_Pooling" / "config.json").unlink()
@@ -256,7 +256,7 @@ def test_a_narrow_vector_of_nothing_is_zero_as_the_whole_one(tmp_path):
     params = {"text/token/table": np.random.default_rng(0).normal(size=(512, 8)).astype("float32")}
     processor = TextProcessor(byte_tokenizer_json(), 16)
     made = Tower(spec, params, processor, Origin(config=config))
-    export.save(Model.of(made), tmp_path / "static")
+    saving.save(Model.of(made), tmp_path / "static")
     embedder = Embedder.load(tmp_path / "static")
     for dim in (8, 4):
         lengths = np.linalg.norm(embedder.encode(["", "a"], dim=dim), axis=1)

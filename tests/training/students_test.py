@@ -10,10 +10,10 @@ from tiny_models import redrawn, tiny, with_tower
 
 from gemb.checks import UserError
 from gemb.data.sources.reading import files
-from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.model import Model
 from gemb.models.spec import DenseSpec
+from gemb.pretrained import saving
 from gemb.training.distillation import students
 
 TEXTS = [f"{word}{i}" for word in ("red ", "green ", "blue ") for i in range(8)]
@@ -40,7 +40,7 @@ def written(path, texts):
 
 
 def reloaded(student, folder):
-    sentence_transformers.save(student, folder)
+    saving.save(student, folder)
     return Embedder.load(folder)
 
 

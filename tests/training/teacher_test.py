@@ -13,7 +13,6 @@ from tiny_models import tiny, with_tower
 from gemb import losses
 from gemb.checks import UserError
 from gemb.data import pipeline
-from gemb.export import sentence_transformers
 from gemb.inference.embedder import Embedder
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, is_layer_kernel
@@ -21,6 +20,7 @@ from gemb.models.model import two_towers
 from gemb.models.spec import DenseSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
+from gemb.pretrained import saving
 from gemb.structs import Prompts
 from gemb.training import optimizers
 from gemb.training.checkpoints.storage import Checkpoints
@@ -259,7 +259,7 @@ def test_a_killed_lesson_goes_on(data, cache, tmp_path, monkeypatch):
 
 def test_a_teacher_that_changed_by_one_byte_is_refused(data, tmp_path):
     place = tmp_path / "teacher"
-    sentence_transformers.save(TEACHER, place)
+    saving.save(TEACHER, place)
     own = functools.partial(teachers.cached, [str(place)], folder=str(tmp_path / "cache"))
     batches = data(PROCESSORS, 0)
     taught(data, own(), steps=1)
@@ -463,7 +463,7 @@ def test_scores_stand_at_their_own_documents(tmp_path, monkeypatch):
             return np.array([length(*pair) for pair in pairs])
 
     monkeypatch.setattr(cross_encoder, "CrossEncoder", lambda *_, **__: Lengths())
-    sentence_transformers.save(TEACHER, tmp_path / "cross")
+    saving.save(TEACHER, tmp_path / "cross")
     teacher = teachers.scored(str(tmp_path / "cross"), scale=0.5, folder=str(tmp_path / "cache"))
     assert taught(data, teacher, steps=1) == 9 + sum(i % 3 for i in range(9))
     batches = data(PROCESSORS, 0)

@@ -20,13 +20,13 @@ from gemb.checks import UserError, check
 from gemb.data import pipeline
 from gemb.data.forms import Texts
 from gemb.data.mixing import Task
-from gemb.export import sentence_transformers
 from gemb.identity import model_fingerprint
 from gemb.inference.embedder import Embedder
 from gemb.models.layers import Linear
 from gemb.models.model import Model, Tower
 from gemb.models.spec import TowerSpec
 from gemb.parallel.mesh import make_mesh
+from gemb.pretrained import saving
 from gemb.processors.processor import Example
 from gemb.runs.records import read_metrics
 from gemb.search import ExactSearcher
@@ -231,4 +231,4 @@ def test_what_does_not_fit_is_one_line(trained, tmp_path):
     with pytest.raises(UserError, match=r"values\[1\]: expected 6 numbers"):
         Embedder(trained[0]).encode([np.zeros(6), np.zeros(5)])
     with pytest.raises(UserError, match=r"folders hold text models.*'numbers'"):
-        sentence_transformers.save(trained[0], tmp_path / "model")
+        saving.save(trained[0], tmp_path / "model")
