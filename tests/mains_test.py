@@ -96,8 +96,8 @@ def test_module_form_is_the_same_as_the_verb():
     [
         (["trian"], "unknown verb 'trian'"),
         (["train", "--worklad=x"], "worklad"),
-        (["train"], "--gin_file is missing"),
-        (["train", "--gin_file=configs/experiments/quickstart.gin"], "--workdir is missing"),
+        (["train"], "--gin_file is required"),
+        (["train", "--gin_file=configs/experiments/quickstart.gin"], "--workdir is required"),
         (["train", "--gin_file=none.gin", "--workdir=x"], "none.gin does not exist"),
         (["evaluate", "--workdir=no/such/run"], "holds no trained model"),
         (["search", "--workdir=no/such/run", "   "], "only white space"),
@@ -112,7 +112,7 @@ def test_module_form_is_the_same_as_the_verb():
         (["compare"], "which runs"),
         (["cache"], "--gin_file is missing"),
         (["cache", "--gin_file=x.gin"], "--output_cache_dir is missing"),
-        (["teach"], "--gin_file is missing"),
+        (["teach"], "--gin_file is required"),
         (["train", "--gin_file=configs/experiments/quickstart.gin", "--chips=v5e:8"], "--dry_run"),
         (["mine", "--model=m", "--output=y"], "--pairs is missing"),
         (["filter", "--pairs=none.jsonl", "--model=m", "--output=y"], "no such file"),
@@ -188,11 +188,11 @@ def test_force_deletes_nothing_for_a_config_that_cannot_run(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.gin").write_text("kept")
     half = tmp_path / "half.gin"
-    lines = ("from __gin__ import dynamic_registration", "from gemb.training import loop")
+    lines = ("from __gin__ import dynamic_registration", "from gemb.training import experiment")
     half.write_text("\n".join([*lines, "experiment.Experiment.steps = 3", ""]))
     result = gemb("train", f"--gin_file={half}", f"--workdir={tmp_path / 'run'}", "--force")
     assert result.returncode == 2
-    assert "the config does not bind loop.train" in result.stderr
+    assert "the config does not bind experiment.Experiment" in result.stderr
     assert (tmp_path / "run" / "config.gin").read_text() == "kept"
 
 
