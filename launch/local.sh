@@ -48,7 +48,7 @@ done
 verb_given "$@"
 if [[ -n $setup ]]; then
   [[ -n $python ]] || python=${launch%/*}/.venv/bin/python
-  install='cd "$1" && source launch/setup_venv.sh && setup_venv "" "$2"'
+  install='cd "$1" && source launch/setup_venv.sh && setup_venv "" tensorboard "$2"'
   run bash -euo pipefail -c "$install" setup "${launch%/*}" "$setup"
 fi
 default_python

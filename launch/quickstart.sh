@@ -34,7 +34,7 @@ done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/setup_venv.sh
-setup_venv "$python" dev $(gpu_extra)
+setup_venv "$python" eval scann tensorboard $(gpu_extra)
 
 gemb() {
   local argument shown=gemb

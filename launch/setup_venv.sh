@@ -34,14 +34,19 @@ gpu_extra() {
   if [[ -n $version ]]; then ((version >= 13)) && echo cuda || echo cuda12; fi
 }
 
+# The extras that `all` brings along, as in setup.py.
+in_all=' beam convert data eval maps scann seqio tensorboard '
+
 # Whether every extra was installed from these very files; each has a marker, so that the scripts
 # can ask for different extras in one environment.
 installed() {
   local extra
   for extra in "$@"; do
-    [[ $(cat "$VENV/.gemb-$extra" 2>/dev/null) == "$stamp" ]] || return 1
+    marked "$extra" || { [[ $in_all == *" $extra "* ]] && marked all; } || return 1
   done
 }
+
+marked() { [[ $(cat "$VENV/.gemb-$1" 2>/dev/null) == "$stamp" ]]; }
 
 # Bytecode is compiled at first import, for what is imported alone, and kept.
 unset PYTHONDONTWRITEBYTECODE

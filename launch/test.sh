@@ -6,7 +6,8 @@ usage() {
   cat <<'END'
 Usage: launch/test.sh [--python PYTHON] [--peers] [PYTEST ARGUMENT...]
 
-Makes a virtual environment (.venv) if there is none, and runs the tests in it.
+Makes a virtual environment (.venv) if there is none, with all extras that a CPU may use, and runs
+the tests in it. With --hide-extras they run as if none were installed.
 
   --python PYTHON   interpreter to use, e.g. python3.12 (then in .venv-python3.12)
   --peers           install torch, sentence-transformers, ... too and compare with them; tests that
@@ -15,12 +16,12 @@ Makes a virtual environment (.venv) if there is none, and runs the tests in it.
 END
 }
 
-python='' extras=(dev)
+python='' extras=(all dev)
 while (($#)); do
   case $1 in
     --python=*) python=${1#*=} ;;
     --python) python=${2:?"--python needs an interpreter"} && shift ;;
-    --peers) extras=(dev peers convert) ;;
+    --peers) extras=(all dev peers) ;;
     -h | --help) usage && exit ;;
     *) break ;;
   esac

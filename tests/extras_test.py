@@ -75,6 +75,12 @@ def test_the_base_is_light_and_all_is_what_a_cpu_may_want(recipe):
     assert not names(recipe["install_requires"]) & (optional | {"torch", "transformers"})
 
 
+def test_the_launch_scripts_know_what_all_brings(recipe):
+    script = (ROOT / "launch" / "setup_venv.sh").read_text(encoding="utf-8")
+    wanted = set(recipe["extras_require"]) - OTHERS - {"cross-encoder", "mteb", "peers"}
+    assert set(re.search(r"^in_all='(.*)'$", script, re.MULTILINE)[1].split()) == wanted
+
+
 def optional_imports():
     """(file, extra of the `needs` around it or None, library) of imports of optional libraries."""
     optional = {library for extra in hiding.EXTRAS.values() for library in extra}

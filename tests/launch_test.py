@@ -10,6 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ["launch/quickstart.sh", "launch/test.sh", "launch/setup_venv.sh", ".ci/run"]
+WITHOUT_EXTRAS = (
+    "tests/mains_test.py", "tests/extras_test.py", "tests/configs_test.py", "tests/imports_test.py",
+    "tests/data", "tests/search", "tests/curation", "tests/evaluation",
+)  # fmt: skip
 PYTHON = """#!/bin/bash
 case "$1 $2" in
   "-c "*) exit 0 ;;
@@ -94,7 +98,7 @@ def test_scripts_are_executable(script):
 def test_quickstart_runs_every_verb_in_order(launch):
     done = launch("launch/quickstart.sh")
     assert done.returncode == 0, done.stderr
-    assert _pip(done) == [".[dev]"]
+    assert _pip(done) == [".[eval,scann,tensorboard]"]
     workdir = "--workdir=runs/quickstart"
     assert [call for call in done.calls if "gemb.cli" in call] == [
         "python -m gemb.cli fetch",
@@ -107,18 +111,20 @@ def test_quickstart_runs_every_verb_in_order(launch):
 
 
 def test_nothing_is_installed_twice_until_the_recipe_changes(launch, tmp_path):
-    assert _pip(launch("launch/test.sh")) == [".[dev]"]
+    assert _pip(launch("launch/test.sh")) == [".[all,dev]"]
     again = launch("launch/quickstart.sh")
     assert _pip(again) == []
     assert "-m venv" not in "\n".join(again.calls)
     with open(tmp_path / "gemb" / "setup.py", "a") as file:
         file.write("# changed\n")
-    assert _pip(launch("launch/test.sh")) == [".[dev]"]
+    assert _pip(launch("launch/quickstart.sh")) == [".[eval,scann,tensorboard]"]
+    assert _pip(launch("launch/quickstart.sh")) == []
+    assert _pip(launch("launch/test.sh")) == [".[all,dev]"]
 
 
 def test_peers_take_a_cpu_torch_first_and_satisfy_quickstart(launch):
     done = launch("launch/test.sh", "--peers", "-k", "losses")
-    assert _pip(done) == ["torch==2.13.0", ".[dev,peers,convert]"]
+    assert _pip(done) == ["torch==2.13.0", ".[all,dev,peers]"]
     assert done.calls[-1] == "python -m pytest -k losses"
     assert _pip(launch("launch/quickstart.sh")) == []
 
@@ -127,15 +133,15 @@ def test_peers_take_a_cpu_torch_first_and_satisfy_quickstart(launch):
     ("cuda", "extra"), [("13.0", "cuda"), ("14.1", "cuda"), ("12.8", "cuda12")]
 )
 def test_driver_chooses_the_cuda_extra(launch, cuda, extra):
-    assert _pip(launch("launch/quickstart.sh", gpu=cuda)) == [f".[dev,{extra}]"]
+    assert _pip(launch("launch/quickstart.sh", gpu=cuda)) == [f".[eval,scann,tensorboard,{extra}]"]
 
 
 def test_failed_installation_is_tried_again(launch):
     failed = launch("launch/test.sh", PIP_FAILS="1")
     assert failed.returncode == 2
-    assert "test.sh: error: pip could not install gemb[dev]" in failed.stderr
+    assert "test.sh: error: pip could not install gemb[all,dev]" in failed.stderr
     assert not any("pytest" in call for call in failed.calls)
-    assert _pip(launch("launch/test.sh")) == [".[dev]"]
+    assert _pip(launch("launch/test.sh")) == [".[all,dev]"]
 
 
 def test_other_interpreter_has_its_own_environment(launch, tmp_path):
@@ -171,13 +177,15 @@ def test_force_and_workdir_reach_the_verbs(launch, tmp_path):
 
 
 def test_ci_lints_before_it_tests(launch):
+    assert all((ROOT / path).exists() for path in WITHOUT_EXTRAS)
     done = launch(".ci/run")
     assert done.returncode == 0, done.stderr
-    assert _pip(done) == ["torch==2.13.0", ".[dev,peers,convert]"]
-    assert done.calls[-5:] == [
+    assert _pip(done) == ["torch==2.13.0", ".[all,dev,peers]"]
+    assert done.calls[-6:] == [
         "ruff check .",
         "ruff format --check .",
         "python -m pytest -n 0 -m peers and not slow --hide-peers tests",
+        "python -m pytest --hide-extras " + " ".join(WITHOUT_EXTRAS),
         "python -m gemb.cli fetch",
         "python -m pytest",
     ]

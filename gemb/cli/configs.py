@@ -56,17 +56,19 @@ def purpose(text: str) -> str:
         text: the file.
 
     Returns:
-        The paragraph behind Purpose:, else the first line of the header without its macro.
+        The first sentence of its Purpose; of a piece the first of its header, without the macro.
 
     Example:
-        >>> purpose("# Purpose:  rank\\n#           texts.\\n# Command:  gemb train")
+        >>> purpose("# Purpose:  rank\\n#           texts. Well.\\n# Command:  gemb train")
         'rank texts.'
-        >>> purpose("# MESH: all devices.\\n# More of it.\\n")
+        >>> purpose("# MESH: all\\n# devices. More.\\nMESH = @make_mesh")
         'all devices.'
     """
     found = re.search(r"^# Purpose:(.*(?:\n#   .*)*)", text, re.MULTILINE)
-    paragraph = found[1] if found else re.sub(r"^# ?(?:[A-Z]+: )?", "", text.partition("\n")[0])
-    return " ".join(paragraph.replace("\n#", " ").split())
+    header = re.match(r"(?:# \S.*\n?)*", text)[0]
+    paragraph = found[1] if found else re.sub(r"^# [A-Z]+: ", "", header)
+    paragraph = " ".join(re.sub(r"(^|\n)# *", " ", paragraph).split())
+    return re.split(r"(?<=\.) ", paragraph, maxsplit=1)[0]
 
 
 if __name__ == "__main__":

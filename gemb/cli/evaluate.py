@@ -65,7 +65,11 @@ flags.DEFINE_list(
     "reductions", [], "pca, random: hold prefixes against these.", allow_override=True
 )
 flags.DEFINE_enum(
-    "map", "pca", ["pca", "tsne", "umap", "none"], "How texts are laid out.", allow_override=True
+    "map",
+    "pca",
+    ["pca", "tsne", "umap", "none"],
+    "How texts are laid out; tsne: extra `eval`, umap: extra `maps`.",
+    allow_override=True,
 )
 flags.DEFINE_bool(
     "projector", False, "Write vectors for TensorBoard's projector too.", allow_override=True

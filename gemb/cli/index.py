@@ -5,11 +5,11 @@
     gemb search --index=runs/index "read a file line by line"
 
 DIR is a BEIR folder. Long work that shall outlive a kill: `gemb embed` first, its folder here as
---vectors. Kinds: exact; scann and funnel-scann (approximate, tuned to --target); funnel
-(a pass over narrow vectors, then re-ranking, the cheapest that meets --target); bfloat16, int8,
-binary (fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is measured on
-the corpus's own queries where it has some, else on a sample of its documents. The folder carries
-the model's fingerprint, and another model's queries are refused.
+--vectors. Kinds: exact; scann and funnel-scann (approximate, tuned to --target; extra `scann`);
+funnel (a pass over narrow vectors, then re-ranking, the cheapest that meets --target); bfloat16,
+int8, binary (fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is
+measured on the corpus's own queries where it has some, else on a sample of its documents. The
+folder carries the model's fingerprint, and another model's queries are refused.
 """
 
 from absl import flags
