@@ -127,7 +127,14 @@ def test_rooms_that_need_no_tensorflow():
         f"sys.modules[{name!r}] = None\n"
         for name in ("tensorflow", "seqio", "scann", "tensorflow_datasets", "apache_beam")
     )
-    rooms = ("losses", "models", "training.loop", "inference.embedder", "pretrained.saving", "evaluation")
+    rooms = (
+        "losses",
+        "models",
+        "training.loop",
+        "inference.embedder",
+        "pretrained.saving",
+        "evaluation",
+    )
     rooms += (
         "search",
         "curation",

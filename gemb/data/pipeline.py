@@ -87,8 +87,7 @@ def pairs(
     rates: Mapping[str, float],
     query_length: int = 32,
     document_length: int = 128,
-    query_prompt: str | None = None,
-    document_prompt: str | None = None,
+    prompts: Mapping[str, str] | None = None,
     neighbours: int = 1,
     negatives: int = 0,
     max_bad_fraction: float = 0.0,
@@ -104,8 +103,8 @@ def pairs(
         rates: name of a .jsonl file in the folder, without its ending -> its share of the pairs.
         query_length: tokens that queries are cut and padded to.
         document_length: tokens that documents are cut and padded to.
-        query_prompt: put in front of queries; None: the model's own.
-        document_prompt: put in front of documents, likewise.
+        prompts: {"query": ..., "document": ...}, or one of them, put in front of texts in place of
+            the model's own.
         neighbours: consecutive lines that stay together when a file is shuffled. Where neighbours
             are alike, as functions of one module, they are each other's hard negatives.
         negatives: hard negatives a query, of the files' "negatives".
@@ -115,6 +114,7 @@ def pairs(
         UserError: for a missing file, a bad rate, or a batch size that the hosts do not divide.
     """
     home = Path(folder).expanduser()
+    own = {f"{side}_prompts": (prompt,) for side, prompt in (prompts or {}).items()}
     tasks = {}
     for name in rates:
         path = home / f"{name}.jsonl"
@@ -128,8 +128,7 @@ def pairs(
             Pairs(negatives),
             query_length=query_length,
             document_length=document_length,
-            query_prompts=None if query_prompt is None else (query_prompt,),
-            document_prompts=None if document_prompt is None else (document_prompt,),
+            **own,
             neighbours=neighbours,
             max_bad_fraction=max_bad_fraction,
         )
