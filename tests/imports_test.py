@@ -16,7 +16,7 @@ LAYERS = {
     "pretrained": 3, "data": 3, "datasets": 3, "search": 3,
     "inference": 4, "store": 4, "runs": 4, "recommendation": 4,
     "training": 5, "evaluation": 5, "curation": 5, "analysis": 5, "export": 5, "serving": 5,
-    "config": 6, "release": 6,
+    "config": 6, "door": 6, "release": 6,
     "cli": 7,
 }  # fmt: skip
 # Rooms of one layer that may import each other, in this direction only.
@@ -24,6 +24,7 @@ ALLOWED_SIBLINGS = {
     ("files", "checks"),
     ("processors", "tokenizers"),
     ("data", "datasets"),
+    ("door", "config"),
 }
 FORBIDDEN = {("models", "losses"), ("data", "models"), ("data", "losses")}
 SINGLE_IMPORTERS = {
