@@ -52,9 +52,9 @@ def gemb_worker(folder: str, matmul_dtype: str = ""):
     from gemb import Embedder
     from gemb.inference import encode
     from gemb.models.execution import Execution
-    from gemb.processors.padding import bucket
 
     embedder = Embedder.load(folder, LENGTH, Execution(matmul_dtype=matmul_dtype))
+    processor = embedder.model.processors.document
     left, right = jnp.ones((1024, 384)), jnp.ones((384, 1536))
     product = jax.jit(lambda a, b: [a @ (b + i) for i in range(40)])
 
@@ -68,10 +68,10 @@ def gemb_worker(folder: str, matmul_dtype: str = ""):
         start = time.perf_counter()
         vectors = embedder.encode(texts)
         seconds = time.perf_counter() - start
-        lengths = np.array([len(ids) for ids in embedder._tokenizers["document"].encode(texts)])
+        lengths = np.array([example.size for example in processor.prepare(texts, "document")])
         padded = 0
-        for rows in encode._batches(lengths, LENGTH, encode.CPU_BUDGET):
-            width = bucket(int(lengths[rows].max()), LENGTH)
+        for rows in encode._batches(lengths, processor.bucket, encode.CPU_BUDGET):
+            width = processor.bucket(int(lengths[rows].max()))
             padded += width * encode._row_bucket(len(rows), max(1, encode.CPU_BUDGET // width), 1)
         return {
             "vectors": vectors[:5].tolist(),

@@ -121,8 +121,10 @@ def measure(mesh_name: str, form_name: str, count: int) -> dict:
     from gemb import losses
     from gemb.models.encoders.text import TextSpec
     from gemb.models.execution import Execution
+    from gemb.models.functional import functional
     from gemb.models.spec import ModelSpec, Rotary, StackSpec, TowerSpec
     from gemb.parallel.mesh import make_mesh
+    from gemb.training.objectives import Encoding
     from gemb.training.planning import estimate
     from gemb.training.planning.workload import Settings, Workload
     from gemb.training.state import abstract_state, state_shardings
@@ -144,7 +146,8 @@ def measure(mesh_name: str, form_name: str, count: int) -> dict:
     loss = functools.partial(losses.info_nce, temperature=0.05)
     form = FORMS[form_name]
     options = {**form, "execution": Execution(**form.get("execution", {}))}
-    step = make_step(spec, loss, optimizer, out_shardings=places, **options)
+    encoding = Encoding(functional(spec), **options)
+    step = make_step(encoding, loss, optimizer, out_shardings=places)
     with jax.set_mesh(mesh):
         compiled = step.lower(abstract_state(spec, optimizer, places), batch).compile()
     work = Workload(spec, loss, optimizer, _pairs(rows, LENGTH, LENGTH))
@@ -228,13 +231,13 @@ def chips_table() -> None:
 def _spec(name: str):
     import gin
 
-    from gemb.training import loop
+    from gemb.training.experiment import Experiment
 
     gin.clear_config()
     gin.parse_config_file(f"configs/model/encoder_{name}.gin")
-    header = "from __gin__ import dynamic_registration\nfrom gemb.training import loop\n"
+    header = "from __gin__ import dynamic_registration\nfrom gemb.training import experiment\n"
     gin.parse_config(header + "experiment.Experiment.model = %MODEL")
-    return gin.get_bindings(loop.train)["model"].spec
+    return gin.get_bindings(Experiment)["model"].spec
 
 
 def _pairs(rows: int, short: int, long: int, sharding=None):

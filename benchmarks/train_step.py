@@ -52,8 +52,10 @@ def gemb_worker(folder: str, name: str, options, widths: tuple[int, ...]):
     from gemb import losses
     from gemb.inference.compilation import use_compilation_cache
     from gemb.models.execution import Execution
+    from gemb.models.functional import functional
     from gemb.pretrained.adapt import load
     from gemb.structs import Batch, Tokens
+    from gemb.training.objectives import Encoding
     from gemb.training.state import TrainState
     from gemb.training.step import make_step
 
@@ -64,14 +66,8 @@ def gemb_worker(folder: str, name: str, options, widths: tuple[int, ...]):
         loss = functools.partial(losses.matryoshka, widths=widths, loss=loss)
     parts = options.rows // options.part if name.endswith("cached") else 1
     optimizer = optax.adamw(2e-5, weight_decay=0.01)
-    step = make_step(
-        model.spec,
-        loss,
-        optimizer,
-        execution=Execution(dropout=options.dropout, **FORMS[name]),
-        query_microbatches=parts,
-        document_microbatches=parts,
-    )
+    execution = Execution(dropout=options.dropout, **FORMS[name])
+    step = make_step(Encoding(functional(model.spec), execution, parts, parts), loss, optimizer)
     params = jax.device_put(model.params)
     state = TrainState(jax.numpy.zeros((), jax.numpy.int32), params, optimizer.init(params))
     sides = [ids_of(options.rows, length, length) for length in lengths_of(options)]
@@ -154,11 +150,12 @@ def temporaries(rows: int, execution, parts: int) -> float:
     from gemb.models.functional import functional
     from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
     from gemb.structs import Batch, Tokens
+    from gemb.training.objectives import Encoding
     from gemb.training.state import TrainState
     from gemb.training.step import make_step
 
     spec = ModelSpec.of(TowerSpec(TextSpec(30_522, 512, StackSpec(6, 384, 12, 1536))))
-    optimizer, shapes = optax.adamw(2e-5), functional(spec).shapes
+    optimizer, model = optax.adamw(2e-5), functional(spec)
 
     def array(*shape, dtype="int32"):
         return jax.ShapeDtypeStruct(shape, dtype)
@@ -166,9 +163,8 @@ def temporaries(rows: int, execution, parts: int) -> float:
     tokens = Tokens(array(rows, LENGTH), array(rows, LENGTH, dtype="bool"))
     number, real = array(rows), array(rows, dtype="bool")
     batch = Batch(tokens, tokens, number, number, number, real, real)
-    state = TrainState(array(), shapes, jax.eval_shape(optimizer.init, shapes))
-    options = {"query_microbatches": parts, "document_microbatches": parts}
-    step = make_step(spec, losses.info_nce, optimizer, execution=execution, **options)
+    state = TrainState(array(), model.shapes, jax.eval_shape(optimizer.init, model.shapes))
+    step = make_step(Encoding(model, execution, parts, parts), losses.info_nce, optimizer)
     # how good the machine code is does not matter: it never runs
     quickly = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     compiled = step.lower(state, batch).compile(compiler_options=quickly)

@@ -25,9 +25,10 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 # Files of few, slow tests: started first, they do not keep one worker busy when the other is done.
 _SLOWEST = (
-    "training/hosts_test.py", "mains_test.py", "models/parity_test.py", "training/teacher_test.py",
-    "configs_test.py", "training/interruption_test.py", "training/scale_test.py",
-    "evaluation/evaluation_suite_test.py", "models/families_test.py", "parallel/sharding_test.py",
+    "training/hosts_test.py", "mains_test.py", "pretrained/parity_test.py",
+    "training/teacher_test.py", "configs_test.py", "training/interruption_test.py",
+    "training/scale_test.py", "evaluation/evaluation_suite_test.py",
+    "pretrained/families_test.py", "parallel/sharding_test.py",
 )  # fmt: skip
 
 

@@ -34,6 +34,12 @@ class StubEncoder:
         self.encoded += [(kind, prompt + text) for text in texts]
         return np.array([self._vector(prompt + text) for text in texts], np.float32)
 
+    def with_prompts(self, prompts):
+        spec = dataclasses.replace(self.spec, **{f"{k}_prompt": p for k, p in prompts.items()})
+        if spec == self.spec:
+            return self
+        return type(self)(dataclasses.replace(self.pretrained, spec=spec), self.execution)
+
     def _vector(self, text):
         words = sum((self._drawn(word) for word in text.lower().split()), np.zeros(self.dim))
         return words + self.noise * self._drawn(text + "!")

@@ -70,7 +70,7 @@ def _processor(folder: Path, spec: TowerSpec, modules: Modules, manifest: dict) 
     limit = spec.encoder.max_length or _UNLIMITED
     made = from_folder(
         modules.encoder,
-        _length(modules, manifest, limit),
+        _length(folder, modules, manifest, limit),
         lower_case=modules.lower_case,
         special=not modules.static,  # static models see the words of a text only
     )
@@ -120,9 +120,12 @@ def _tower_spec(folder: Path, config: dict, modules: Modules, manifest: dict) ->
         raise UserError(f"{folder}: a configuration that cannot be read ({error})") from None
 
 
-def _length(modules: Modules, manifest: dict, limit: int) -> int:
+def _length(folder: Path, modules: Modules, manifest: dict, limit: int) -> int:
     """Tokens that a text is cut to; a tokenizer's word counts up to the positions there are."""
     said = modules.max_length or manifest.get("max_length")
+    for length, kind in ((said, int | None), (modules.tokenizer_length, int | float | None)):
+        if not isinstance(length, kind):
+            raise UserError(f"{folder}: a length limit that cannot be read ({length!r})")
     return said or int(min(modules.tokenizer_length or limit, limit))
 
 

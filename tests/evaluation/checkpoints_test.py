@@ -16,41 +16,44 @@ from gemb.evaluation.checkpoints import evaluate_checkpoints, report_checkpoints
 from gemb.evaluation.suite import evaluate_model
 from gemb.evaluation.tasks import read_tasks
 from gemb.inference.embedder import Embedder
+from gemb.models.model import two_towers
+from gemb.models.scratch import from_scratch
 from gemb.parallel.mesh import make_mesh
+from gemb.processors.text import TextProcessor
 from gemb.reports import write_checkpoints_page
 from gemb.runs.interruption import sole_run
 from gemb.training import optimizers, schedules
 from gemb.training.checkpoints.averaging import with_ema
 from gemb.training.checkpoints.models import checkpoint_models as read_models
 from gemb.training.checkpoints.storage import Checkpoints
+from gemb.training.experiment import Experiment
 from gemb.training.state import initial_state
 
 STEPS = (2, 4, 6)
 OPTIMIZER = partial(optimizers.adamw, schedule=partial(schedules.warmup_linear, peak_rate=0.1))
 
 
-def checkpoint_models(*arguments, **settings):
-    return ((step, Embedder(model)) for step, model in read_models(*arguments, **settings))
+def checkpoint_models(workdir, chosen=(), **settings):
+    experiment = Experiment(**{"data": None, "loss": None} | settings)
+    return ((step, Embedder(model)) for step, model in read_models(workdir, experiment, chosen))
 
 
-def _tokenizer():
+def _processor():
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = ["[PAD]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz0123456789"]
     made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     made.enable_padding(pad_id=0, pad_token="[PAD]")
-    return made.to_str()
+    return TextProcessor(made.to_str(), 64)
 
 
 def _run(workdir, transform=lambda optimizer: optimizer):
     """A workdir with three checkpoints of random weights, and what it was trained with."""
-    model = from_scratch(_tokenizer(), layers=0, width=16)
+    model = from_scratch(_processor(), layers=0, width=16)
     trained_with = {"model": model, "optimizer": OPTIMIZER, "steps": 6, "widths": (16, 8)}
     made, params = transform(OPTIMIZER(steps=6)), {}
-    from gemb.models.spec import with_widths
-
-    spec = with_widths(model.spec, (16, 8))
+    spec = model.spec.with_widths((16, 8))
     with Checkpoints(workdir / "checkpoints", keep=9) as saved:
         for step in STEPS:
             state = initial_state(spec, made, make_mesh(8, 1, 1), seed=step)
@@ -97,12 +100,11 @@ def test_the_average_is_what_is_measured(tmp_path):
 
 def test_two_towers_take_a_tasks_prompts(made):
     """Each side's prompt goes to its own tower, as if it stood in front of the text."""
-    from gemb.pretrained.pair import Pair
 
     from gemb.inference.encoded_once import with_prompts
 
     _, _, models = made
-    towers = Embedder(Pair(models[2].pretrained, models[4].pretrained))
+    towers = Embedder(two_towers(models[2].model, models[4].model))
     prompted = with_prompts(towers, {"query": "q", "document": "d"})
     for kind, letter, model in (("query", "q", models[2]), ("document", "d", models[4])):
         expected = model.encode([f"{letter}xyz"], kind=kind)
@@ -154,7 +156,7 @@ def test_what_cannot_be_measured_is_told(made, tmp_path):
         list(checkpoint_models(workdir, [3], **trained_with))
     with pytest.raises(UserError, match="holds no checkpoints"):
         list(checkpoint_models(tmp_path, **trained_with))
-    other = trained_with | {"model": from_scratch(_tokenizer(), layers=0, width=32)}
+    other = trained_with | {"model": from_scratch(_processor(), layers=0, width=32)}
     with pytest.raises(UserError, match="the checkpoint is of another model"):
         list(checkpoint_models(workdir, **other))
     with sole_run(workdir), pytest.raises(UserError, match="is in use by a live run"):

@@ -14,7 +14,7 @@ from gemb.evaluation import comparison, suite
 from gemb.evaluation.mteb import MtebEncoder
 from gemb.evaluation.mteb.run import get_tasks, whole_names
 from gemb.evaluation.tasks import read_tasks, sts
-from gemb.inference.encoded_once import EncodedOnce, _prompted, with_prompts
+from gemb.inference.encoded_once import EncodedOnce, with_prompts
 from gemb.reports import write_suite_page
 
 pytestmark = pytest.mark.extra("eval")  # tasks of all kinds
@@ -208,16 +208,19 @@ def test_the_report_shows_tasks_models_and_differences(tasks, tmp_path):
 
 
 def test_prompts_of_two_towers_go_to_the_tower_of_their_side(tmp_path):
-    from gemb.pretrained.pair import Pair
+    from gemb.models.model import two_towers
+    from gemb.models.scratch import from_scratch
+    from gemb.processors.text import of_bytes
 
-    query, document = StubEncoder(seed=1).pretrained, StubEncoder(seed=2).pretrained
-    towers = Pair(query, document)
-    made = _prompted(towers, {"query": "ask ", "document": "say "})
-    assert made.query.spec.query_prompt == "ask "
-    assert made.document.spec.document_prompt == "say "
-    assert (made.query.seed, made.document.seed) == (1, 2)
-    assert _prompted(towers, {"query": ""}) is towers, "nothing changes"
-    shared = _prompted(Pair(query, query), {"query": "ask "})
+    query, document = (from_scratch(of_bytes(), layers=layers) for layers in (1, 2))
+    towers = two_towers(query, document)
+    made = towers.with_prompts({"query": "ask ", "document": "say "})
+    assert made.query.processor.prompt("query") == "ask "
+    assert made.document.processor.prompt("document") == "say "
+    assert [tower.spec.encoder.stack.layers for tower in (made.query, made.document)] == [1, 2]
+    assert towers.with_prompts({"query": ""}) == towers, "nothing changes"
+    shared = two_towers(query, query).with_prompts({"query": "ask "})
+    assert shared.query.processor.prompt("query") == "ask "
     assert shared.query is shared.document, "one model stays one"
 
 

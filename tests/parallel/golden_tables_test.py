@@ -15,7 +15,8 @@ MESHES = [(1, 8, 1), (2, 2, 2), (1, 1, 8)]
 def table(shape) -> str:
     import optax
 
-    from gemb.models.spec import DenseSpec, ModelSpec, Rotary, StackSpec, TextSpec
+    from gemb.models.encoders.text import TextSpec
+    from gemb.models.spec import DenseSpec, ModelSpec, Rotary, StackSpec, TowerSpec
     from gemb.parallel.mesh import make_mesh
     from gemb.training.planning.dry_run import sharding_table
     from gemb.training.state import state_shardings
@@ -26,10 +27,11 @@ def table(shape) -> str:
         first_norm=False, lora_rank=2,
     )  # fmt: skip
     text = TextSpec(vocab=63, positions=16, stack=stack)
-    spec = ModelSpec(
-        text, pooling="latent_attention", max_length=16, dense=(DenseSpec(32, 24),),
+    tower = TowerSpec(
+        text, pooling="latent_attention", dense=(DenseSpec(32, 24),),
         heads=(("small", (DenseSpec(32, 8, bias=False),)),),
     )  # fmt: skip
+    spec = ModelSpec.of(tower)
     return sharding_table(spec, state_shardings(spec, optax.sgd(1.0), make_mesh(*shape))) + "\n"
 
 

@@ -10,17 +10,19 @@ import pytest
 
 from gemb import losses
 from gemb.checks import UserError
+from gemb.models.encoders.text import TextSpec
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, initial_params
-from gemb.models.spec import ModelSpec, Rotary, StackSpec, TextSpec
+from gemb.models.spec import ModelSpec, Rotary, StackSpec, TowerSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.parallel.placement import place_batch
 from gemb.parallel.rules import spec_at_rest
 from gemb.structs import Batch, Tokens
+from gemb.training.objectives import Encoding
 from gemb.training.state import initial_state, state_shardings
 from gemb.training.step import batch_loss, make_step
 
-SPEC = ModelSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(1, 32, 4, 64)), max_length=16)
+SPEC = ModelSpec.of(TowerSpec(TextSpec(vocab=64, positions=16, stack=StackSpec(1, 32, 4, 64))))
 LOOPED = Execution(layers="scan", remat="full")
 
 
@@ -32,7 +34,7 @@ def decoder(layers: int, windows=(4, 0)) -> ModelSpec:
         rotary=(Rotary(),) * layers,
     )  # fmt: skip
     text = TextSpec(64, 0, stack, types=0, length_limit=16, embedding_norm=False)
-    return ModelSpec(text, max_length=16)
+    return ModelSpec.of(TowerSpec(text))
 
 
 LOSS = partial(losses.matryoshka, widths=(32, 8), loss=partial(losses.info_nce, symmetric=True))
@@ -53,13 +55,14 @@ def batch(rows=16, seed=0):
     return Batch(tokens(8), tokens(16), ids, ids, ids + 100, real, real)
 
 
-def gradients(mesh, spec=SPEC, **options):
+def gradients(mesh, spec=SPEC, key=None, **options):
     params = jax.jit(lambda key: initial_params(spec, key))(jax.random.key(0))
     optimizer = optax.sgd(1.0)
     places = state_shardings(spec, optimizer, mesh).params
+    encoding = Encoding(functional(spec), **options)
 
     def loss(params, batch):
-        return batch_loss(spec, LOSS, params, batch, **options)[0]
+        return batch_loss(encoding, LOSS, params, batch, key=key)[0]
 
     with jax.set_mesh(mesh):
         value, grads = jax.jit(jax.value_and_grad(loss), out_shardings=(None, places))(
@@ -108,9 +111,10 @@ def collectives(shape, capfd, spec=SPEC, **options):
     mesh, optimizer = make_mesh(*shape), optax.adam(1e-3)
     places = state_shardings(spec, optimizer, mesh)
     state = initial_state(spec, optimizer, mesh)
-    options |= {"query_microbatches": 2, "document_microbatches": 2, "out_shardings": places}
+    options |= {"query_microbatches": 2, "document_microbatches": 2}
+    encoding = Encoding(functional(spec), **options)
     with jax.set_mesh(mesh):
-        step = make_step(spec, LOSS, optimizer, **options)
+        step = make_step(encoding, LOSS, optimizer, out_shardings=places)
         text = step.lower(state, place_batch(batch(), mesh)).compile().as_text()
     warnings = capfd.readouterr().err
     kinds = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
@@ -123,7 +127,7 @@ def test_fsdp_gathers_weights_and_not_activations(capfd):
     # Forward, its recomputation and backward of two sides each gather a layer's 6 matrices and the
     # 3 tables; the loss and the figures beside it gather embeddings, ids and masks. The rest would
     # be activation traffic.
-    weights, passes, sides, loss, figures = SPEC.text.stack.layers * 6 + 3, 3, 2, 8, 8
+    weights, passes, sides, loss, figures = SPEC.encoder.stack.layers * 6 + 3, 3, 2, 8, 8
     assert 0 < counts["all-gather"] <= passes * sides * weights + loss + figures
     assert counts["all-to-all"] == 0
 
@@ -170,7 +174,7 @@ def test_every_parameter_has_a_place():
 
 
 def test_a_dimension_that_does_not_divide_stays_whole():
-    odd = dataclasses.replace(SPEC, text=dataclasses.replace(SPEC.text, vocab=63))
+    odd = ModelSpec.of(TowerSpec(dataclasses.replace(SPEC.encoder, vocab=63)))
     table = state_shardings(odd, optax.sgd(1.0), make_mesh(1, 2, 4)).params["text/token/table"]
     assert table.spec == jax.sharding.PartitionSpec(None, "fsdp")
     even = state_shardings(SPEC, optax.sgd(1.0), make_mesh(1, 2, 4)).params["text/token/table"]

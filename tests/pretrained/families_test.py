@@ -1,6 +1,5 @@
 """Every family against transformers' own classes: token vectors, gradients, folders."""
 
-import dataclasses
 import json
 
 import jax
@@ -15,7 +14,7 @@ from gemb.models.functional import functional
 from gemb.pretrained import saving
 from gemb.pretrained.adapt import load
 from gemb.pretrained.families import FAMILIES
-from gemb.processors.padding import pad
+from gemb.pretrained.folder import family_of
 from gemb.structs import Tokens
 from gemb.tokenizers.tokenizer import byte_tokenizer_json
 
@@ -149,11 +148,10 @@ def _write(folder, model_class: str, config_class: str, options: dict):
     return folder, model
 
 
-def _tokens(pretrained, left=False):
-    from gemb.tokenizers.tokenizer import Tokenizer
-
-    ids = Tokenizer(pretrained.tokenizer_json, 64).encode(TEXTS)
-    tokens = pad(ids, max(map(len, ids)))
+def _tokens(model, left=False):
+    processor = model.processors.document.with_limit(64)
+    examples = processor.prepare(TEXTS, "document")
+    tokens = processor.collate(examples, max(example.size for example in examples))
     if not left:
         return tokens
     shift = (~tokens.mask).sum(1)
@@ -180,7 +178,7 @@ def test_token_vectors_and_gradients_equal_transformers(checkpoint, name):
 
     folder, model = checkpoint(name)
     loaded = load(str(folder))
-    face, tokens = functional(loaded.spec), _tokens(loaded)
+    face, tokens = functional(loaded.spec).document, _tokens(loaded)
     probe = np.random.default_rng(0).normal(size=(*tokens.ids.shape, 32)).astype(np.float32)
     probe *= tokens.mask[..., None]
 
@@ -201,7 +199,7 @@ def test_token_vectors_and_gradients_equal_transformers(checkpoint, name):
     model.zero_grad()
     (theirs * torch.tensor(probe)).sum().backward()
     grads = {n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None}
-    table = loaded.family.tensors[0](loaded.spec.text)
+    table = family_of(loaded.document).tensors[0](loaded.spec.encoder)
     for path, tensor in table.items():
         expected = np.split(grads[tensor.name], tensor.parts)[tensor.part]
         expected = expected.T if tensor.transposed else expected
@@ -213,7 +211,7 @@ def test_token_vectors_and_gradients_equal_transformers(checkpoint, name):
 def test_saved_folder_gives_the_same_vectors_in_sentence_transformers(checkpoint, name, tmp_path):
     peer = pytest.importorskip("sentence_transformers")
     folder, _ = checkpoint(name)
-    loaded = load(str(folder), projection=(24, 16), query_prompt="x y ")
+    loaded = load(str(folder), projection=(24, 16), prompts={"query": "x y "})
     saving.save(loaded, tmp_path / "saved")
     again = Embedder.load(tmp_path / "saved")
     reference = peer.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
@@ -237,7 +235,7 @@ def test_bidirectional_tokens_see_the_next_causal_ones_do_not(checkpoint, name, 
     seen = {}
     for mode in ("bidirectional", "causal"):
         loaded = load(str(folder), attention=mode)
-        face = functional(loaded.spec)
+        face = functional(loaded.spec).document
         run = jax.jit(
             lambda i, face=face, p=loaded.params: face.hidden(p, _as_tokens(i), execution)
         )
@@ -254,10 +252,10 @@ def _as_tokens(ids):
     "name", ["bert", "roberta", "mpnet", "modernbert", "t5", "mistral", "gemma3"]
 )
 @pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken", "weightedmean"])
-def test_padding_batching_and_packing_leave_vectors_as_they_are(checkpoint, name, pooling):
+def test_padding_and_batching_leave_vectors_as_they_are(checkpoint, name, pooling):
     folder, _ = checkpoint(name)
     loaded = load(str(folder), pooling=pooling)
-    apply = jax.jit(functional(loaded.spec).apply)
+    apply = jax.jit(functional(loaded.spec).document.embed)
     right = apply(loaded.params, _tokens(loaded))
     left = apply(loaded.params, _tokens(loaded, left=True))
     np.testing.assert_allclose(left, right, atol=2e-6)
@@ -267,24 +265,18 @@ def test_padding_batching_and_packing_leave_vectors_as_they_are(checkpoint, name
         np.testing.assert_allclose(
             apply(loaded.params, _as_tokens(alone))[0], right[row], atol=2e-6
         )
-    from gemb.processors.padding import pack
-
-    packed, places = pack([row[m] for row, m in zip(*tokens[:2], strict=True)], 64)
-    assert len(packed.ids) < len(TEXTS)
-    vectors = np.asarray(apply(loaded.params, packed))
-    np.testing.assert_allclose(vectors[places[:, 0], places[:, 1]], right, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["bert", "modernbert", "gemma3"])
 def test_looped_and_recomputed_layers_equal_unrolled_ones(checkpoint, name):
     folder, _ = checkpoint(name)
     loaded = load(str(folder))
-    face, tokens = functional(loaded.spec), _tokens(loaded)
+    face, tokens = functional(loaded.spec).document, _tokens(loaded)
     key = jax.random.key(3)
 
     def gradient(execution):
         def loss(params):
-            vectors = face.apply(params, tokens, execution, key)
+            vectors = face.embed(params, tokens, execution, key)
             return (vectors * jnp.arange(32)).sum()
 
         return jax.jit(jax.value_and_grad(loss))(loaded.params)
@@ -308,7 +300,7 @@ def test_a_subset_of_layers_is_what_transformers_computes_with_those_layers(chec
         expected = _reference(model, tokens).last_hidden_state.detach().numpy()
     finally:
         model.encoder.layer = layers
-    hidden = functional(student.spec).hidden(student.params, tokens)
+    hidden = functional(student.spec).document.hidden(student.params, tokens)
     np.testing.assert_allclose(hidden[tokens.mask], expected[tokens.mask], atol=1e-4)
     saving.save(student, tmp_path / "student")
     assert json.loads((tmp_path / "student/config.json").read_text())["num_hidden_layers"] == 2
@@ -316,10 +308,10 @@ def test_a_subset_of_layers_is_what_transformers_computes_with_those_layers(chec
 
 def test_lora_starts_as_the_model_and_merges_into_it(checkpoint, tmp_path):
     folder, _ = checkpoint("llama")
-    plain, adapted = load(str(folder)), load(str(folder), lora_rank=2)
-    apply = jax.jit(functional(adapted.spec).apply)
+    plain, adapted = load(str(folder)), load(str(folder), lora=(2, 16.0))
+    apply = jax.jit(functional(adapted.spec).document.embed)
     tokens = _tokens(plain)
-    before = jax.jit(functional(plain.spec).apply)(plain.params, tokens)
+    before = jax.jit(functional(plain.spec).document.embed)(plain.params, tokens)
     np.testing.assert_allclose(apply(adapted.params, tokens), before, atol=1e-6)
     rng = np.random.default_rng(0)
     params = {
@@ -327,14 +319,14 @@ def test_lora_starts_as_the_model_and_merges_into_it(checkpoint, tmp_path):
         for path, value in adapted.params.items()
     }
     assert sum("lora_b" in path for path in params) == 3 * 7
-    moved = dataclasses.replace(adapted, params=params)
+    moved = adapted.with_params(params)
     after = np.asarray(apply(params, tokens))
     assert np.abs(after - before).max() > 1e-2
     saving.save(moved, tmp_path / "merged")
     merged = load(str(tmp_path / "merged"))
     assert merged.params.keys() == plain.params.keys()
     np.testing.assert_allclose(
-        jax.jit(functional(merged.spec).apply)(merged.params, tokens), after, atol=1e-5
+        jax.jit(functional(merged.spec).document.embed)(merged.params, tokens), after, atol=1e-5
     )
 
 
@@ -349,7 +341,7 @@ def test_static_models_equal_sentence_transformers(tmp_path):
     ours = Embedder.load(tmp_path / "static")
     texts = ["a b c", "words and words", "x" * 600]
     np.testing.assert_allclose(ours.encode(texts), reference.encode(texts), rtol=2e-5, atol=1e-6)
-    saving.save(ours.pretrained, tmp_path / "saved")
+    saving.save(ours.model, tmp_path / "saved")
     again = peer.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     np.testing.assert_allclose(again.encode(texts), reference.encode(texts), atol=1e-6)
 
@@ -383,7 +375,8 @@ def test_bfloat16_and_sharded_files_are_read(checkpoint, tmp_path):
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     (tmp_path / "tokenizer.json").write_text(byte_tokenizer_json())
     loaded = load(str(tmp_path))
-    for path, tensor in loaded.family.tensors[0](loaded.spec.text).items():
+    table = family_of(loaded.document).tensors[0](loaded.spec.encoder)
+    for path, tensor in table.items():
         value = expected[tensor.name]
         np.testing.assert_array_equal(loaded.params[path], value.T if tensor.transposed else value)
 
@@ -434,6 +427,7 @@ def test_a_new_pooler_takes_nothing_of_the_old(checkpoint, tmp_path):
             "expected texts by name",
         ),
         ("sentence_bert_config.json", '{"max_seq_length": "x"}', "cannot be read"),
+        ("sentence_bert_config.json", '{"max_seq_length": 48.5}', r"cannot be read \(48\.5\)"),
     ],
 )
 def test_json_of_another_kind_is_one_line(checkpoint, tmp_path, name, content, message):
