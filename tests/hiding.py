@@ -39,10 +39,11 @@ def hide(libraries: tuple[str, ...]) -> None:
     finder = importlib.machinery.PathFinder
     search = finder.find_spec
 
-    def find_spec(name: str, *arguments):
-        return None if name.partition(".")[0] in libraries else search(name, *arguments)
+    def find_spec(cls, fullname: str, path=None, target=None):
+        hidden = fullname.partition(".")[0] in libraries
+        return None if hidden else search(fullname, path, target)
 
-    finder.find_spec = find_spec
+    finder.find_spec = classmethod(find_spec)
 
 
 def hide_everywhere(libraries: tuple[str, ...]) -> tempfile.TemporaryDirectory:
