@@ -6,7 +6,6 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from gemb.pretrained.scratch import from_scratch
 from task_folders import house
 
 from gemb.checks import UserError
