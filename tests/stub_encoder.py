@@ -13,7 +13,7 @@ class Spec:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pretrained:
+class StubModel:
     spec: Spec
     seed: int
     dim: int
@@ -22,11 +22,11 @@ class Pretrained:
 class StubEncoder:
     """Looks to evaluation like a `gemb.Embedder`."""
 
-    def __init__(self, pretrained=None, execution=None, *, seed=0, dim=16, widths=None, noise=0.0):
-        self.pretrained, self.execution = pretrained or Pretrained(Spec(), seed, dim), execution
-        self.spec, self.dim = self.pretrained.spec, self.pretrained.dim
+    def __init__(self, model=None, execution=None, *, seed=0, dim=16, widths=None, noise=0.0):
+        self.model, self.execution = model or StubModel(Spec(), seed, dim), execution
+        self.spec, self.dim = self.model.spec, self.model.dim
         self.widths = widths or (self.dim, self.dim // 2)
-        self.fingerprint = repr((self.pretrained, noise))
+        self.fingerprint = repr((self.model, noise))
         self.noise, self.encoded = noise, []
 
     def encode(self, texts, *, kind, progress=""):
@@ -38,12 +38,12 @@ class StubEncoder:
         spec = dataclasses.replace(self.spec, **{f"{k}_prompt": p for k, p in prompts.items()})
         if spec == self.spec:
             return self
-        return type(self)(dataclasses.replace(self.pretrained, spec=spec), self.execution)
+        return type(self)(dataclasses.replace(self.model, spec=spec), self.execution)
 
     def _vector(self, text):
         words = sum((self._drawn(word) for word in text.lower().split()), np.zeros(self.dim))
         return words + self.noise * self._drawn(text + "!")
 
     def _drawn(self, text):
-        seed = zlib.crc32(text.encode()) + self.pretrained.seed
+        seed = zlib.crc32(text.encode()) + self.model.seed
         return np.random.default_rng(seed).normal(size=self.dim)

@@ -27,9 +27,9 @@ def measured(tmp_path_factory):
     encoders = {"teacher": StubEncoder(widths=(16,)), "student": StubEncoder(noise=0.4)}
     for name, encoder in encoders.items():
         params = {"w": np.zeros((10, PARAMS[name] // 10))}
-        encoder.pretrained = dataclasses.make_dataclass(
-            "Weighed", ["params"], bases=(type(encoder.pretrained),), frozen=True,
-        )(**vars(encoder.pretrained), params=params)  # fmt: skip
+        encoder.model = dataclasses.make_dataclass(
+            "Weighed", ["params"], bases=(type(encoder.model),), frozen=True,
+        )(**vars(encoder.model), params=params)  # fmt: skip
     models = {n: suite.evaluate_model(e, tasks, cache=folder / "c") for n, e in encoders.items()}
     tree = suite.summary(tasks, models, folder / "c")
     texts = sample_texts(tasks)

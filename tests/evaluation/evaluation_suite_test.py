@@ -80,7 +80,7 @@ def test_the_second_run_reads_and_new_widths_keep_the_old(tasks, tmp_path):
     assert list(evaluate(both, widths=[4, 16]).tasks["r"]) == [16, 4]
     assert both.encoded == []
     for other in (StubEncoder(seed=1), StubEncoder()):
-        evaluate(other, force=not other.pretrained.seed)
+        evaluate(other, force=not other.model.seed)
         assert other.encoded, "another model, or --force"
 
 

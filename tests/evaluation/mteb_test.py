@@ -135,7 +135,7 @@ def test_prompts_by_task_and_type(prompts, side, kind, expected):
     from types import SimpleNamespace
 
     from mteb.types import PromptType
-    from stub_encoder import Pretrained, Spec
+    from stub_encoder import Spec, StubModel
 
     seen = []
 
@@ -144,7 +144,7 @@ def test_prompts_by_task_and_type(prompts, side, kind, expected):
             seen.extend(getattr(self.spec, f"{kind}_prompt") + text for text in texts)
             return super().encode(texts, kind=kind)
 
-    encoder = Recording(Pretrained(Spec("own query: ", "own document: "), 0, 16))
+    encoder = Recording(StubModel(Spec("own query: ", "own document: "), 0, 16))
     about = SimpleNamespace(name="t", type=kind, modalities=["text"])
     MtebEncoder(encoder, prompts=prompts).encode(
         [{"text": ["a"]}, {"text": ["b"]}], task_metadata=about, hf_split="test",

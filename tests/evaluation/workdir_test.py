@@ -24,7 +24,8 @@ class Stub(StubEncoder):
     def __init__(self, dim, folder=""):
         super().__init__(dim=dim)
         training = {"started_from": "start", "data": {"folder": str(folder)} if folder else {}}
-        self.pretrained = SimpleNamespace(manifest={"training": training}, seed=0)
+        tower = SimpleNamespace(processor=SimpleNamespace(max_length=8))
+        self.model = SimpleNamespace(manifest={"training": training}, seed=0, document=tower)
         self.spec = SimpleNamespace(max_length=8, query_prompt="", document_prompt="")
 
     def encode(self, texts, *, dim=None, kind="document", progress=""):
