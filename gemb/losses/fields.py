@@ -122,13 +122,16 @@ SHAPES = {
 }
 
 # name -> (what it is, who gives it), for the error of a loss that cannot do without
-_GUIDE = ("the guide's vectors", "set TEACHER to a guide, or use info_nce")
+_GUIDE = ("the guide's vectors", "set TEACHER to teachers.guide, or use info_nce")
 _TEACHER = ("the teacher's vectors", "set TEACHER to a teacher of vectors")
 _LAYERWISE = (
     "the distances of token vectors",
     "set TEACHER to teachers.layerwise",
 )
-_LAYERS = ("the embeddings of earlier layers", "let the model give them, or use matryoshka")
+_LAYERS = (
+    "the embeddings of earlier layers",
+    "set OBJECTIVE to objectives.earlier_layers, or use matryoshka",
+)
 GIVEN_BY = {
     "scores": ("a grade for each pair", "train on graded pairs, gemb.data.forms.Graded"),
     "guide_query": _GUIDE,

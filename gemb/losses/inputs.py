@@ -58,7 +58,7 @@ class Prepared(NamedTuple):
         return option if self.fields.temperature is None else self.fields.temperature
 
     def own_negatives(self) -> tuple[jax.Array, jax.Array]:
-        """[batch, negatives]: where each query's hard negatives stand, and which are real."""
+        """[batch, negatives]: the places of each query's hard negatives, and which are real."""
         where = masks.negatives_of(self.positive, self.document.shape[0])
         return where, self.real_documents[where]
 

@@ -1,17 +1,17 @@
-"""Documents whose vectors are equal: they are found together, by one score.
+"""Documents with equal vectors: they are found together and share one score.
 
-A matrix product rounds by a row's place in it (edge rows pass through other kernels than those in
-the middle, on some CPUs), so that equal rows can get scores that differ in the last bit. Instead of
-trusting a kernel, a searcher looks its equal rows up once, when it is built, and what one of them
-scores holds for all. A corpus without equal rows pays nothing in a search.
+On some CPUs the rounding of a matrix product depends on the row's place (the last rows of a block
+go through another kernel), so equal rows can get scores that differ in the last bit. A searcher
+therefore finds its equal rows once, when it is built, and gives all of them the same score. Where
+all rows differ, searches do no extra work.
 """
 
 import numpy as np
 
 from gemb.search.searcher import Hits, ordered_hits
 
-_ROWS = 1 << 12  # looked at together: what a cache holds
-_KEY_BYTES = 8  # of a row's beginning: what differs there need not be compared as a whole
+_ROWS = 1 << 12  # rows compared at a time, which fit in the CPU's cache
+_KEY_BYTES = 8  # rows that differ in their first bytes are not compared any further
 
 
 class Repeats:
@@ -35,10 +35,10 @@ class Repeats:
             self._starts = np.cumsum([0, *np.bincount(group[repeated])])
 
     def unify(self, made: np.ndarray) -> np.ndarray:
-        """Gives equal documents equal rows in what was computed of each; changes it in place.
+        """Makes rows computed from the documents equal where the documents are; works in place.
 
         Args:
-            made: [documents, any].
+            made: [documents, any] such as rotated vectors.
 
         Returns:
             The array.
@@ -49,7 +49,9 @@ class Repeats:
         return made
 
     def settle(self, scores: np.ndarray, indices: np.ndarray, k: int) -> Hits:
-        """Orders what a search found; equal documents come together, by the best of their scores.
+        """Orders what a search found, and adds all documents equal to one that was found.
+
+        Equal documents share the best of their scores.
 
         Args:
             scores: [queries, found] scores; -inf or NaN marks an empty place.

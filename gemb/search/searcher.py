@@ -13,7 +13,7 @@ _CHECKED_ROWS = 1 << 16
 class Hits(NamedTuple):
     """What a search found: best first, equal scores by the lower index.
 
-    Documents with equal vectors have equal scores, wherever they lie in the corpus.
+    Documents with equal vectors have equal scores, whatever their place in the corpus.
 
     Attributes:
         scores: [queries, k] float32; -inf where fewer than k documents were found.

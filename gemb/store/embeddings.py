@@ -77,7 +77,7 @@ def write_embeddings(
 
 
 def describe(folder: Path, ids: Iterable[str | int] | np.ndarray | None, **about) -> None:
-    """Writes the ids and the manifest beside vectors.npy, which makes the folder whole.
+    """Adds the ids and the manifest to vectors.npy, which completes the folder.
 
     Args:
         folder: holds vectors.npy.

@@ -272,7 +272,7 @@ NEEDS = {
         "teacher_document",
         "set TEACHER to a teacher of vectors",
     ),
-    "gist": ("guide_document", "set TEACHER to a guide"),
+    "gist": ("guide_document", "set TEACHER to teachers.guide"),
     "jasper": ("teacher_document", "set TEACHER"),
     "jasper_cosine": ("teacher_document", "set TEACHER"),
     "layerwise_distance": (
@@ -280,7 +280,7 @@ NEEDS = {
         "set TEACHER to teachers.layerwise",
     ),
     "margin_mse": ("teacher_scores", "set TEACHER"),
-    "matryoshka_2d": ("query_layers", "let the model give them"),
+    "matryoshka_2d": ("query_layers", "set OBJECTIVE to objectives.earlier_layers"),
     "relative_similarity": ("teacher_document", "set TEACHER"),
     "score_kl": ("teacher_scores", "set TEACHER"),
     "score_mse": ("teacher_scores", "set TEACHER"),

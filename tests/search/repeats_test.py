@@ -133,7 +133,7 @@ def test_the_products_of_these_tests_do_round_by_place(rounding_by_place):
 
 @pytest.mark.parametrize("places", [[0, 5, 29], [1, 2, 63]])
 @pytest.mark.parametrize("dim", [3, 16, 129])
-def test_equal_rows_are_rescored_alike_wherever_they_lie(places, dim):
+def test_equal_rows_are_rescored_alike_at_any_place(places, dim):
     """`einsum` sums each row by itself: what funnels and re-scoring rely on."""
     rows, query = _unit(64, dim), _unit(1, dim, seed=1)[0]
     rows[places] = rows[places[0]]

@@ -103,7 +103,7 @@ def test_files_are_as_readable_as_their_neighbours(tmp_path):
 
 
 class _Counting:
-    """An encoder whose vectors tell the text's length; dies at the text "die"."""
+    """An encoder whose vectors hold the text's length; dies at the text "die"."""
 
     dim, fingerprint = 2, "m"
 
