@@ -20,7 +20,7 @@ from gemb.bindings import Statement, only_read, read_from, statements, unread
 from gemb.checks import UserError, suggest
 
 _HERE = Path(__file__).resolve().parent
-# gemb's own gin files: inside the package where a wheel was installed, beside it in a checkout.
+# gemb's own gin files: inside the package if a wheel was installed, next to it in a checkout.
 CONFIGS = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent / "configs"
 _IMPORT = re.compile(r"^(?:from \S+ )?import .+$", re.MULTILINE)
 _MACRO = re.compile(r"^([A-Za-z_]\w*) = (.*(?:\n +.*)*)", re.MULTILINE)

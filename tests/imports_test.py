@@ -116,6 +116,34 @@ def test_single_importers(library):
     assert found <= SINGLE_IMPORTERS[library]
 
 
+def test_functions_have_at_most_12_parameters():
+    """Losses are the exception: their options are their documentation."""
+    wide = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and room(path) != "losses":
+                count = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
+                if count > 12:
+                    wide.append(f"{path.relative_to(ROOT)}: {node.name} has {count}")
+    assert not wide
+
+
+def test_folders_hold_at_most_15_files():
+    """One file for each verb is the exception."""
+    folders = {path.parent for path in MODULES} - {ROOT / "gemb" / "cli"}
+    files = {folder: set(folder.glob("*.py")) - {folder / "__init__.py"} for folder in folders}
+    assert not {str(folder) for folder, found in files.items() if len(found) > 15}
+
+
+def test_only_tokenizers_and_the_text_processor_know_the_tokenizers_format():
+    named = {
+        str(path.relative_to(ROOT / "gemb"))
+        for path in MODULES
+        if "tokenizer_json" in path.read_text(encoding="utf-8")
+    }
+    assert {name for name in named if not name.startswith("tokenizers/")} == {"processors/text.py"}
+
+
 def python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False

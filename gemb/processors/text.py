@@ -15,7 +15,7 @@ from gemb.structs import NO_PROMPTS, Prompts, Tokens
 from gemb.tokenizers import Tokenizer, byte_tokenizer_json
 from gemb.tokenizers.tokenizer_files import read_tokenizer
 
-# Files beside tokenizer.json that other libraries read; copied from the folder of the base model.
+# Files next to tokenizer.json that other libraries read; copied from the folder of the base model.
 _SIDE_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
 
@@ -138,7 +138,7 @@ class TextProcessor:
         return self._tokenizers[prompt]
 
     def save(self, folder: Path, base: Path | None = None) -> None:
-        """Writes tokenizer.json and the files beside it that other libraries read.
+        """Writes tokenizer.json and the files next to it that other libraries read.
 
         Args:
             folder: the model folder.
