@@ -45,6 +45,12 @@ SINGLE_IMPORTERS = {
     },
     "seqio": {"gemb/data/seqio_tasks.py", "gemb/data/offline.py", "gemb/cli/cache.py"},
     "apache_beam": {"gemb/data/offline.py"},
+    "gguf": {"gemb/pretrained/convert/gguf_llama.py"},
+    "matplotlib": {"gemb/reports/svg.py"},
+    "onnx": {"gemb/pretrained/convert/onnx_graph.py"},
+    "tensorboard": {"gemb/runs/records.py"},
+    "torch": {"gemb/inference/cross_encoder.py"},
+    "transformers": {"gemb/inference/cross_encoder.py"},
     "tensorflow": {"gemb/data/seqio_tasks.py"},
 }
 MODULES = sorted((ROOT / "gemb").rglob("*.py"))
