@@ -19,6 +19,7 @@ from gemb.inference.embedder import Embedder
 from gemb.models.execution import Execution
 from gemb.models.spec import ModelSpec
 from gemb.pretrained import adapt, saving
+from gemb.pretrained.fetch import model_folder
 from gemb.processors.processor import Processor
 from gemb.training.experiment import Experiment
 from gemb.training.run import train_run
@@ -115,10 +116,10 @@ def train(
     _check_loss(loss, given, base.spec)
     widths = tuple(widths) and check_widths("widths", widths, base.spec.dim)
     steps = -(-len(given) // size) if steps is None else steps
-    place = folder / "data"
+    start, place = _start_folder(model, base, folder), folder / "data"
     params = [
         *_IMPORTS,
-        f"adapt.load.model = {_name(base, folder)!r}",
+        f"adapt.load.model = {start!r}",
         *_data_bindings(given, place, base),
         *_loss_bindings(loss, widths),
         f"BATCH_SIZE = {size}",
@@ -129,11 +130,11 @@ def train(
         *bindings,
     ]
     pieces = ("wiring", "optimizer/adamw", "mesh/data_parallel")
-    config.load([f"configs/{piece}.gin" for piece in pieces], params)
+    config.load([str(config.CONFIGS / f"{piece}.gin") for piece in pieces], params)
 
     def experiment() -> Experiment:
         given.write(place)
-        if _name(base, folder) != str(base.model.folder):
+        if start == str((folder / "start").resolve()):
             saving.save(base.model, folder / "start")
         return Experiment(**config.arguments(Experiment))
 
@@ -196,11 +197,16 @@ def _start(model: str | Embedder) -> Embedder:
     return Embedder(adapt.load(str(model)))
 
 
-def _name(base: Embedder, folder: Path) -> str:
-    """The folder that `adapt.load` reads the base model from; one of the run's if it has none."""
+def _start_folder(model: str | Embedder, base: Embedder, folder: Path) -> str:
+    """The folder that the run reads the base model from: its own, or one of the run's.
+
+    A model that was changed after it was loaded is saved with the run.
+    """
+    if not isinstance(model, Embedder):
+        return str(Path(model_folder(str(model))).resolve())
     own = base.model.folder
     if own and model_fingerprint(adapt.load(str(own))) == base.fingerprint:
-        return str(own)
+        return str(Path(own).resolve())
     return str((folder / "start").resolve())
 
 
