@@ -15,12 +15,14 @@ from gemb.evaluation.models import evaluate_tasks
 from gemb.evaluation.tasks import read_tasks
 from gemb.files import local_folder
 from gemb.identity import model_fingerprint
+from gemb.inference.compilation import use_compilation_cache
 from gemb.inference.embedder import Embedder
 from gemb.models.execution import Execution
+from gemb.models.model import Model
 from gemb.models.spec import ModelSpec
 from gemb.pretrained import adapt, saving
-from gemb.pretrained.fetch import model_folder
 from gemb.processors.processor import Processor
+from gemb.runs.records import CONFIG_FILE
 from gemb.training.experiment import Experiment
 from gemb.training.run import train_run
 
@@ -81,7 +83,8 @@ def train(
     run elsewhere, the pairs, checkpoints, metrics and the trained model.
 
     Args:
-        model: a folder, a fetched model's name, or a loaded model.
+        model: a folder, a fetched model's name, or a loaded model. How a loaded model is computed
+            holds for the returned one; for training bind execution.Execution.* in `bindings`.
         pairs: a list of (query, document) or (query, document, negative, ...) tuples or of dicts, a
             pandas or Arrow table, a Hugging Face `datasets.Dataset`, or any sequence of records,
             with "query", "document" and, if the loss wants them, "negatives" and "score".
@@ -108,7 +111,7 @@ def train(
         >>> pairs = [("reverse a list", "items[::-1]"), ("sort a list", "sorted(items)")]
         >>> tuned = train("all-MiniLM-L6-v2", pairs, workdir="runs/mine")  # doctest: +SKIP
     """
-    base, folder = _start(model), local_folder("workdir", workdir)
+    base, folder = _loaded(model), local_folder("workdir", workdir)
     if not learning_rate > 0:
         raise UserError(f"learning_rate: expected a number above 0, got {learning_rate}")
     given = given_pairs(pairs, columns)
@@ -131,11 +134,13 @@ def train(
     ]
     pieces = ("wiring", "optimizer/adamw", "mesh/data_parallel")
     config.load([str(config.CONFIGS / f"{piece}.gin") for piece in pieces], params)
+    config.configured(Experiment)  # refuses what nothing reads before anything is deleted
+    use_compilation_cache()
 
     def experiment() -> Experiment:
         given.write(place)
-        if start == str((folder / "start").resolve()):
-            saving.save(base.model, folder / "start")
+        if start == str(folder / "start"):
+            saving.save(base, folder / "start")
         return Experiment(**config.arguments(Experiment))
 
     made = train_run(
@@ -145,7 +150,8 @@ def train(
         save=saving.save,
         force=force,
     )
-    return load(str(made), execution=base.execution)
+    execution = model.execution if isinstance(model, Embedder) else Execution()
+    return load(str(made), execution=execution)
 
 
 def evaluate(
@@ -175,39 +181,48 @@ def evaluate(
     Example:
         >>> figures = evaluate("runs/mine/model", "data/tasks")  # doctest: +SKIP
     """
+    place = local_folder("output", output)
+    if (place / CONFIG_FILE).exists():
+        raise UserError(f"output: {place} is a run, with a report of its own; choose another")
     named = models if isinstance(models, Mapping) else {_short_name(models): models}
     folders = [tasks] if isinstance(tasks, str | Path) else list(tasks)
     found = read_tasks([str(folder) for folder in folders])
-    embedders = {name: _start(model) for name, model in named.items()}
-    return evaluate_tasks(
-        embedders, found, local_folder("output", output), widths=widths, force=force
-    )
+    embedders = {
+        name: model if isinstance(model, Embedder) else load(str(model))
+        for name, model in named.items()
+    }
+    return evaluate_tasks(embedders, found, place, widths=widths, force=force)
 
 
 def _short_name(model: str | Embedder) -> str:
-    place = model.model.folder if isinstance(model, Embedder) else model
+    if not isinstance(model, Embedder):
+        return Path(model).name
+    place = model.model.folder  # of two towers, that of the documents
+    place = place if place is None or model.model.shared else place.parent
     return Path(place or "model").name
 
 
-def _start(model: str | Embedder) -> Embedder:
+def _loaded(model: str | Embedder) -> Model:
     if isinstance(model, Embedder):
-        return model
+        return model.model
     if not isinstance(model, str | Path):
         raise UserError(f"model: expected a name, a folder or a model, got {type(model).__name__}")
-    return Embedder(adapt.load(str(model)))
+    return adapt.load(str(model))
 
 
-def _start_folder(model: str | Embedder, base: Embedder, folder: Path) -> str:
-    """The folder that the run reads the base model from: its own, or one of the run's.
+def _start_folder(model: str | Embedder, base: Model, folder: Path) -> str:
+    """What the run reads the base model from: its name or folder, or a folder of the run.
 
-    A model that was changed after it was loaded is saved with the run.
+    A model is saved with the run if it was changed after it was loaded, or comes from the run.
     """
-    if not isinstance(model, Embedder):
-        return str(Path(model_folder(str(model))).resolve())
-    own = base.model.folder
-    if own and model_fingerprint(adapt.load(str(own))) == base.fingerprint:
-        return str(Path(own).resolve())
-    return str((folder / "start").resolve())
+    own = base.folder
+    inside = own is not None and folder.resolve() in own.resolve().parents
+    if not inside:
+        if not isinstance(model, Embedder):
+            return str(model)
+        if own and model_fingerprint(adapt.load(str(own))) == model.fingerprint:
+            return str(own)
+    return str(folder / "start")
 
 
 def _batch_size(size: int | None, count: int) -> int:
@@ -225,16 +240,16 @@ def _batch_size(size: int | None, count: int) -> int:
     return size
 
 
-def _data_bindings(given: GivenPairs, folder: Path, base: Embedder) -> list[str]:
+def _data_bindings(given: GivenPairs, folder: Path, base: Model) -> list[str]:
     """The gin bindings of the run's data."""
     lengths = [
         f"{name.upper()}_LENGTH = {_length(given, name, processor)}"
-        for name, processor in base.model.processors._asdict().items()
+        for name, processor in base.processors._asdict().items()
     ]
-    path = str((folder / f"{given.name}.jsonl").resolve())
+    path = str(folder / f"{given.name}.jsonl")
     form = "forms.Pairs"
     if given.scored:
-        scores = [record["score"] for record in given.records]
+        scores = [0.0, 1.0, *(record["score"] for record in given.records)]
         form = "forms.Graded"
         lengths += [f"forms.Graded.low = {min(scores)}", f"forms.Graded.high = {max(scores)}"]
     else:
@@ -293,3 +308,12 @@ def _check_loss(loss: str, given: GivenPairs, spec: ModelSpec) -> None:
         jax.eval_shape(value, rows, documents, fields)
     except (ValueError, TypeError) as error:
         raise UserError(f"loss: {loss}: {str(error).splitlines()[0]}") from None
+    if not given.scored:
+        return
+    try:
+        jax.eval_shape(value, rows, documents, {})
+    except ValueError:  # as it should be: the loss cannot do without
+        return
+    raise UserError(
+        f"loss: {loss} reads no scores; choose cosent or cosine_regression, or leave the column out"
+    )

@@ -68,7 +68,7 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
     if {"--help", "-h", "-help"} & set(arguments):
         print(f"{module.__doc__.strip()}\n\nFlags:\n{_flag_help(module)}")
         return
-    # TensorFlow and Orbax tell the terminal more than anybody asked for.
+    # TensorFlow and Orbax print more than is asked for.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from absl import logging

@@ -4,7 +4,7 @@
     gemb index --model=runs/quickstart/model --corpus=DIR --output=runs/index --kind=funnel
     gemb search --index=runs/index "read a file line by line"
 
-DIR is a BEIR folder. Long work that shall outlive a kill: `gemb embed` first, its folder here as
+DIR is a BEIR folder. Long work that must survive a kill: `gemb embed` first, its folder here as
 --vectors. Kinds: exact; scann and funnel-scann (approximate, tuned to --target; extra `scann`);
 funnel (a pass over narrow vectors, then re-ranking, the cheapest that meets --target); bfloat16,
 int8, binary (fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is

@@ -39,7 +39,7 @@ flags.DEFINE_float(
     "With --chips: share of their peak at which matrix products are taken to run.",
     allow_override=True,
 )
-flags.DEFINE_bool("force", False, "Delete the workdir and begin anew.", allow_override=True)
+flags.DEFINE_bool("force", False, "Delete the workdir and begin again.", allow_override=True)
 flags.DEFINE_string(
     "profile_steps", "", "FIRST:LAST step to trace for TensorBoard.", allow_override=True
 )

@@ -13,6 +13,7 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.data.assembly import Annotate, Row, TaskRows, to_batch
+from gemb.data.forms import Labelled
 from gemb.data.mixing import Plan, Schedule, Task, record_numbers, windowed
 from gemb.data.selection import Selection
 from gemb.processors.processor import Example
@@ -64,11 +65,14 @@ class PairBatches:
         self._executor: ThreadPoolExecutor | None = None
         self._annotate: Annotate | None = None
         self._state = self._position()
+        labelled = [isinstance(part.task.form, Labelled) for part in parts]
+        if any(labelled) and not all(labelled):
+            raise UserError("tasks: forms.Labelled does not mix with other forms")
         self._fields = {
             "temperature": any(part.task.temperature is not None for part in parts),
             "in_batch": not all(part.rows.in_batch for part in parts),
             "scores": any("score" in part.task.form.columns for part in parts),
-            "labels": any(hasattr(part.task.form, "labels") for part in parts),
+            "labels": all(labelled),
         }
 
     @property

@@ -3,12 +3,13 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gemb.checks import UserError, suggest
-from gemb.data.forms import Pairs
+from gemb.data.forms import Graded, Pairs
 from gemb.files import atomic_file
 
 COLUMNS = ("query", "document", "negatives", "score")
@@ -34,14 +35,14 @@ class GivenPairs:
 
     @property
     def name(self) -> str:
-        """A name that tells the content, for the file."""
+        """A name that depends on the content, for the file."""
         digest = hashlib.sha256()
         for record in self.records:
             digest.update(json.dumps(record, sort_keys=True).encode())
         return f"pairs-{digest.hexdigest()[:12]}"
 
     def write(self, folder: Path) -> Path:
-        """Writes FOLDER/NAME.jsonl, unless it is there already."""
+        """Writes FOLDER/NAME.jsonl, unless it exists."""
         path = folder / f"{self.name}.jsonl"
         if not path.exists():
             with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
@@ -69,8 +70,8 @@ def given_pairs(pairs: Any, columns: Mapping[str, str] | None = None) -> GivenPa
     named = dict(zip(COLUMNS, COLUMNS, strict=True)) | _checked_columns(columns or {})
     rows = list(_rows(pairs))
     if len(rows) < 2:
-        what = "no pairs" if not rows else "one pair, and each needs others as its negatives"
-        raise UserError(f"pairs: there are {what}" if not rows else f"pairs: there is {what}")
+        few = "is one pair, and each needs others as its negatives" if rows else "are no pairs"
+        raise UserError(f"pairs: there {few}")
     kinds = {_kind(number, row) for number, row in enumerate(rows)}
     if len(kinds) > 1:
         raise UserError("pairs: expected either tuples or dicts, got both")
@@ -80,7 +81,9 @@ def given_pairs(pairs: Any, columns: Mapping[str, str] | None = None) -> GivenPa
         missing = next(n for n, record in enumerate(records) if "score" not in record)
         raise UserError(f"pairs[{missing}]: it has no score, but pairs[{graded[0]}] has one")
     most = max(len(record.get("negatives", ())) for record in records)
-    form = Pairs(most)
+    if graded and most:
+        raise UserError("pairs: scores and negatives do not go together; leave one column out")
+    form = Graded(-math.inf, math.inf) if graded else Pairs(most)
     for number, record in enumerate(records):
         try:
             form.admit(record | {"negatives": record.get("negatives", [])})
@@ -134,14 +137,33 @@ def _record(number: int, row: Any, named: Mapping[str, str]) -> dict:
                 f"pairs[{number}]: there is no column {named[name]!r}, only {there}; name the "
                 f'columns, as in columns={{"query": "question", "document": "answer"}}'
             )
-    made = {name: row[column] for name, column in named.items() if row.get(column) is not None}
-    negatives = made.get("negatives", [])
-    made |= {"negatives": [negatives] if isinstance(negatives, str) else list(negatives)}
-    if not made["negatives"]:
-        del made["negatives"]
+    made = {
+        name: row[column]
+        for name, column in named.items()
+        if name in ("query", "document") or not _missing(row.get(column))
+    }
+    negatives = _negatives(number, made.pop("negatives", []))
+    if negatives:
+        made["negatives"] = negatives
     if "score" in made:
         made["score"] = _score(number, made["score"])
     return made
+
+
+def _missing(value: Any) -> bool:
+    """Whether a cell is empty: None, or NaN as tables have it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _negatives(number: int, negatives: Any) -> list:
+    if isinstance(negatives, str):
+        return [negatives]
+    try:
+        return list(negatives)
+    except TypeError:
+        raise UserError(
+            f"pairs[{number}]: negatives: expected texts, got {negatives!r:.40}"
+        ) from None
 
 
 def _score(number: int, score: Any) -> float:

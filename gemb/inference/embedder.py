@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gemb.checks import UserError, check_shape
+from gemb.files import local_folder
 from gemb.identity import model_fingerprint
 from gemb.inference.compilation import use_compilation_cache
 from gemb.inference.encode import encode_examples, place, program
@@ -16,9 +17,8 @@ from gemb.models.model import Model, Tower
 from gemb.models.spec import ModelSpec
 from gemb.pretrained import saving
 from gemb.pretrained.adapt import load
+from gemb.pretrained.folder import MANIFEST
 from gemb.structs import SIDES
-
-KINDS = SIDES
 
 
 class Embedder:
@@ -138,8 +138,8 @@ class Embedder:
             ValueError: if kind is unknown.
         """
         dim = self.check_dim(self.dim if dim is None else dim)
-        if kind not in KINDS:
-            raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
+        if kind not in SIDES:
+            raise ValueError(f"kind: expected one of {SIDES}, got {kind!r}")
         values = [texts] if isinstance(texts, str) else list(texts)
         tower, (apply, params) = getattr(self.model, kind), self._programs[kind]
         vectors = encode_examples(
@@ -199,5 +199,12 @@ class Embedder:
 
         Returns:
             The fingerprint of the saved model.
+
+        Raises:
+            UserError: for a folder that holds something else, or a place that cannot be written.
         """
-        return saving.save(self.model, Path(folder))
+        place = local_folder("folder", folder)
+        other = place.exists() and not (place / MANIFEST).exists()
+        if other and (not place.is_dir() or any(place.iterdir())):
+            raise UserError(f"folder: {place} is not a model's folder; choose another")
+        return saving.save(self.model, place)

@@ -5,8 +5,6 @@ from typing import Protocol
 
 import numpy as np
 
-SIDES = ("query", "document")
-
 
 class Encoder(Protocol):
     """What evaluation and analysis need of a model; `gemb.Embedder` is one.

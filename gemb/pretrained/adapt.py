@@ -1,6 +1,7 @@
 """Turns a published model into the one to train: layers, attention, pooler, projection, LoRA."""
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -206,6 +207,8 @@ def _with_attention(tower: Tower, attention: str) -> Tower:
 
 def _projection(spec: TowerSpec, parts: Sequence[int | str]) -> tuple[DenseSpec, ...]:
     """The layers of a list of sizes, with the names of activations between them."""
+    if any(isinstance(a, str) and isinstance(b, str) for a, b in itertools.pairwise(parts)):
+        raise ValueError(f"projection: expected one activation between sizes, got {tuple(parts)}")
     layers, width = [], spec.encoder.width
     for number, part in enumerate(parts):
         if isinstance(part, str):

@@ -1,6 +1,7 @@
 """What every processor is to the rest of gemb. The files of modalities implement it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from gemb.structs import Inputs
@@ -65,6 +66,27 @@ class Processor(Protocol):
 
     def prompt(self, side: str) -> str:
         """What is put in front of the values of a side; "" for modalities without prompts."""
+
+    def with_limit(self, limit: int) -> "Processor":
+        """The processor that cuts values to another number of positions."""
+
+    def with_prompts(self, prompts: Mapping[str, str]) -> "Processor":
+        """The processor with other prompts.
+
+        Raises:
+            UserError: for a modality without prompts.
+        """
+
+    def count_cut(self, examples: Sequence[Example], side: str) -> int:
+        """How many of the values of prepared examples were cut."""
+
+    def save(self, folder: Path, base: Path | None = None) -> None:
+        """Writes the processor's files into a model folder.
+
+        Args:
+            folder: the model folder.
+            base: the folder that the model was read from; None for a model from scratch.
+        """
 
     def prepare(self, values: Sequence, side: str) -> list[Example]:
         """Prepares values for a model's "query" or "document" side.

@@ -185,9 +185,6 @@ class TaskTexts:
         processor: the model's, with the task's length.
         side: "query" or "document".
         prompts: one of them is drawn for each text.
-
-    Raises:
-        UserError: if a prompt leaves no room for a text.
     """
 
     processor: TextProcessor

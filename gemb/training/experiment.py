@@ -87,6 +87,9 @@ class Experiment:
             check(value >= 1, f"{name}: expected 1 or more, got {value}")
         check(self.steps >= 0, f"steps: expected 0 or more, got {self.steps}")
         _ = self.spec
+        needed = getattr(self.teacher, "objective", None)
+        if needed and self.objective and type(self.objective) is not type(needed):
+            raise UserError("objective: this teacher needs its own; leave OBJECTIVE out")
         if self.quantize and any(p.endswith("/lora_a") for p in functional(self.spec).shapes):
             raise UserError(
                 "quantize: LoRA is merged after training, which leaves the trained grid"

@@ -1,4 +1,4 @@
-"""What a step tells beside its loss: how the vectors of the batch lie."""
+"""What a step reports next to its loss: how the vectors of the batch lie."""
 
 import jax
 import jax.numpy as jnp

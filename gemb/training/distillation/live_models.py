@@ -1,4 +1,4 @@
-"""Teachers that run beside the student: their tokens travel in the batch, the step embeds them."""
+"""Teachers that run in the student's step: their inputs are in the batch, the step embeds them."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -99,7 +99,7 @@ def guide(
     microbatches: int = 1,
     execution: Execution = Execution(),
 ) -> "GuideTeacher":
-    """A model whose scores tell false negatives, for `losses.gist`; it teaches nothing else.
+    """A model whose scores find false negatives, for `losses.gist`; it teaches nothing else.
 
     It runs in the training step, sharded like the student, without gradient. Losses get
     "guide_query" and "guide_document".

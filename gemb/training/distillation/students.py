@@ -137,6 +137,8 @@ def static(
     loaded = _loaded(model)
     tower = loaded.document
     bare = tower.processor.without_special_tokens()
+    pooled = bare.prompts._replace(pooled=True)  # a static model pools all tokens
+    bare = dataclasses.replace(bare, prompts=pooled)
     texts = [text for column in _texts(records, columns, sample).values() for text in column]
     if not texts:
         raise UserError("records: there is no text to count tokens in")
@@ -195,7 +197,7 @@ def _with_layer(model: Model, kernel: np.ndarray, widths: Sequence[int]) -> Mode
     params[f"dense/layers/{len(layers)}/kernel"] = kernel
     params = {path: np.ascontiguousarray(value, np.float32) for path, value in params.items()}
     spec = dataclasses.replace(tower.spec, dense=(*layers, layer), widths=tuple(widths))
-    return Model.of(dataclasses.replace(tower, spec=spec, params=params))
+    return Model.of(dataclasses.replace(tower, spec=spec, params=params), model.temperature)
 
 
 def _token_vectors(tower: Tower) -> np.ndarray:

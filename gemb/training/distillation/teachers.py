@@ -1,7 +1,7 @@
 """Teachers: what adds a teacher's fields to the batches of the one training loop.
 
-    live      runs embedding models beside the student
-    guide     runs a model that tells false negatives, for losses.gist
+    live      runs embedding models in the student's step
+    guide     runs a model that finds false negatives, for losses.gist
     cached    looks their vectors up, as `gemb teach` left them
     vectors   looks up a file of vectors, whoever made it
     scored    looks up a cross-encoder's scores, as `gemb teach` left them

@@ -21,14 +21,16 @@ class HeadOnly(Objective):
         Raises:
             UserError: unless the model is the teacher followed by one linear layer without a bias.
         """
-        dense = model.document.spec.dense if model.shared else ()
+        whole = model.shared and not model.temperature  # only the layer is trained
+        dense = model.document.spec.dense if whole else ()
         heads = model.document.spec.heads
         if not dense or dense[-1].bias or dense[-1].activation != "identity" or heads:
             raise UserError(
                 "objective: head_only needs a model that ends in one linear layer without a bias, "
                 "such as students.reduced makes"
             )
-        if teacher is None or not teacher.dim or len(teacher.models) != 1:
+        teaches = teacher is not None and teacher.role == "teacher" and teacher.dim
+        if not teaches or len(teacher.models) != 1:
             raise UserError(
                 "objective: head_only needs a teacher with the vectors of one model: the model "
                 "without its last layer"

@@ -3,6 +3,7 @@
 import jax
 
 from gemb import losses
+from gemb.checks import check
 from gemb.structs import SIDES, Batch
 from gemb.training.objectives.objective import Encoding, Objective, Outputs, batch_fields, side_key
 
@@ -18,6 +19,7 @@ class Layerwise(Objective):
         """The embeddings, and how far the layers are from the teacher's."""
         encoding.check_whole("a teacher of layers sees whole batches; leave it at 1")
         fields = batch_fields(batch)
+        check(STATES in fields, "objective: layerwise needs the teacher teachers.layerwise")
         goals = fields.pop(STATES)
         made = []
         for number, side in enumerate(SIDES):
