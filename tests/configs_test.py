@@ -107,14 +107,14 @@ def test_a_piece_defines_one_macro(kind):
 
 def test_files_and_includes_are_found_from_any_folder(tmp_path, monkeypatch):
     config.load([QUICKSTART])
-    from_the_checkout = config.resolved()
+    from_the_checkout = config.resolved(Experiment)
     # A folder `configs` that Python could import, without what an include names.
     (tmp_path / "configs" / "experiments").mkdir(parents=True)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for name in (QUICKSTART, "experiments/quickstart.gin"):
         config.load([name])
-        assert config.resolved() == from_the_checkout
+        assert config.resolved(Experiment) == from_the_checkout
 
 
 def test_the_working_directory_comes_first(tmp_path, monkeypatch):
@@ -129,7 +129,7 @@ def test_the_working_directory_comes_first(tmp_path, monkeypatch):
 
 def gin_value(parameter: str) -> str:
     config.load([QUICKSTART])
-    return re.search(rf"{re.escape(parameter)} = (.*)", config.resolved())[1]
+    return re.search(rf"{re.escape(parameter)} = (.*)", config.resolved(Experiment))[1]
 
 
 def test_an_include_that_does_not_exist_is_named(tmp_path):
@@ -144,11 +144,11 @@ def test_an_include_that_does_not_exist_is_named(tmp_path):
 
 def test_the_resolved_config_alone_reruns_the_job(tmp_path):
     config.load([QUICKSTART], ["STEPS = 7"])
-    first = config.resolved()
+    first = config.resolved(Experiment)
     alone = tmp_path / "config.gin"
     alone.write_text(first)
     config.load([str(alone)])
-    assert config.resolved() == first
+    assert config.resolved(Experiment) == first
     assert "STEPS = 7" in first
     assert "include" not in first
 

@@ -126,7 +126,8 @@ def test_needs_tells_missing_broken_and_own_mistakes(tmp_path, monkeypatch):
 
 VERBS = """
 import json, os, sys
-import gemb.cli.evaluate, gemb.curation, gemb.evaluation.workdir, gemb.search.build  # once for all
+import gemb.cli.evaluate, gemb.curation  # once for all
+import gemb.evaluation.workdir, gemb.search.registry
 from gemb.cli.__main__ import run
 for arguments in json.loads(sys.argv[1]):
     if not os.fork():  # flags keep their values, so each verb has a process of its own
@@ -174,7 +175,8 @@ def test_a_verb_without_its_extra_is_one_line(tmp_path):
 
 
 def test_a_run_without_tensorboard_keeps_its_metrics_and_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    for name in {name for name in sys.modules if name.startswith("tensorboard")} | {"tensorboard"}:
+        monkeypatch.setitem(sys.modules, name, None)
     records = Records(tmp_path, 0)
     records.write(1, {"loss": 0.5})
     records.close()

@@ -31,6 +31,7 @@ class TeacherModel:
 
     Attributes:
         name: for messages.
+        model: the loaded model.
         lengths: {"query", "document"}: tokens that texts are cut to.
         functional: the model's functions, see `gemb.models.functional.functional`.
         params: {path: array}.
@@ -54,7 +55,7 @@ class TeacherModel:
             draw = jax.jit(functools.partial(initial_params, loaded.spec))
             loaded = loaded.with_params(jax.device_get(draw(jax.random.key(0))))
         self.name = str(model) if isinstance(model, str | Path) else str(loaded.folder or "scratch")
-        self._model, self._execution = loaded, execution
+        self.model, self._execution = loaded, execution
         self.rounding = f" {execution.rounding}" if execution.rounding else ""
         self.functional, self.params = functional(loaded.spec), loaded.params
         self.lengths, self._processors = {}, {}
@@ -71,12 +72,12 @@ class TeacherModel:
     @functools.cached_property
     def fingerprint(self) -> str:
         """The identity of the model's vectors."""
-        return model_fingerprint(self._model)
+        return model_fingerprint(self.model)
 
     @property
     def spec(self) -> ModelSpec:
         """What the model is, without its numbers."""
-        return self._model.spec
+        return self.model.spec
 
     @property
     def processors(self) -> Processors:
@@ -110,7 +111,7 @@ class TeacherModel:
         Two of a million texts share a key with a probability of 3e-8.
         """
         prompt = self._processors[side].prompt(side)
-        tower = "" if self._model.shared else side
+        tower = "" if self.model.shared else side
         start = f"{tower}{self.lengths[side]}{self.rounding} {len(prompt)} {prompt}".encode()
         return text_keys(texts, start)
 

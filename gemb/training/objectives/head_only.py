@@ -75,6 +75,7 @@ def _is_model_without(tower, head: str, before) -> bool:
     bare = dataclasses.replace(tower.spec, dense=tower.spec.dense[:-1], widths=())
     return (
         before.spec.shared
+        and before.model.document.processor == tower.processor
         and dataclasses.replace(before.spec.document, widths=()) == bare
         and own.keys() == before.params.keys()
         and all(np.array_equal(own[path], before.params[path]) for path in own)
