@@ -155,7 +155,9 @@ def _by_tasks(places: dict[str, str], settings: dict) -> None:
     from gemb.analysis.reduction import with_reductions
     from gemb.evaluation.models import evaluate_tasks
     from gemb.evaluation.tasks import read_tasks, sample_documents
+    from gemb.metrics.projection import require_method
 
+    require_method(FLAGS.map)
     tasks, embedders = read_tasks(FLAGS.tasks), _load(places)
     documents = sample_documents(tasks) if FLAGS.reductions else []
     encoders, pairs = with_reductions(embedders, documents, FLAGS.reductions)
