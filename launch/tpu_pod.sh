@@ -11,7 +11,7 @@ Usage: launch/tpu_pod.sh --pod=NAME --zone=ZONE --type=TYPE [OPTION...] VERB [AR
 Creates the pod, or takes the one of that name; copies this checkout to every worker; installs it
 there; starts `gemb VERB ARGUMENT...` on all of them, out of reach of a lost connection; and shows
 the first worker's log until the end, whose status becomes this script's. Pre-empted, the same
-command makes the pod anew and goes on, provided that --workdir is on storage that outlives it and
+command makes a new pod and goes on, provided that --workdir is on storage that outlives it and
 that all workers see (a mounted bucket).
 
   launch/tpu_pod.sh --pod=mine --zone=europe-west4-b --type=v5litepod-16 --spot \

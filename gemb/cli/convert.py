@@ -31,7 +31,7 @@ flags.DEFINE_enum(
 flags.DEFINE_integer(
     "heads",
     None,
-    "Attention heads of an ONNX model without config.json; its shapes do not tell.",
+    "Attention heads of an ONNX model without config.json; its shapes do not give them.",
     lower_bound=1,
     allow_override=True,
 )

@@ -2,8 +2,8 @@
 
 The experiment must have a cached teacher (@teachers.cached or @teachers.scored); training then
 only looks it up, epoch after epoch. Every text of the run's batches is taught once. The cache knows
-its teacher by a fingerprint: a model that has changed in any way is taught anew. Killed at any
-time, the same command goes on.
+its teacher by a fingerprint: a model that has changed in any way is taught again. After a
+kill, the same command continues.
 
     gemb teach --gin_file=configs/experiments/distill_scores.gin
     gemb teach --gin_file=runs/scores/config.gin        # for a run that found a text missing

@@ -45,8 +45,8 @@ def register(
     """Registers tasks, and their mixture, in seqio.
 
     A task's examples are {"query", "document"}: int32 token ids, as training sees them, unpadded
-    and without hard negatives. What is drawn for them, such as masks, comes from seqio's seed, anew
-    each epoch. What an offline cache holds are the records before that, see `records_of`.
+    and without hard negatives. What is drawn for them, such as masks, comes from seqio's seed and
+    differs between epochs. An offline cache holds the records before that, see `records_of`.
 
     Args:
         name: of the mixture; its tasks become `name_task`.

@@ -14,7 +14,7 @@ from gemb.evaluation.result_cache import remembered
 from gemb.evaluation.tasks.registry import TASK_TYPES, EvaluationTask
 
 ALPHA = 0.05
-# Draws of a test: a mean of items is cheap to draw anew, a rank correlation is not.
+# Draws of a test: a mean of items is cheap to draw again, a rank correlation is not.
 _DRAWS, _COSTLY_DRAWS = 10_000, 2_000
 
 

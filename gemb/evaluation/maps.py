@@ -94,7 +94,7 @@ def task_map(
         method: one of `gemb.metrics.projection.METHODS`.
         label: of the progress bar.
         cache: folder of the cache; default below `gemb.files.cache_dir()`.
-        force: make it anew although it is there.
+        force: make it again even if it is there.
 
     Returns:
         {"method", "texts", "groups", "places" [points, 2], "links"}, texts cut to 240 characters;

@@ -72,7 +72,7 @@ def remembered(
         items: arrays that it depends on.
         make: makes it.
         folder: where; default below `gemb.files.cache_dir()`.
-        force: make it anew although it is there.
+        force: make it again even if it is there.
 
     Returns:
         What `make` returned, now or in an earlier run.

@@ -40,7 +40,7 @@ def paired_bootstrap(
     samples: int = 10_000,
     seed: int = 0,
 ) -> Bootstrap:
-    """Draws the items anew, with replacement, and looks at how the difference varies.
+    """Resamples the items, with replacement, and looks at how the difference varies.
 
     p = P(|d* - d| >= |d|), d the difference and d* that of a resample
 

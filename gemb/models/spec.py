@@ -63,9 +63,9 @@ class StackSpec:
         score_scale: what queries are multiplied by; default head_size ** -0.5.
         score_cap: attention scores become cap tanh(score / cap); 0 for none.
         causal: whether a token sees only itself and what comes before it.
-        windows: one a layer: tokens further apart than window - 1 do not see each other, 0 for no
+        windows: one per layer: tokens further apart than window - 1 do not see each other, 0 for no
             limit; empty: no limits.
-        rotary: one a layer; empty: no rotary positions.
+        rotary: one per layer; empty: no rotary positions.
         relative_buckets, relative_distance: T5's relative position bias; 0 buckets for none.
         init: how random weights are drawn, one of INITS.
         lora_rank, lora_scale: low-rank additions to every linear; see gemb.models.layers.Linear.

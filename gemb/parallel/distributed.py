@@ -1,7 +1,7 @@
-"""Starting a run of several processes: one a host, each with all devices that it sees.
+"""Starting a run of several processes: one per host, each with all devices that it sees.
 
-Where it stands among the others a process learns from flags, from SLURM or from its TPU pod; nobody
-else starts `jax.distributed`.
+A process learns its number from flags, from SLURM or from its TPU pod. No other module starts
+`jax.distributed`.
 """
 
 import dataclasses

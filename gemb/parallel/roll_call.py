@@ -106,7 +106,7 @@ class _Roll:
             other = self.present[number][1]
             self.error = f"two processes say --process_id={number}: {other} and {host}"
         if self.error:
-            number = -1  # it shall hear that as well
+            number = -1  # so that it hears the error as well
         self.present[number] = (connection, host)  # of one host the later: a restarted process
         self.deadline = min(self.deadline, time.monotonic() + seconds)
 
@@ -148,7 +148,7 @@ def _report(coordinator: str, report: dict, deadline: float) -> dict:
                 answer = _read(connection, deadline + _GRACE_SECONDS)
                 if "missing" in answer:
                     return answer
-        except OSError:  # not started yet, not in the DNS yet, or started anew
+        except OSError:  # not started yet, not in the DNS yet, or restarted
             pass
         time.sleep(_RETRY_SECONDS)
 

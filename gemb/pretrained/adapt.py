@@ -179,7 +179,7 @@ def take_layers(tower: Tower, layers: tuple[int, ...]) -> Tower:
             params |= {f"text/stack/layers/{new}/{k}": v for k, v in by_layer[old].items()}
     if family.text_spec(config) != encoder:
         raise ValueError(
-            f"layers: a {config['model_type']} config.json cannot tell {list(layers)}, so the "
+            f"layers: a {config['model_type']} config.json cannot describe {list(layers)}, so the "
             "model could not be saved: its first layer is of another kind, take it too"
         )
     return _replaced(tower, encoder, config, params)

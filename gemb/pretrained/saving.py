@@ -49,7 +49,7 @@ def save(
 
     Raises:
         UserError: when the disk is full or the place cannot be written, for an unknown dtype, or
-            for a model that the family's config.json cannot tell.
+            for a model that the family's config.json cannot describe.
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype: expected one of {list(DTYPES)}, got {dtype!r}")
@@ -116,7 +116,7 @@ def _check_config(tower: Tower) -> None:
     config = config_of(tower)
     if family_of(tower).text_spec(config) != tower.spec.encoder:
         raise UserError(
-            f"the encoder is not one that a {config['model_type']} config.json can tell "
+            f"the encoder is not one that a {config['model_type']} config.json can describe "
             "(a first layer without its norm, or a shape changed by hand)"
         )
 

@@ -88,7 +88,7 @@ def encode_into(
         content: a fingerprint of the texts.
         dtype: "float32", or "float16" for half the disk and four digits.
         unit: whether to make each vector unit length.
-        ids: one a text; default their numbers.
+        ids: one per text; default their numbers.
         about: what else embeddings.json should say.
         step: texts encoded at a time; what is lost when the process is killed.
         progress: whether to show a bar.

@@ -59,7 +59,7 @@ def write_embeddings(
         model: the fingerprint of the model that made them.
         texts: the fingerprint of the texts, see `gemb.identity.texts_fingerprint`.
         kind: what was encoded, such as "query" or "document".
-        ids: one a row; default the row numbers.
+        ids: one per row; default the row numbers.
         **about: further JSON values for embeddings.json.
 
     Raises:
@@ -81,7 +81,7 @@ def describe(folder: Path, ids: Iterable[str | int] | np.ndarray | None, **about
 
     Args:
         folder: holds vectors.npy.
-        ids: one a row; None for the row numbers.
+        ids: one per row; None for the row numbers.
         **about: "model", "texts", "kind" and what else embeddings.json should say.
     """
     vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)

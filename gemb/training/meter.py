@@ -92,7 +92,7 @@ class Meter:
 
 
 def _peak_bytes() -> int:
-    """Of the fullest device of this process; of the process where devices do not tell (CPU)."""
+    """Of the fullest device of this process, or of the process where devices report none (CPU)."""
     devices = [device.memory_stats() or {} for device in jax.local_devices()]
     peak = max(stats.get("peak_bytes_in_use", 0) for stats in devices)
     return peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux gives KiB

@@ -51,7 +51,7 @@ def test_what_a_config_leaves_out_is_as_in_transformers():
 
 def test_layers_that_no_config_can_tell_are_refused_before_training():
     whole = from_config(config=MODERNBERT, max_length=64).document
-    with pytest.raises(ValueError, match=r"a modernbert config.json cannot tell \[1, 3, 5\]"):
+    with pytest.raises(ValueError, match=r"a modernbert config.json cannot describe \[1, 3, 5\]"):
         take_layers(whole, (1, 3, 5))
 
 

@@ -90,7 +90,7 @@ def test_what_is_computed_of_a_model_is_computed_once(teacher, records, monkeypa
 def test_what_cannot_be_reduced(teacher, records):
     with pytest.raises(UserError, match="dim: expected 1 to 16, got 17"):
         students.reduced(teacher, 17, records=records, columns=("text",))
-    with pytest.raises(UserError, match="2 texts do not tell 4 coordinates"):
+    with pytest.raises(UserError, match="2 texts are too few to fit 4 coordinates"):
         students.reduced(teacher, 4, records=records, columns=("text",), sample=2)
 
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_fitted(teacher, records):
         options = {"records": records, "columns": ("text",)} | changed
         return students.fitted(teacher, [redrawn(teacher, 4)], **options)
 
-    with pytest.raises(UserError, match="2 texts do not tell 16 coordinates"):
+    with pytest.raises(UserError, match="2 texts are too few to fit 16 coordinates"):
         fitted(sample=2)
     with pytest.raises(UserError, match="columns: 'txet' is missing from a record, which has text"):
         fitted(columns=("txet",))

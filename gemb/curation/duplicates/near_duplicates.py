@@ -1,7 +1,7 @@
 """Near-duplicates among texts: neighbours by embedding that a look at their words confirms.
 
-An embedding alone cannot tell: "capital of Peru" and "capital of Honduras" are nearer to each other
-than a sentence and its copy with one odd word. So the embedding proposes and the words decide:
+Cosine alone is not enough: "capital of Peru" and "capital of Honduras" are nearer to each
+other than a sentence and its copy with one odd word. So the embedding proposes, the words decide:
 1. most words are common to both (`surface`), and the others stand in one place, unless the cosine
    leaves no doubt;
 2. no number stands for another, as in the rows of a table, and no "not" on one side alone;

@@ -24,7 +24,7 @@ def read(source: Path, *, config: dict | None, heads: int | None) -> Checkpoint:
     Args:
         source: the .onnx file; external data lies beside it, as ONNX wants.
         config: the published config.json, or None to derive it from the tensors' shapes.
-        heads: attention heads, which shapes cannot tell; needed where `config` is None.
+        heads: attention heads, which shapes do not give; needed where `config` is None.
 
     Returns:
         A Checkpoint whose tensors are float32, or float16 where the file's are.
@@ -154,7 +154,7 @@ def _expected_shapes(sizes: dict, labels: int) -> tuple[dict, dict]:
 def _derived_config(graph: Graph, sizes: dict, heads: int | None) -> dict:
     width, labels = sizes["hidden_size"], sizes.get("labels", 0)
     if heads is None or width % heads:
-        problem = f"{heads} heads do not divide it" if heads else "shapes do not tell the heads"
+        problem = f"{heads} heads do not divide it" if heads else "shapes do not give the heads"
         raise UserError(
             f"{graph.source}: width {width}, and {problem}: put its config.json beside it, or give "
             "--heads (a head is mostly 64 wide, in MiniLM and BGE-small 32)"

@@ -14,7 +14,7 @@ def soup(models: Sequence[Model], weights: Sequence[float] = ()) -> Model:
 
     Args:
         models: two or more of one shape and tokenizer.
-        weights: one a model, none negative, scaled to a sum of 1; default equal.
+        weights: one per model, none negative, scaled to a sum of 1; default equal.
 
     Raises:
         UserError: if there are fewer than two models, they do not fit, or weights are wrong.

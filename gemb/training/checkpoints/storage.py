@@ -175,7 +175,8 @@ class Checkpoints:
             broken.append(step)
         raise UserError(
             f"{self.folder}: no checkpoint can be read (of steps {steps}; all are left as they "
-            "are); mend what the lines above tell and run the same command, or --force begins anew"
+            "are); fix what the lines above report and run the same command, or start over with "
+            "--force"
         )
 
     def _read(self, step: int, abstract: TrainState) -> dict:

@@ -62,7 +62,7 @@ class RowCache:
         return rows
 
     def add(self, keys: np.ndarray, rows: np.ndarray) -> None:
-        """Writes a shard, which is found after the cache has been opened anew.
+        """Writes a shard. Lookups find it after the cache is opened again.
 
         Args:
             keys: [rows] uint64, none of them there yet.

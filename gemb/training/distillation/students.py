@@ -168,7 +168,7 @@ def _vectors(
     """[texts, dim] float32, of one column after the other."""
     count = sum(map(len, texts.values()))
     if count < least:
-        raise UserError(f"records: {count} texts do not tell {least} coordinates")
+        raise UserError(f"records: {count} texts are too few to fit {least} coordinates")
 
     def vectors():
         embedder = Embedder(model)

@@ -1,4 +1,4 @@
-"""A teacher that is two files: texts, one a line, and their vectors."""
+"""A teacher that is two files: texts, one per line, and their vectors."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ def vectors(texts: str, rows: str) -> "FileTeacher":
     """Vectors that some other program made, such as an API's.
 
     Args:
-        texts: a file of texts, one a line, every text of the training data among them.
+        texts: a file of texts, one per line, every text of the training data among them.
         rows: a .npy file [texts, dim] of floats, or a folder that `gemb embed` made of the texts.
 
     Raises:
-        UserError: for a missing file, rows that are not one a text, or one that is not finite.
+        UserError: for a missing file, more or fewer rows than texts, or rows not finite.
     """
     return FileTeacher(Path(texts).expanduser(), Path(rows).expanduser())
 

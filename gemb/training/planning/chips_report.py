@@ -78,7 +78,7 @@ def describe(work: Workload, settings: Settings, chip: chips.Chip, utilisation: 
             f"--chips: {queries:,} queries and {documents:,} documents in "
             f"{settings.query_microbatches} and {settings.document_microbatches} microbatches do "
             f"not divide over replica x fsdp = {settings.ways}, or heads over tensor = "
-            f"{settings.tensor}; choose BATCH_SIZE, microbatches or mesh.make_mesh.* anew"
+            f"{settings.tensor}; choose BATCH_SIZE, microbatches or other mesh.make_mesh.*"
         )
     verdict = judge(work, settings, chip, utilisation)
     count = sum(math.prod(s.shape) for s in functional(work.spec).shapes.values())
