@@ -39,6 +39,7 @@ def call(tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.extra("eval")
 def test_the_verb_writes_results_and_report(call, tmp_path):
     folder, output = house(tmp_path / "house"), tmp_path / "out"
     arguments = ("--model=x/a,x/bb", f"--tasks={folder}", f"--output={output}", "--widths=16,4")

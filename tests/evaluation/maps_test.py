@@ -29,6 +29,7 @@ def tasks(tmp_path):
     return {task.name: task for task in read_tasks([house(tmp_path / "house")])}
 
 
+@pytest.mark.extra("eval")
 def test_a_map_shows_queries_answers_and_others(tasks, tmp_path):
     encoder = StubEncoder()
     plane = maps.task_map(encoder, tasks["beir"], cache=tmp_path / "cache")
@@ -45,6 +46,7 @@ def test_a_map_shows_queries_answers_and_others(tasks, tmp_path):
     assert again.encoded == []
 
 
+@pytest.mark.extra("eval")
 def test_other_kinds_have_labels_pairs_or_no_map(tasks, tmp_path):
     made = {
         name: maps.task_map(StubEncoder(), task, cache=tmp_path) for name, task in tasks.items()
@@ -73,6 +75,7 @@ def test_precisions_are_those_of_the_searchers():
     assert all(r["width"] == 16 and r["queries_per_second"] > 0 for r in rows)
 
 
+@pytest.mark.extra("eval")
 def test_wins_and_losses_are_the_largest_differences(tasks):
     task = tasks["beir"]
     found = wins_and_losses(task, np.array([0.2, 1.0]), np.array([0.9, 1.0]))

@@ -122,6 +122,7 @@ def test_labels_and_names_must_be_known_and_unique(tmp_path):
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA}")
+@pytest.mark.extra("eval")
 def test_real_folders_are_recognised():
     tasks = {task.name: task for task in read_tasks([DATA / "sts", DATA / "classification"])}
     assert {"stsb_en_test", "stsb_zh_test", "banking77", "clinc150"} <= tasks.keys()
