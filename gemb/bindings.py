@@ -1,9 +1,9 @@
-"""What of a gin config a run reads, from its text alone; gin itself is `gemb.config`'s.
+"""Finds the bindings that a run reads, from the text of its gin config, without gin itself.
 
-A binding that nothing reads is a mistake, like an unused macro, unless
+A binding that nothing reads is an error, like an unused macro, unless
     its line ends in the comment `# if used`: pieces and overlays that serve many experiments, or
     its file defines a macro that a later file or parameter defines again: the whole piece is
-    replaced then, with all that it binds.
+    its file defines a macro that a later file or parameter defines again: the whole piece is
 """
 
 import re
@@ -27,9 +27,9 @@ class Statement(NamedTuple):
 
     Attributes:
         name: "STEPS", or "losses.info_nce.temperature" without its scope.
-        value: its right side.
-        source: the number of its file, or of the parameter, in the order in which they are read.
-        optional: whether its line says that nothing need read it.
+        value: the right side of "=".
+        source: the number of its file or parameter, in reading order.
+        optional: whether its line ends in "# if used".
     """
 
     name: str
@@ -39,14 +39,14 @@ class Statement(NamedTuple):
 
     @property
     def function(self) -> str:
-        """What a binding belongs to: "losses.info_nce"; '' for a macro."""
+        """The function of a binding, such as "losses.info_nce"; '' for a macro."""
         return self.name.rpartition(".")[0]
 
 
 def statements(
     files: Sequence[str], params: Sequence[str], find: Callable[[str], Path | None]
 ) -> list[Statement]:
-    """All statements of files, with those of their includes, and of parameters, in order.
+    """All statements of files, their includes and parameters, in order.
 
     Args:
         files: names of gin files.
@@ -65,7 +65,7 @@ def statements(
 def enumerate_texts(
     files: Sequence[str], params: Sequence[str], find: Callable[[str], Path | None]
 ) -> Iterator[tuple[str, int]]:
-    """(text, its number): of each file behind those that it includes, then of each parameter."""
+    """(text, number) of each file after those that it includes, then of each parameter."""
     number = 0
 
     def walk(name: str) -> Iterator[str]:
@@ -85,11 +85,11 @@ def enumerate_texts(
 
 
 def read_from(root: str, text: str) -> set[str]:
-    """The functions and macros that a config reads, beginning with one function.
+    """The functions and macros that a config reads, starting from one function.
 
     Args:
         root: such as "experiment.Experiment".
-        text: the whole config, as gin prints it.
+        text: the whole config as printed by gin.
 
     Returns:
         Names of functions ("losses.info_nce") and macros ("STEPS").
@@ -114,7 +114,7 @@ def read_from(root: str, text: str) -> set[str]:
 
 
 def unread(found: Sequence[Statement], read: set[str]) -> list[Statement]:
-    """The statements that nothing reads and that nothing excuses.
+    """The statements that nothing reads, apart from optional and replaced ones.
 
     Args:
         found: from `statements`.
@@ -133,6 +133,6 @@ def unread(found: Sequence[Statement], read: set[str]) -> list[Statement]:
 
 
 def only_read(text: str, read: set[str]) -> str:
-    """A config as gin prints it, without the bindings and macros that nothing reads."""
+    """A config as printed by gin, without the bindings and macros that nothing reads."""
     kept = _BLOCK.sub(lambda block: block[0] if block[1] in read else "", text)
     return _WHOLE.sub(lambda one: one[0] if "." in one["name"] or one["name"] in read else "", kept)

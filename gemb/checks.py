@@ -1,8 +1,8 @@
-"""Checks at the border: errors that name the argument, what was expected and what came.
+"""Checks of inputs: errors name the argument, what was expected and what was given.
 
-`UserError` is for mistakes that the person at the terminal can mend (a flag, a file, a config):
-the mains print its one line and exit with status 2. `ArgumentError`, a ValueError, is of arguments
-that do not fit, from calling code or from a config, so the mains print its line too.
+`UserError` is for mistakes that the user can fix (a flag, a file, a config):
+the verbs print its one line and exit with status 2. `ArgumentError`, a ValueError, is for wrong
+arguments from calling code or from a config, so the verbs print its line too.
 Nothing here imports JAX, so that arguments can be checked before anything heavy starts.
 """
 
@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 class UserError(Exception):
-    """A mistake outside the code, told in one line that says what to do about it.
+    """A mistake outside the code, reported in one line that says what to do about it.
 
     Attributes:
-        status: what the mains exit with.
-        shared: whether every process of a run has raised it alike, so that none waits for another.
+        status: the exit status of the verbs.
+        shared: whether every process of a run raised the same error, so that none waits for
+            another.
     """
 
     status = 2
@@ -25,20 +26,20 @@ class UserError(Exception):
 
 
 class ArgumentError(UserError, ValueError):
-    """An argument that does not fit, from calling code or from a config."""
+    """A wrong argument, from calling code or from a config."""
 
 
 class MissingExtra(UserError):
-    """A library of one of gemb's extras that is not installed, or does not load here."""
+    """A library of one of gemb's extras that is not installed or cannot be imported."""
 
 
 @contextlib.contextmanager
 def needs(what: str, *, extra: str) -> Iterator[None]:
-    """Wraps the import of an optional library: where it is missing, the error names the extra.
+    """Wraps the import of an optional library: if it is missing, the error names the extra.
 
     Args:
-        what: what needs the library; the message begins with it.
-        extra: the extra of setup.py that brings the library.
+        what: what needs the library; the message starts with it.
+        extra: the extra of setup.py that installs the library.
 
     Raises:
         MissingExtra: the library is not installed, or its import fails.
@@ -57,17 +58,17 @@ def needs(what: str, *, extra: str) -> Iterator[None]:
         if library == "gemb":  # a mistake in gemb itself
             raise
         if not isinstance(error, ModuleNotFoundError):
-            library += f", which does not load here ({error})"
+            library += f", which cannot be imported ({error})"
         raise _missing(what, library, extra) from error
 
 
 def require(library: str, what: str, *, extra: str) -> None:
-    """Checks that an optional library is installed, before work begins that ends with its use.
+    """Checks that an optional library is installed, before long work that needs it at its end.
 
     Args:
-        library: the name that is imported.
-        what: what needs the library; the message begins with it.
-        extra: the extra of setup.py that brings the library.
+        library: the name to import.
+        what: what needs the library; the message starts with it.
+        extra: the extra of setup.py that installs the library.
 
     Raises:
         MissingExtra: the library is not installed.
@@ -77,7 +78,7 @@ def require(library: str, what: str, *, extra: str) -> None:
 
 
 def installed(library: str) -> bool:
-    """Whether a library can be found; it is not imported.
+    """Whether a library can be found, without importing it.
 
     Example:
         >>> installed("numpy"), installed("no_such_library")
@@ -103,12 +104,12 @@ def check_rank(name: str, array, rank: int) -> None:
     """Checks that `array` has `rank` dimensions.
 
     Args:
-        name: what the caller calls the argument.
+        name: the argument's name in messages.
         array: anything with a `shape`.
         rank: the number of dimensions expected.
 
     Raises:
-        ValueError: naming the argument, the expected rank and the shape that came.
+        ValueError: with the argument's name, the expected rank and the given shape.
 
     Example:
         >>> import numpy as np
@@ -123,10 +124,10 @@ def check_rank(name: str, array, rank: int) -> None:
 
 
 def check_shape(name: str, array, shape: Sequence[int | None]) -> None:
-    """Checks the shape of `array`; None in `shape` stands for any size.
+    """Checks the shape of `array`; None in `shape` matches any size.
 
     Raises:
-        ValueError: naming the argument, the expected shape and the shape that came.
+        ValueError: with the argument's name, the expected shape and the given shape.
     """
     actual = tuple(getattr(array, "shape", ()))
     expected = tuple(shape)
@@ -142,7 +143,7 @@ def check_floating(name: str, array) -> None:
     """Checks that `array` holds floats (float64, float32, float16 or bfloat16).
 
     Raises:
-        ValueError: naming the argument and the dtype that came.
+        ValueError: with the argument's name and the given dtype.
     """
     dtype = getattr(array, "dtype", None)
     if dtype is None or not (getattr(dtype, "kind", "") == "f" or str(dtype) == "bfloat16"):
@@ -153,7 +154,7 @@ def check_integer(name: str, array) -> None:
     """Checks that `array` holds integers.
 
     Raises:
-        ValueError: naming the argument and the dtype that came.
+        ValueError: with the argument's name and the given dtype.
     """
     dtype = getattr(array, "dtype", None)
     if dtype is None or getattr(dtype, "kind", "") not in "iu":
@@ -164,7 +165,7 @@ def check_bool(name: str, array) -> None:
     """Checks that `array` is a boolean mask.
 
     Raises:
-        ValueError: naming the argument and the dtype that came.
+        ValueError: with the argument's name and the given dtype.
     """
     dtype = getattr(array, "dtype", None)
     if dtype is None or getattr(dtype, "kind", "") != "b":
@@ -178,7 +179,7 @@ def check_widths(name: str, widths: Sequence[int], dim: int) -> tuple[int, ...]:
         The widths as a tuple, widest first.
 
     Raises:
-        ValueError: naming the argument and the width at fault.
+        ValueError: with the argument's name and the wrong width.
     """
     widths = tuple(int(width) for width in widths)
     if not widths:
@@ -192,7 +193,7 @@ def check_widths(name: str, widths: Sequence[int], dim: int) -> tuple[int, ...]:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """A ' did you mean ...?' clause for a misspelt name, or '' when nothing is near.
+    """A ' Did you mean ...?' clause for a misspelt name, or '' if no name is similar.
 
     Example:
         >>> suggest("temprature", ["temperature", "symmetric"])

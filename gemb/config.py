@@ -1,6 +1,6 @@
-"""gin, and its only importer: reads experiments, refuses mistakes, writes the resolved file.
+"""Reads gin experiments, refuses mistakes, writes the resolved config. Only it imports gin.
 
-Library code knows nothing of gin: configs name gemb's functions by dynamic registration.
+Library code does not know gin: configs name gemb's functions by dynamic registration.
 """
 
 import ast
@@ -26,14 +26,14 @@ _IMPORT = re.compile(r"^(?:from \S+ )?import .+$", re.MULTILINE)
 _MACRO = re.compile(r"^([A-Za-z_]\w*) = (.*(?:\n +.*)*)", re.MULTILINE)
 _BINDING = re.compile(r"^(?:[\w/]+/)?((?:\w+\.)+\w+)\.(\w+) = (.*(?:\n +.*)*)", re.MULTILINE)
 _DYNAMIC = "from __gin__ import dynamic_registration"
-_STATEMENTS: list[Statement] = []  # of what was loaded last
+_STATEMENTS: list[Statement] = []  # of the last load
 
 
 def load(files: Sequence[str], params: Sequence[str] = ()) -> None:
-    """Reads gin files, then single bindings; later ones win.
+    """Reads gin files, then single bindings; later statements win.
 
     Args:
-        files: names of .gin files, looked for as `find` does, those of an `include` too.
+        files: names of .gin files; they and their includes are found by `find`.
         params: bindings such as "STEPS = 10"; they may use what the files import.
 
     Raises:
@@ -61,13 +61,13 @@ def load(files: Sequence[str], params: Sequence[str] = ()) -> None:
 
 
 def find(name: str) -> Path | None:
-    """The gin file of a name: in the working directory, else among those that come with gemb.
+    """Finds a gin file: in the working directory, else among the files that gemb ships.
 
     Args:
         name: a path; one that begins with configs/ is found without a checkout too.
 
     Returns:
-        Where the file is, or None.
+        The path of the file, or None.
 
     Example:
         >>> find("experiments/quickstart.gin").relative_to(CONFIGS)
@@ -78,7 +78,7 @@ def find(name: str) -> Path | None:
 
 
 def listing() -> list[str]:
-    """The gin files that come with gemb, as `find` takes them: experiments/quickstart.gin, ..."""
+    """Names of the gin files that gemb ships, for `find`: experiments/quickstart.gin, ..."""
     return sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.gin"))
 
 
@@ -90,7 +90,7 @@ def _open(name: str):
 
 
 def absent(name: str) -> str:
-    """Says that a gin file does not exist, and which one of gemb's was perhaps meant."""
+    """The message for a missing gin file, with the name of a similar one."""
     names = {Path(one).stem: one for one in reversed(listing())}  # of two the first
     near = difflib.get_close_matches(Path(name).stem, names, n=1)
     hint = f". Did you mean {names[near[0]]}? `gemb configs` lists all" if near else ""
@@ -98,7 +98,7 @@ def absent(name: str) -> str:
 
 
 def resolved(function: Callable) -> str:
-    """What the config says of a function as one file, without includes: it alone reruns the job."""
+    """The resolved config of a function as one file without includes, which reruns the job."""
     text = gin.config_str(max_line_length=100)
     return only_read(text, read_from(_name_of(function), text))
 
@@ -107,7 +107,7 @@ def check_read(function: Callable) -> None:
     """Refuses bindings that nothing reads when the function is called.
 
     Raises:
-        UserError: naming the first of them.
+        UserError: with the first such binding.
     """
     name = _name_of(function)
     for one in unread(_STATEMENTS, read_from(name, gin.config_str())):
@@ -123,19 +123,19 @@ def _name_of(function: Callable) -> str:
 
 
 def configured(function: Callable) -> Callable:
-    """The function with its bindings.
+    """The function with its bindings applied.
 
     Raises:
-        UserError: if the config binds nothing of it, or leaves a required argument unbound.
+        UserError: if the config does not bind the function, or not all its required arguments.
     """
     place = _name_of(function)
     try:
         wrapped = gin.get_configurable(function)
         bound = gin.get_bindings(function, resolve_references=False)
-    except ValueError:  # no config has ever named it
+    except ValueError:  # no config has named it
         bound = {}
     if not bound:
-        raise UserError(f"the config binds nothing of {place}")
+        raise UserError(f"the config does not bind {place}")
     missing = [
         parameter.name
         for parameter in inspect.signature(function).parameters.values()
@@ -153,7 +153,7 @@ def arguments(function: Callable) -> dict:
     """The values that the config binds to the function's parameters, references resolved.
 
     Raises:
-        UserError: as `configured`; or for a reference with parentheses too many or too few.
+        UserError: as `configured`, or for a reference with wrong parentheses.
     """
     configured(function)
     values, hints = gin.get_bindings(function), _hints(function)
@@ -168,7 +168,7 @@ def arguments(function: Callable) -> dict:
 
 
 def mistake(error: TypeError) -> str:
-    """What a config left out, on one line, where a call that gin made ended for that; else ''."""
+    """One line about the unbound argument for which gin's call failed, or ''."""
     missing = re.search(r"missing \d+ required .*", str(error))
     called = re.search(r"In call to configurable '(\w+)'", str(error))
     if not missing or not called:
@@ -177,7 +177,7 @@ def mistake(error: TypeError) -> str:
 
 
 def _check_bindings(text: str) -> None:
-    """Refuses what gin lets pass: unused macros, wrong types, and names swallowed by **kwargs."""
+    """Refuses mistakes that gin accepts: unused macros, wrong types, names taken by **kwargs."""
     macros = dict(_MACRO.findall(text))
     for macro in macros:
         if not re.search(rf"%{macro}\b", text) and not _is_optional(macro):
@@ -185,7 +185,7 @@ def _check_bindings(text: str) -> None:
             raise UserError(f"macro {macro} is defined but nothing uses it.{suggest(macro, used)}")
     for selector, parameter, value in _BINDING.findall(text):
         function = gin.get_configurable(selector)
-        if isinstance(function, type):  # gin's subclass of it, whose own signature says nothing
+        if isinstance(function, type):  # gin's subclass has no useful signature
             function = function.__init__
         parameters = inspect.signature(function).parameters.values()
         names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
@@ -208,12 +208,12 @@ def _is_optional(macro: str) -> bool:
 def _hints(function: Callable) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
-    except (NameError, TypeError):  # another library's, written for type checkers alone
+    except (NameError, TypeError):  # annotations of another library, only for type checkers
         return {}
 
 
 def _literal(text: str, macros: dict[str, str]) -> tuple[bool, Any]:
-    """Whether a binding's right side is plain Python, be it through macros, and its value."""
+    """Whether a binding's right side is plain Python, also through macros, and its value."""
     text = re.sub(r"%(\w+)", lambda name: macros.get(name[1], name[0]), text)
     try:
         return True, ast.literal_eval(text.replace("\\\n", " ").strip())
@@ -222,7 +222,7 @@ def _literal(text: str, macros: dict[str, str]) -> tuple[bool, Any]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain Python value is of the type; True where the type says too little."""
+    """Whether a plain Python value has the type; True if the type cannot be checked."""
     kind, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind is Any:
         return True
@@ -257,7 +257,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    """gin's message with its place, on one line; of a missing macro only its name."""
+    """gin's message with its position on one line; for a missing macro only its name."""
     message = str(error)
     macro = re.search(r"'(\w+)/gin\.macro'", message)
     if macro:

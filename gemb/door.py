@@ -1,7 +1,7 @@
-"""The Python door: load, train and evaluate from a notebook or a script.
+"""The Python interface: load, train and evaluate from a notebook or a script.
 
 It writes the same config that `gemb train` reads and runs the same loop, so a run that starts here
-can be repeated on a pod. What it puts together lives in the rooms below.
+can be repeated on a pod.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from gemb.training.run import train_run
 
 BATCH_SIZE = 64
 LEARNING_RATE = 1e-4
-_LONGEST = 256  # tokens that training reads of a text, if the model reads more
+_LONGEST = 256  # tokens per text in training, if the model allows more
 _IMPORTS = (
     "from gemb import losses",
     "from gemb.data import forms",
@@ -38,7 +38,7 @@ _IMPORTS = (
     "from gemb.pretrained import adapt",
     "from gemb.training import experiment",
 )
-_SAMPLE = 2000  # texts whose lengths decide how long batches are
+_SAMPLE = 2000  # texts sampled to choose the length of batches
 
 
 def load(
@@ -83,28 +83,28 @@ def train(
     run elsewhere, the pairs, checkpoints, metrics and the trained model.
 
     Args:
-        model: a folder, a fetched model's name, or a loaded model. How a loaded model is computed
-            holds for the returned one; for training bind execution.Execution.* in `bindings`.
+        model: a folder, a fetched model's name, or a loaded model. The execution settings of a
+            loaded model apply to the returned one; for training bind execution.Execution.* in
         pairs: a list of (query, document) or (query, document, negative, ...) tuples or of dicts, a
-            pandas or Arrow table, a Hugging Face `datasets.Dataset`, or any sequence of records,
-            with "query", "document" and, if the loss wants them, "negatives" and "score".
+            pandas or Arrow table, a Hugging Face `datasets.Dataset`, or any sequence of records
+            with "query", "document" and, if the loss reads them, "negatives" and "score".
         workdir: the run's folder.
         loss: the name of a loss in gemb.losses that reads pairs.
         widths: nested (Matryoshka) widths to train; default those of the model, trained at full
             width only.
-        steps: steps; default one pass over the pairs.
-        batch_size: pairs in a step; default 64, or all pairs where there are fewer.
+        steps: number of steps; default one pass over the pairs.
+        batch_size: pairs per step; default 64, or all pairs if there are fewer.
         learning_rate: the highest rate of AdamW, after a warm-up over a tenth of the steps.
-        columns: {"query": ..., "document": ...}: the names of the columns, where they differ.
-        seed: of the order of the pairs and of dropout.
+        columns: {"query": ..., "document": ...}: the names of the columns if they differ.
+        seed: seed of the order of the pairs and of dropout.
         bindings: further gin bindings, such as "experiment.Experiment.document_microbatches = 4".
-        force: delete what the folder holds of another run and begin again.
+        force: delete the run in the folder and start again.
 
     Returns:
         The trained model, loaded from WORKDIR/model.
 
     Raises:
-        UserError: before anything is compiled, for pairs, a loss, widths or a folder that do not
+        UserError: before compilation, for unsuitable pairs, loss, widths or folder.
             fit.
 
     Example:
@@ -134,7 +134,7 @@ def train(
     ]
     pieces = ("wiring", "optimizer/adamw", "mesh/data_parallel")
     config.load([str(config.CONFIGS / f"{piece}.gin") for piece in pieces], params)
-    config.configured(Experiment)  # refuses what nothing reads before anything is deleted
+    config.configured(Experiment)  # refuses unread bindings before anything is deleted
     use_compilation_cache()
 
     def experiment() -> Experiment:
@@ -162,15 +162,15 @@ def evaluate(
     widths: Sequence[int] = (),
     force: bool = False,
 ) -> dict[str, Any]:
-    """Measures models on tasks and writes results.json and report.html, as `gemb evaluate` does.
+    """Evaluates models on tasks and writes results.json and report.html, like `gemb evaluate`.
 
     Args:
-        models: a model, a folder or a name; or several by the names that the report gives them.
-        tasks: a folder with a task or with folders of tasks, or a list of such folders; see
+        models: a model, a folder or a name; or {name in the report: one of these}.
+        tasks: a folder of one or more tasks, or a list of such folders; see
             `gemb evaluate --help`.
-        output: the folder to write.
+        output: the folder to write to.
         widths: coordinates to keep; default each model's nested widths.
-        force: measure again what the cache has.
+        force: evaluate again instead of using cached results.
 
     Returns:
         The content of results.json.
@@ -183,7 +183,9 @@ def evaluate(
     """
     place = local_folder("output", output)
     if (place / CONFIG_FILE).exists():
-        raise UserError(f"output: {place} is a run, with a report of its own; choose another")
+        raise UserError(
+            f"output: {place} is a run, which has its own report; choose another folder"
+        )
     named = models if isinstance(models, Mapping) else {_short_name(models): models}
     folders = [tasks] if isinstance(tasks, str | Path) else list(tasks)
     found = read_tasks([str(folder) for folder in folders])
@@ -197,7 +199,7 @@ def evaluate(
 def _short_name(model: str | Embedder) -> str:
     if not isinstance(model, Embedder):
         return Path(model).name
-    place = model.model.folder  # of two towers, that of the documents
+    place = model.model.folder  # for two towers, the folder of the document tower
     place = place if place is None or model.model.shared else place.parent
     return Path(place or "model").name
 
@@ -211,9 +213,9 @@ def _loaded(model: str | Embedder) -> Model:
 
 
 def _start_folder(model: str | Embedder, base: Model, folder: Path) -> str:
-    """What the run reads the base model from: its name or folder, or a folder of the run.
+    """Where the run reads the base model from: its name or folder, or a folder of the run.
 
-    A model is saved with the run if it was changed after it was loaded, or comes from the run.
+    A model that was changed after it was loaded, or that comes from the run, is saved with the run.
     """
     own = base.folder
     inside = own is not None and folder.resolve() in own.resolve().parents
@@ -232,7 +234,7 @@ def _batch_size(size: int | None, count: int) -> int:
     if size is None:
         size = min(BATCH_SIZE, count) // devices * devices
         if size < 2:
-            raise UserError(f"pairs: {count} are too few for a batch over {devices} devices")
+            raise UserError(f"pairs: {count} are too few for one batch over {devices} devices")
     if not 2 <= size <= count:
         raise UserError(f"batch_size: expected 2 to {count}, the number of pairs, got {size}")
     if size % devices:
@@ -269,7 +271,7 @@ def _data_bindings(given: GivenPairs, folder: Path, base: Model) -> list[str]:
 
 
 def _length(given: GivenPairs, side: str, processor: Processor) -> int:
-    """How many positions the values of a side take, as a bucket; at most what the model reads."""
+    """The padded length of a side: a bucket, at most the model's limit."""
     every = max(1, len(given.records) // _SAMPLE)
     values = [record[side] for record in given.records[::every]]
     values = [value if isinstance(value, str) else value[0] for value in values]
@@ -290,7 +292,7 @@ def _loss_bindings(loss: str, widths: tuple[int, ...]) -> list[str]:
 
 
 def _check_loss(loss: str, given: GivenPairs, spec: ModelSpec) -> None:
-    """Calls the loss on shapes alone: it says what it does not get of such pairs."""
+    """Calls the loss on shapes only, to report fields that these pairs do not have."""
     import jax
     import jax.numpy as jnp
 
@@ -312,7 +314,7 @@ def _check_loss(loss: str, given: GivenPairs, spec: ModelSpec) -> None:
         return
     try:
         jax.eval_shape(value, rows, documents, {})
-    except ValueError:  # as it should be: the loss cannot do without
+    except ValueError:  # expected: the loss needs the field
         return
     raise UserError(
         f"loss: {loss} reads no scores; choose cosent or cosine_regression, or leave the column out"

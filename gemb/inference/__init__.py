@@ -1,1 +1,1 @@
-"""Texts to vectors, on whatever device is at hand. No TensorFlow."""
+"""Encodes texts and other values into vectors, on any device. No TensorFlow."""

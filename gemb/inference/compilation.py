@@ -6,7 +6,7 @@ from gemb.files import cache_dir
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs under the cache folder, unless the user has chosen a place."""
+    """Stores compiled programs in the cache folder, unless the user has set another folder."""
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,6 +1,6 @@
-"""Cross-encoders: a score for a query and a document read together, by torch and transformers.
+"""Cross-encoders: score a query and a document together, with torch and transformers.
 
-They teach and re-score; gemb neither trains nor serves them, so torch runs them as they are.
+They are used as teachers and for re-scoring. gemb does not train them, so torch runs them.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from gemb.pretrained.fetch import REQUIRED_FILES, model_folder
 
 
 class CrossEncoder:
-    """A transformers sequence-classification model of one output, read from safetensors.
+    """A transformers sequence-classification model with one output, read from safetensors.
 
     Args:
         model: folder, or name of a fetched model.
-        batch: pairs at a time.
+        batch: pairs per batch.
         max_length: tokens that a pair is cut to.
 
     Attributes:
-        fingerprint: of weights, tokenizer, config and length limit.
+        fingerprint: identifies weights, tokenizer, config and length limit.
 
     Raises:
         UserError: torch or transformers is not installed, or the model cannot be read or has
@@ -54,7 +54,7 @@ class CrossEncoder:
 
 
 def cross_encoder_fingerprint(folder: Path, max_length: int) -> str:
-    """Of weights, tokenizer, config and length limit; reads files, loads nothing."""
+    """Fingerprint of weights, tokenizer, config and length limit, from the files alone."""
     digest = hashlib.sha256(str(max_length).encode())
     others = {*folder.glob("*.safetensors"), *folder.glob("*.model")}  # shards, SentencePiece
     named = [folder / name for name in REQUIRED_FILES]
@@ -72,7 +72,7 @@ def _load(folder: Path):
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         from transformers.utils import logging
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder}: no config.json in it; expected a transformers model")
+        raise UserError(f"{folder}: has no config.json; expected a transformers model")
     logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -84,7 +84,7 @@ def _load(folder: Path):
         raise UserError(f"{folder}: cannot be read as a cross-encoder: {first}") from None
     if model.config.num_labels != 1:
         raise UserError(
-            f"{folder}: a classifier of {model.config.num_labels} classes; a cross-encoder has one "
-            "output"
+            f"{folder}: a classifier with {model.config.num_labels} classes; a "
+            "cross-encoder has one output"
         )
     return tokenizer, model.eval()

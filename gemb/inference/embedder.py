@@ -22,15 +22,15 @@ from gemb.structs import SIDES
 
 
 class Embedder:
-    """A model ready to encode.
+    """A model that is ready to encode.
 
     Args:
-        model: as `gemb.pretrained.adapt.load` returns it.
-        execution: how to compute the model.
-        devices: that share the work, see `gemb.inference.encode.place`.
+        model: from `gemb.pretrained.adapt.load`.
+        execution: execution settings.
+        devices: the devices that share the work, see `gemb.inference.encode.place`.
 
     Attributes:
-        model, execution: the same.
+        model, execution: as given.
 
     Example:
         >>> embedder = Embedder.load("runs/quickstart/model")  # doctest: +SKIP
@@ -47,7 +47,7 @@ class Embedder:
         self.model, self.execution = model, execution
 
         def placed(tower: Tower):
-            """A tower's program, and its weights on the devices."""
+            """The compiled function of a tower, and its weights on the devices."""
             params = rounded_kernels(tower.params, execution)
             apply = functional(ModelSpec.of(tower.spec)).document.embed
             return program(apply, execution), place(params, devices)
@@ -74,12 +74,12 @@ class Embedder:
 
     @property
     def spec(self) -> ModelSpec:
-        """The model without its numbers."""
+        """The model's spec, without its parameters."""
         return self.model.spec
 
     @property
     def dim(self) -> int:
-        """Size of the full embedding."""
+        """Coordinates of the full embedding."""
         return self.spec.dim
 
     @property
@@ -93,7 +93,7 @@ class Embedder:
         return model_fingerprint(self.model)
 
     def with_prompts(self, prompts: Mapping[str, str]) -> "Embedder":
-        """The same weights behind other prompts, with a fingerprint of their own.
+        """The same model with other prompts, which has its own fingerprint.
 
         Args:
             prompts: "query" and "document", either or both.
@@ -106,7 +106,7 @@ class Embedder:
         """Returns `dim` if it is one of the nested widths.
 
         Raises:
-            UserError: naming the widths that the model has.
+            UserError: with the widths of the model.
         """
         if dim not in {*self.widths, self.dim}:
             raise UserError(
@@ -122,12 +122,12 @@ class Embedder:
         kind: str = "document",
         progress: str = "",
     ) -> np.ndarray:
-        """Encodes texts, or whatever values the model's processor reads.
+        """Encodes texts, or other values that the model's processor reads.
 
         Args:
             texts: a list of values; a single string gives a single vector.
-            dim: keep this many leading coordinates, and renormalise. One of `widths`.
-            kind: "query" or "document": the side that encodes, with its prompt.
+            dim: keep this many leading coordinates and renormalise; one of `widths`.
+            kind: "query" or "document": the side that encodes, with its own prompt.
             progress: label of a progress bar; '' for none.
 
         Returns:
@@ -152,7 +152,7 @@ class Embedder:
         )
         if dim < self.dim:
             vectors = vectors[:, :dim]
-            if tower.spec.normalize:  # a text of which a static model knows nothing stays zero
+            if tower.spec.normalize:  # a text without known tokens stays zero in a static model
                 lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
                 vectors = vectors / np.maximum(lengths, 1e-12)
         return vectors[0] if isinstance(texts, str) else vectors
@@ -195,16 +195,16 @@ class Embedder:
         """Saves the model so that gemb and sentence-transformers load it.
 
         Args:
-            folder: where; replaced as a whole if it is a model's folder already.
+            folder: the folder to write; an existing model folder is replaced as a whole.
 
         Returns:
             The fingerprint of the saved model.
 
         Raises:
-            UserError: for a folder that holds something else, or a place that cannot be written.
+            UserError: if the folder holds something else or cannot be written.
         """
         place = local_folder("folder", folder)
         other = place.exists() and not (place / MANIFEST).exists()
         if other and (not place.is_dir() or any(place.iterdir())):
-            raise UserError(f"folder: {place} is not a model's folder; choose another")
+            raise UserError(f"folder: {place} is not a model folder; choose another")
         return saving.save(self.model, place)

@@ -1,4 +1,4 @@
-"""Long lists encoded quickly: sorted, in buckets, read only when later batches are dispatched."""
+"""Encodes long lists: sorted by length, in buckets, with results read after later dispatches."""
 
 import collections
 import contextlib
@@ -17,7 +17,7 @@ from gemb.processors.processor import Example, Processor
 from gemb.structs import Inputs
 
 # Padded tokens in one batch. On CPU the activations of about a thousand tokens stay in cache, and
-# larger batches are 20-30 % slower; accelerators want work for all their cores.
+# larger batches are 20-30 % slower; accelerators need work for all their cores.
 CPU_BUDGET = 1024
 ACCELERATOR_BUDGET = 65_536
 # Batches dispatched before the oldest is read: the device never waits for the host.
@@ -26,21 +26,22 @@ IN_FLIGHT = 8
 
 @functools.cache
 def program(apply: Callable, execution: Execution = Execution()) -> Callable:
-    """The jitted (params, Inputs) -> [rows, dim] of a model; models of one shape share it.
+    """The jitted (params, Inputs) -> [rows, dim] of a model; models of the same shape share it.
 
     Args:
-        apply: `embed` of `gemb.models.functional.functional`, which is one object for each spec.
-        execution: how to compute the model.
+        apply: `embed` of `gemb.models.functional.functional`, which is the same object for equal
+            specs.
+        execution: execution settings.
     """
     return jax.jit(lambda params, inputs: apply(params, inputs, execution))
 
 
 def place(params: dict, devices: Sequence | None = None) -> dict:
-    """Parameters, whole, on every device that encodes.
+    """Copies the parameters to every device that encodes.
 
     Args:
         params: {path: array}.
-        devices: default all of this process, but one CPU: virtual ones share its cores.
+        devices: default all devices of this process, but only one CPU device, because virtual ones
     """
     if devices is None:
         devices = jax.local_devices()[: 1 if jax.default_backend() == "cpu" else None]
@@ -59,16 +60,16 @@ def encode_examples(
     budget: int | None = None,
     progress: str = "",
 ) -> np.ndarray:
-    """Applies a model to prepared values, those of like size together.
+    """Applies a model to prepared values, in batches of similar sizes.
 
     Args:
-        apply: (params, Inputs of `rows` rows) -> [rows, dim]; jitted, called with few distinct
+        apply: jitted (params, Inputs of `rows` rows) -> [rows, dim], called with few distinct
             shapes.
         params: from `place`; the rows of a batch are split over their devices.
         examples: from the processor's `prepare`.
-        processor: what pads them.
-        dim: size of an embedding.
-        budget: padded positions in a batch on one device; default by the kind of device.
+        processor: the processor that pads them.
+        dim: coordinates per embedding.
+        budget: padded positions per batch and device; the default depends on the kind of device.
         progress: label of the progress bar; '' for none.
 
     Returns:
@@ -108,7 +109,7 @@ def encode_examples(
 
 
 def _batches(sizes: np.ndarray, bucket: Callable[[int], int], budget: int) -> Iterator[np.ndarray]:
-    """Row numbers of each batch: longest first, so that memory peaks at once if at all."""
+    """Row numbers of each batch, longest first, so that memory peaks in the first batch."""
     order = np.argsort(-sizes, kind="stable")
     start = 0
     while start < len(order):
@@ -118,8 +119,8 @@ def _batches(sizes: np.ndarray, bucket: Callable[[int], int], budget: int) -> It
 
 
 def _row_bucket(rows: int, full: int, ways: int) -> int:
-    """Rows with padding: a full batch, or the next power of two, so that shapes are few.
+    """Rows with padding: a full batch or the next power of two, to keep the shapes few.
 
-    Every device gets as many.
+    Every device gets the same number.
     """
     return -(-min(full, 1 << (rows - 1).bit_length()) // ways) * ways

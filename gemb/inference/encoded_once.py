@@ -1,4 +1,4 @@
-"""A model that encodes each text once, and the same model under other prompts."""
+"""A wrapper that encodes each text only once, also under other prompts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -7,12 +7,12 @@ import numpy as np
 
 
 class Encoder(Protocol):
-    """What evaluation and analysis need of a model; `gemb.Embedder` is one.
+    """The methods of a model that evaluation and analysis use; `gemb.Embedder` has them.
 
     Attributes:
-        dim: size of a vector.
+        dim: coordinates of a vector.
         widths: nested widths, widest first.
-        fingerprint: the identity of its vectors.
+        fingerprint: identifies its vectors.
     """
 
     dim: int
@@ -39,16 +39,16 @@ class EncodedOnce:
 
     def __init__(self, encoder: Encoder):
         self.encoder = encoder
-        self.prompted: dict[tuple, EncodedOnce] = {}  # the same model under other prompts
+        self.prompted: dict[tuple, EncodedOnce] = {}  # the same model with other prompts
         self._known: dict[str, dict[str, np.ndarray]] = {"query": {}, "document": {}}
 
     def vectors(self, texts: Sequence[str], kind: str, label: str = "") -> np.ndarray:
-        """Encodes what is new among some texts.
+        """The vectors of texts; only new texts are encoded.
 
         Args:
-            texts: texts, repeated as they like.
+            texts: texts, possibly repeated.
             kind: "query" or "document".
-            label: of the progress bar; '' for none.
+            label: label of the progress bar; '' for none.
 
         Returns:
             [texts, dim] float32.
@@ -62,14 +62,14 @@ class EncodedOnce:
 
 
 def with_prompts(encoder: Encoder, prompts: Mapping[str, str]) -> Encoder:
-    """The model under other prompts; itself where they are its own already.
+    """The model with other prompts; the model itself if they are equal to its own.
 
     Args:
-        encoder: a `gemb.Embedder`, or an encoder with a method of this name, if there are prompts.
+        encoder: a `gemb.Embedder`, or another encoder with this method if prompts are given.
         prompts: "query" and "document", either or both.
 
     Returns:
-        A model with a fingerprint of its own, of the same weights.
+        A model with the same weights and its own fingerprint.
     """
     if not prompts:
         return encoder

@@ -1,1 +1,1 @@
-"""Encoders as Flax NNX modules: tokens in, unit vectors out. No TensorFlow, no losses."""
+"""Models as Flax NNX modules: Inputs in, vectors out. No TensorFlow, no losses."""

@@ -1,4 +1,4 @@
-"""Attention: what a token may see, and the ways to compute it."""
+"""Attention: masks, and the backends that compute it."""
 
 import functools
 from typing import NamedTuple
@@ -17,14 +17,14 @@ MASKED = -1e9
 
 
 class View(NamedTuple):
-    """What the queries of a layer see, the same for all layers of one window.
+    """The attention mask and bias of a layer, shared by all layers with the same window.
 
     Attributes:
-        bias: [batch or 1, heads or 1, length or 1, length] float32, added to the scores; what is
-            MASKED is not seen. None for splash attention, which takes the rest instead.
+        bias: [batch or 1, heads or 1, length or 1, length] float32, added to the scores; hidden
+            keys have MASKED. None for splash attention, which uses the other attributes.
         segments: [batch, length] int32, 1 for real tokens and 0 for padding.
-        causal: whether a token sees only itself and what comes before it.
-        window: tokens further apart than window - 1 do not see each other; 0 for no limit.
+        causal: whether a token attends only to itself and earlier tokens.
+        window: tokens further apart than window - 1 do not attend to each other; 0 for no limit.
     """
 
     bias: jax.Array | None
@@ -59,17 +59,17 @@ def view(
 
 
 def choose(execution: Execution, head_size: int, cap: float, relative: bool, length: int) -> str:
-    """The backend that "auto" means on this machine for this model and length of texts.
+    """Resolves "auto" to a backend for this machine, model and length.
 
     Raises:
-        ValueError: if the backend asked for cannot compute this model.
+        ValueError: if the requested backend cannot compute this model.
     """
     asked = execution.attention
     half = execution.dtype != "float32"
     if asked != "auto":
         check(
             asked == "plain" or not cap,
-            f"attention: {asked} has no score cap; choose plain or auto",
+            f"attention: {asked} does not support a score cap; choose plain or auto",
         )
         check(
             asked != "cudnn" or half,
@@ -77,7 +77,7 @@ def choose(execution: Execution, head_size: int, cap: float, relative: bool, len
         )
         check(
             asked != "xla" or execution.dtype != "float16" or jax.default_backend() != "cpu",
-            "attention: xla multiplies no float16 on CPUs; choose plain or auto, or bfloat16",
+            "attention: xla does not support float16 on CPUs; choose plain, auto or bfloat16",
         )
         return asked
     platform = jax.default_backend()
@@ -90,7 +90,7 @@ def choose(execution: Execution, head_size: int, cap: float, relative: bool, len
 
 
 def _has_flash(device: jax.Device) -> bool:
-    """Whether cuDNN's fused attention runs there: Nvidia's chips since Ampere."""
+    """Whether the device supports cuDNN's fused attention: NVIDIA GPUs since Ampere."""
     nvidia = "cuda" in device.client.platform_version.lower()
     return nvidia and float(device.compute_capability) >= 8
 
@@ -108,8 +108,8 @@ def attend(
 ) -> jax.Array:
     """Mixes values by softmax(query key^T + bias).
 
-    Heads come before length: on CPU the other order is 1.3-2.2 times slower. In the plain form the
-    softmax is divided by its sum after the second product, on the smaller array.
+    Heads come before length, because on CPU the other order is 1.3-2.2 times slower. In the plain
+    form the softmax is divided by its sum after the second product, on the smaller array.
 
     Args:
         query: [batch, heads, length, size], already scaled.
@@ -117,7 +117,7 @@ def attend(
         seen: from `view`.
         cap: scores become cap tanh(score / cap); 0 for none.
         backend: from `choose`.
-        dropout_rate, dropout_key: of the attention weights; plain only.
+        dropout_rate, dropout_key: dropout of the attention weights; only for plain.
 
     Returns:
         [batch, heads, length, size].
@@ -130,7 +130,9 @@ def attend(
     if backend == "splash":
         return _splash(query, key, value, seen)
     columns = key.swapaxes(2, 3)
-    if jax.default_backend() == "cpu":  # faster as it lies in memory; left alone, XLA folds it back
+    if (
+        jax.default_backend() == "cpu"
+    ):  # faster in this memory layout; without the barrier XLA undoes it
         columns = jax.lax.optimization_barrier(columns)
     scores = jnp.matmul(query, columns).astype(jnp.float32)
     scores = (cap * jnp.tanh(scores / cap) if cap else scores) + seen.bias
@@ -154,7 +156,7 @@ def _dot_product(query, key, value, seen: View, implementation: str) -> jax.Arra
 
 
 def _splash(query, key, value, seen: View) -> jax.Array:
-    """TPU's block-sparse flash attention, one kernel a device; interpreted elsewhere, for tests."""
+    """TPU's block-sparse flash attention, one kernel per device; interpreted on other devices."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return _splash_kernel(query, key, value, seen.segments, seen.causal, seen.window)

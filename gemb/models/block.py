@@ -1,4 +1,4 @@
-"""One transformer layer: attention, then feed-forward, with the norms where the family has them."""
+"""One transformer layer: attention, then feed-forward, with the norms of the family."""
 
 from typing import NamedTuple
 
@@ -24,14 +24,14 @@ ACTIVATIONS = {
 
 
 class Surroundings(NamedTuple):
-    """What a layer is told beside its input.
+    """What a layer gets in addition to its input.
 
     Attributes:
-        seen: what its queries see.
+        seen: the attention mask.
         turn: (cosine, sine) of its rotary angles, or None.
-        backend: of its attention.
-        dropout: rate.
-        matmul_dtype: of its linear maps' operands, see Execution.
+        backend: the attention backend.
+        dropout: dropout rate.
+        matmul_dtype: dtype of the operands of linear maps, see Execution.
     """
 
     seen: View
@@ -99,7 +99,7 @@ class Attention(nnx.Module):
 
 
 class Layer(nnx.Module):
-    """Attention and feed-forward, each with its residual and its norms."""
+    """Attention and feed-forward, each with its residual connection and norms."""
 
     def __init__(self, spec: StackSpec, number: int, *, key: jax.Array):
         keys = jax.random.split(key, 4)
@@ -132,7 +132,7 @@ class Layer(nnx.Module):
         return constrain(x, "batch", None, None)
 
     def _add(self, x, sublayer, name: str, rate: float, key) -> jax.Array:
-        """The residual sum of x and a sublayer of it, with the norms in their places."""
+        """x plus a sublayer of x, with the norms where the spec places them."""
         place, norm = self.spec.norm_place, getattr(self, f"{name}_norm", None)
         y = sublayer(x if place == "post" or norm is None else norm(x))
         if place == "both":

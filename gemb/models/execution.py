@@ -1,4 +1,4 @@
-"""How a model is computed, as against what it is: none of this moves a vector but by rounding."""
+"""Execution settings: how a model is computed. They change vectors only by rounding."""
 
 import dataclasses
 
@@ -17,26 +17,26 @@ REMAT = {
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """How a model is computed.
+    """Execution settings of a model.
 
     Attributes:
-        dtype: of the transformer's arithmetic; parameters, norms and softmax stay float32.
-            float32 is multiplied as such on every device, unless jax_default_matmul_precision
+        dtype: dtype of the transformer's arithmetic; parameters, norms and softmax stay float32.
+            float32 products are exact float32 on every device, unless jax_default_matmul_precision
             says otherwise.
         layers: "scan" compiles one layer (or one period of a pattern of layers) and loops, which
             compiles faster and lets `remat` save memory; "unroll" compiles them all, a little
             faster for a small model on a CPU.
-        remat: what the backward pass recomputes of each layer: "full" (everything; least memory),
+        remat: what the backward pass recomputes in each layer: "full" (everything; least memory),
             "dots" (all but matrix products), "none".
         attention: "plain" (any device, any variant), "xla" or "cudnn" (those of
             jax.nn.dot_product_attention; cudnn: GPU, half precision), "splash" (TPU), "auto": the
             fastest that fits.
-        dropout: share of the entries zeroed in training: of embeddings, attention weights (plain
-            attention only) and each sublayer's output.
-        matmul_dtype: what the operands of the layers' linear maps are rounded to, forwards and
-            backwards, while sums and all else stay float32: "bfloat16", or "" for `dtype`. On CPUs
-            that multiply bfloat16 natively (AVX-512 BF16, AMX) it is what is fast: activations in
-            bfloat16 are not. torch calls it float32_matmul_precision "medium".
+        dropout: share of the entries set to zero in training, for embeddings, attention weights
+            (plain attention only) and the outputs of sublayers.
+        matmul_dtype: dtype to which operands of the layers' linear maps are rounded, forwards and
+            backwards, while sums and all other arithmetic stay float32: "bfloat16", or "" for
+            `dtype`. CPUs with native bfloat16 products (AVX-512 BF16, AMX) are fast this way, but
+            not with activations in bfloat16. torch calls this float32_matmul_precision "medium".
     """
 
     dtype: str = "float32"
@@ -60,13 +60,13 @@ class Execution:
         )
         check(
             not self.matmul_dtype or self.dtype == "float32",
-            f"matmul_dtype: with dtype {self.dtype} products are of {self.dtype} anyway",
+            f"matmul_dtype: with dtype {self.dtype} products already use {self.dtype}",
         )
         check(0 <= self.dropout < 1, f"dropout: expected a rate in [0, 1), got {self.dropout}")
 
     @property
     def rounding(self) -> str:
-        """What tells its vectors from float32's, for the keys of kept ones; '' for nothing."""
+        """A label of the rounding that these settings cause, for cache keys; '' for float32."""
         if self.matmul_dtype:
             return f"{self.matmul_dtype} products"
         return "" if self.dtype == "float32" else self.dtype

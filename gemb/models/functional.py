@@ -1,7 +1,7 @@
-"""The functional face of a model: a flat dict of parameters and pure functions.
+"""Models as a flat dict of parameters and pure functions.
 
-Training, checkpoints, import and export all speak of parameters as {path: array} with paths such as
-"text/stack/layers/0/up/kernel", so that rules over paths need no knowledge of NNX.
+Training, checkpoints, import and export use parameters as {path: array} with paths such as
+"text/stack/layers/0/up/kernel", so that rules over paths do not depend on NNX.
 """
 
 import contextlib
@@ -23,19 +23,19 @@ TEMPERATURE = "temperature/log"
 
 
 class TowerFunctions(NamedTuple):
-    """What one side of a model computes; each function takes the parameters of the whole model.
+    """The functions of one side of a model; each takes the parameters of the whole model.
 
     Attributes:
         embed: (params, Inputs, execution, dropout key) -> [batch, dim] float32; see
             `gemb.models.network.Network` for shapes and defaults.
-        hidden: the same arguments -> [batch, positions, width], the encoder's vectors.
+        hidden: the same arguments -> [batch, positions, width], the encoder's output.
         pooled: the same arguments -> [batch, width], the pooled vector before any projection.
         every_layer: the same arguments -> ([batch, dim] as embed, [layers, batch, positions,
             width], the vectors of each layer).
         embed_layers: (params, Inputs, layers, execution, dropout key) -> [len(layers), batch, dim],
-            the embeddings of some layers, counted from 1.
+            the embeddings from chosen layers, counted from 1.
         all_heads: the arguments of embed -> {head: [batch, width of the head]}.
-        head: (params, [batch, inputs]) -> [batch, dim], the projection's last layer by itself.
+        head: (params, [batch, inputs]) -> [batch, dim], only the last layer of the projection.
     """
 
     embed: Callable
@@ -48,11 +48,11 @@ class TowerFunctions(NamedTuple):
 
 
 class Functional(NamedTuple):
-    """What a model computes, and the parameters that it takes.
+    """The functions of a model, and the shapes of its parameters.
 
     Attributes:
         query, document: the functions of each side.
-        temperature: params -> the learned temperature, a scalar; None where there is none.
+        temperature: params -> the learned temperature, a scalar; None if it is not learned.
         shapes: {path: jax.ShapeDtypeStruct}.
         logical_axes: {path: tuple of logical axis names}.
     """
@@ -66,13 +66,13 @@ class Functional(NamedTuple):
 
 @cache
 def functional(spec: ModelSpec) -> Functional:
-    """Builds the functional face of a model, allocating nothing.
+    """Builds the functions of a model without allocating arrays.
 
-    The parameters of one shared tower have its own paths; those of two towers start with "query/"
+    Parameters of a shared tower have no prefix; those of two towers start with "query/"
     and "document/". A learned temperature is "temperature/log".
 
     Raises:
-        ValueError: naming a parameter without logical axes, or with axes that do not fit its shape.
+        ValueError: for a parameter without logical axes, or with axes that do not match its shape.
     """
     shapes, axes, functions = {}, {}, {}
     for start, tower in spec.towers.items():
@@ -137,7 +137,7 @@ def _tower(spec: TowerSpec) -> tuple[TowerFunctions, dict, dict]:
 
 
 def _of_side(functions: TowerFunctions, start: str) -> TowerFunctions:
-    """A tower's functions over the parameters of the whole model, of which it has a part."""
+    """A tower's functions, taking the parameters of the whole model."""
 
     def of(function):
         return lambda params, *args, **kwargs: function(part_of(params, start), *args, **kwargs)
@@ -146,12 +146,12 @@ def _of_side(functions: TowerFunctions, start: str) -> TowerFunctions:
 
 
 def part_of(params: dict, start: str) -> dict:
-    """The parameters whose paths begin with `start`, without it: those of one of two towers."""
+    """The parameters of one of two towers: paths that start with `start`, without it."""
     return {path.removeprefix(start): v for path, v in params.items() if path.startswith(start)}
 
 
 def rounded_kernels(params: dict, execution: Execution) -> dict:
-    """The layers' kernels in matmul_dtype, once for many batches; the rest as it is."""
+    """Casts the layers' kernels to matmul_dtype once for many batches; the rest is unchanged."""
     if not execution.matmul_dtype:
         return params
     return {
@@ -161,19 +161,19 @@ def rounded_kernels(params: dict, execution: Execution) -> dict:
 
 
 def is_layer_kernel(path: str) -> bool:
-    """Whether a parameter is the matrix of a linear map in a layer of the transformer."""
+    """Whether a parameter is the matrix of a linear map in a transformer layer."""
     return "stack/layers/" in path and path.endswith("/kernel")
 
 
 def _precision(execution: Execution):
-    """float32 means float32: by default accelerators multiply it in bfloat16 or TF32."""
+    """Makes float32 products exact; by default accelerators use bfloat16 or TF32."""
     if execution.dtype != "float32" or jax.config.jax_default_matmul_precision is not None:
         return contextlib.nullcontext()
     return jax.default_matmul_precision("highest")
 
 
 def initial_params(spec: ModelSpec, key: jax.Array) -> dict[str, jax.Array]:
-    """Random parameters of a model; call it inside jax.jit to have them made in place."""
+    """Random parameters of a model; inside jax.jit they are created on their devices."""
     keys = [key] if spec.shared else jax.random.split(key, len(spec.towers))
     params = {
         start + path: value

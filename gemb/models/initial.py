@@ -1,4 +1,4 @@
-"""How each family draws its random weights."""
+"""Random initial weights, by family."""
 
 from collections.abc import Callable
 
@@ -10,17 +10,17 @@ STDDEV = 0.02  # BERT's and most others' initializer_range
 
 
 def normal(stddev: float = STDDEV) -> Callable:
-    """(key, shape) -> normal with this standard deviation."""
+    """(key, shape) -> normal values with this standard deviation."""
     return lambda key, shape: stddev * jax.random.normal(key, shape)
 
 
 def initial(spec: StackSpec, part: str) -> Callable:
-    """How a part of a stack is drawn.
+    """The initialiser of a part of a stack.
 
     normal:     standard deviation 0.02 everywhere (BERT, Llama, Qwen, Gemma, ...)
-    modernbert: truncated at two deviations; what writes into the residual stream is divided by
+    modernbert: truncated at two deviations; outputs into the residual stream are divided by
                 sqrt(2 layers)
-    t5:         1 for tokens; by fan-in elsewhere, queries also by the root of the head size
+    t5:         1 for tokens; by fan-in elsewhere, for queries also by the root of the head size
 
     Args:
         spec: the stack.

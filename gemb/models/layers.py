@@ -1,6 +1,6 @@
-"""The parametrised primitives: Linear, Embed, Norm, and dropout. All else is built of these.
+"""The basic modules: Linear, Embed, Norm, and dropout. All other modules are built from them.
 
-Each parameter carries its logical axes, and each use constrains the weight to its layout at the
+Each parameter has logical axes, and each use constrains the weight to its layout at the
 point of use, so that FSDP gathers weights and never activations.
 """
 
@@ -16,12 +16,12 @@ from gemb.parallel.rules import constrain
 
 
 def parameter(value: jax.Array, *logical_axes) -> nnx.Param:
-    """An nnx.Param that knows its logical axes."""
+    """An nnx.Param with logical axes."""
     return nnx.Param(value, logical_axes=logical_axes)
 
 
 def _use(variable: nnx.Param, dtype) -> jax.Array:
-    """The weight as it enters a multiplication: gathered over fsdp, in the compute dtype."""
+    """The weight for a multiplication: gathered over fsdp, in the compute dtype."""
     axes = variable.get_metadata()["logical_axes"]
     return constrain(variable.get_value().astype(dtype), *axes)
 
@@ -33,10 +33,10 @@ class Linear(nnx.Module):
         inputs, outputs: sizes.
         axes: logical axes of W, e.g. ("width", "mlp").
         key: PRNG key of the initial W; b and B start at zero.
-        bias: whether there is a b.
+        bias: whether b exists.
         initial: (key, shape) -> the initial W.
         lora_rank: columns of A and rows of B; 0 for none.
-        lora_scale: what the low-rank part is multiplied by (alpha / rank).
+        lora_scale: factor of the low-rank part (alpha / rank).
 
     Reference: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021,
         arXiv 2106.09685.
@@ -80,11 +80,11 @@ class Linear(nnx.Module):
 
 @jax.custom_vjp
 def rounded_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x W of arrays rounded to bfloat16, summed in float32; so are both gradients.
+    """x W with operands rounded to bfloat16 and sums in float32; likewise for both gradients.
 
     Args:
         x: [..., in] float32.
-        kernel: [in, out] float32, or already bfloat16, as its gradient then is.
+        kernel: [in, out] float32 or bfloat16; its gradient has the same dtype.
 
     Returns:
         [..., out] float32.
@@ -103,7 +103,7 @@ def _rounded_matmul_forward(x, kernel):
 def _rounded_matmul_backward(saved, gradient):
     x, kernel, like = saved
     gradient = gradient.astype(jnp.bfloat16)
-    # no transposed copy, and rows as they lie: XLA's fast CPU kernels take these forms
+    # no transposed copies: XLA's fast CPU kernels need these forms
     of_x = jnp.einsum("...o,io->...i", gradient, kernel, preferred_element_type=jnp.float32)
     rows = tuple(range(x.ndim - 1))
     of_kernel = jax.lax.dot_general(
@@ -116,7 +116,7 @@ rounded_matmul.defvjp(_rounded_matmul_forward, _rounded_matmul_backward)
 
 
 class Embed(nnx.Module):
-    """A table of vectors [rows, width], looked up by integer ids.
+    """A table of vectors [rows, width], indexed by integer ids.
 
     Args:
         rows, width: sizes.
@@ -145,7 +145,7 @@ class Norm(nnx.Module):
         width: size of the axis.
         kind: one of gemb.models.spec.NORMS.
         epsilon: added under the root.
-        bias: whether "layer" has one.
+        bias: whether "layer" has a bias.
     """
 
     def __init__(self, width: int, kind: str, epsilon: float, bias: bool = True):
@@ -167,19 +167,19 @@ class Norm(nnx.Module):
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Zeroes a random share of the entries and scales the rest: x m / (1 - rate).
+    """Sets a random share of the entries to zero and scales the rest: x m / (1 - rate).
 
-    The mask is a hash of each entry's place and the key, which XLA fuses into the surrounding
-    arithmetic: no array of random bits is ever written, a rematerialised layer draws the same mask,
-    and so does any mesh.
+    The mask is a hash of each entry's index and the key, which XLA fuses into the surrounding
+    arithmetic: no array of random bits is written, a rematerialised layer gets the same mask,
+    and so does every mesh.
 
     Args:
         x: any shape.
-        rate: share that is zeroed, in [0, 1).
+        rate: share of zeros, in [0, 1).
         key: PRNG key; None for no dropout.
 
     Returns:
-        As x.
+        An array like x.
     """
     if key is None or not rate:
         return x
@@ -194,7 +194,7 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def _mix(bits: jax.Array) -> jax.Array:
-    """A bijection of 32-bit words in which every input bit reaches every output bit (murmur3's)."""
+    """A bijection of 32-bit words in which every input bit affects every output bit (murmur3)."""
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
     return bits ^ (bits >> 16)

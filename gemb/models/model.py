@@ -1,4 +1,4 @@
-"""A model as a value: two sides, each a tower with its weights and its processor."""
+"""The Model value: two sides, each a tower with its weights and its processor."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from gemb.structs import SIDES, Processors
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where a tower comes from, and what is kept of it for saving it in its own format again.
+    """Where a tower comes from, and what saving it in its own format needs.
 
     Attributes:
         folder: the folder that it was read from; None for a tower from scratch.
         config: the encoder's config.json.
-        kept: published tensors that no embedding needs.
-        manifest: gemb.json, or {} where gemb did not write the folder.
+        kept: published tensors that embeddings do not need.
+        manifest: gemb.json, or {} if gemb did not write the folder.
     """
 
     folder: Path | None = None
@@ -34,11 +34,11 @@ class Tower:
     """One side of a model.
 
     Attributes:
-        spec: the shape of its network.
-        params: flat {path: float32 array}; None where training draws them at random. Paths that are
-            missing are drawn at random too.
-        processor: what turns raw values into the encoder's Inputs, see `gemb.processors`.
-        origin: where it comes from.
+        spec: the spec of its network.
+        params: flat {path: float32 array}; None if training draws them at random. Missing
+            paths are drawn at random too.
+        processor: turns raw values into the encoder's Inputs, see `gemb.processors`.
+        origin: where the tower comes from.
     """
 
     spec: TowerSpec
@@ -55,12 +55,12 @@ class Model:
     """A model: the tower of each side.
 
     Attributes:
-        query, document: the same object twice is one tower with one set of weights.
-        temperature: start of a temperature that training learns; 0 for none.
+        query, document: the towers; one tower with shared weights if both are the same object.
+        temperature: initial value of a learned temperature; 0 for none.
         manifest: gemb.json of the folder of two towers.
 
     Raises:
-        UserError: if the towers do not fit together.
+        UserError: if the towers do not match.
     """
 
     query: Tower
@@ -81,22 +81,22 @@ class Model:
 
     @classmethod
     def of(cls, tower: Tower, temperature: float = 0.0) -> "Model":
-        """The model whose two sides are one tower."""
+        """A model whose two sides are the same tower."""
         return cls(tower, tower, temperature, tower.origin.manifest)
 
     @property
     def shared(self) -> bool:
-        """Whether both sides are one tower."""
+        """Whether both sides are the same tower."""
         return self.query is self.document
 
     @property
     def spec(self) -> ModelSpec:
-        """The shape of both sides."""
+        """The spec of both sides."""
         return ModelSpec(self.query.spec, self.document.spec, self.shared, self.temperature)
 
     @property
     def params(self) -> dict | None:
-        """As `gemb.models.functional` names them; None where training draws them at random."""
+        """{path: array} with the paths of `gemb.models.functional`; None if drawn at random."""
         if self.document.params is None:
             return None
         params = {
@@ -110,14 +110,14 @@ class Model:
 
     @property
     def towers(self) -> dict[str, Tower]:
-        """The distinct towers by the start of their parameters' paths: "" for one shared tower."""
+        """The distinct towers by the prefix of their parameters' paths: "" for a shared tower."""
         if self.shared:
             return {"": self.document}
         return {f"{side}/": getattr(self, side) for side in SIDES}
 
     @property
     def processors(self) -> Processors:
-        """Of both sides."""
+        """The processors of both sides."""
         return Processors(self.query.processor, self.document.processor)
 
     @property
@@ -126,7 +126,7 @@ class Model:
         return self.document.origin.folder
 
     def trained(self, spec: ModelSpec, params: dict) -> "Model":
-        """The model with the spec and the parameters that training left, without a temperature."""
+        """The model with the trained spec and parameters, without a temperature."""
         params = {path: value for path, value in params.items() if path != TEMPERATURE}
         return dataclasses.replace(self.with_spec(spec).with_params(params), temperature=0.0)
 
@@ -135,11 +135,11 @@ class Model:
         return self._with(lambda start: {"spec": spec.towers[start]})
 
     def with_params(self, params: dict) -> "Model":
-        """The model with other parameters, named as in `params`."""
+        """The model with other parameters, with the paths of `params`."""
         return self._with(lambda start: {"params": part_of(params, start)})
 
     def with_prompts(self, prompts: Mapping[str, str]) -> "Model":
-        """The model whose texts are read behind other prompts.
+        """The model with other prompts.
 
         Args:
             prompts: "query" and "document", either or both.
@@ -154,12 +154,12 @@ class Model:
 
 
 def two_towers(query: Model, document: Model | None = None, temperature: float = 0.0) -> Model:
-    """Puts two models together as the two sides of one, or gives one a learned temperature.
+    """Combines two models into one with two towers, or gives a model a learned temperature.
 
     Args:
-        query: the model of queries, and of documents where there is no other.
-        document: the model of documents; the same dim, of any size and with any processor.
-        temperature: start of a temperature that is learned with the weights; 0 for the loss's own.
+        query: the model for queries, and for documents if no other is given.
+        document: the model for documents; it must have the same dim.
+        temperature: initial value of a learned temperature; 0 for the loss's own.
 
     Raises:
         UserError: if dims differ, or only one of them has weights.
@@ -170,5 +170,5 @@ def two_towers(query: Model, document: Model | None = None, temperature: float =
 
 
 def learned_temperature(params: dict) -> dict[str, float]:
-    """{"temperature": value} where one was learned, else {}."""
+    """{"temperature": value} if it was learned, else {}."""
     return {"temperature": float(np.exp(params[TEMPERATURE]))} if TEMPERATURE in params else {}

@@ -1,4 +1,4 @@
-"""The network of one tower: encoder, pooler, projection; Inputs to vectors."""
+"""The network of one tower: encoder, pooler, projection."""
 
 import jax
 import jax.numpy as jnp
@@ -33,14 +33,14 @@ class Projection(nnx.Module):
         return x
 
     def last(self, x: jax.Array) -> jax.Array:
-        """What the last layer makes of [batch, inputs]: [batch, dim]."""
+        """The last layer alone: [batch, inputs] -> [batch, dim]."""
         return ACTIVATIONS[self.spec[-1].activation](self.layers[-1](x))
 
 
 class Network(nnx.Module):
     """Encoder, pooler, projection, normalisation: Inputs -> [batch, dim] float32.
 
-    The encoder's parameters stand under the name of its modality, such as "text/...".
+    The paths of the encoder's parameters start with its modality, such as "text/...".
 
     Example:
         >>> import jax
@@ -80,11 +80,11 @@ class Network(nnx.Module):
 
         Args:
             inputs: of `batch` rows.
-            execution: how to compute it.
+            execution: execution settings.
             key: PRNG key of dropout; None for none.
 
         Returns:
-            [batch, dim] float32, of unit length if the spec says so.
+            [batch, dim] float32, with unit length if the spec normalizes.
         """
         return self._finish(self.dense(self.pool(inputs, execution, key)))
 
@@ -99,7 +99,7 @@ class Network(nnx.Module):
         return {name: self._finish(output) for name, output in outputs.items()}
 
     def head(self, vectors: jax.Array) -> jax.Array:
-        """What the last layer of the projection makes of [batch, inputs]: [batch, dim]."""
+        """The last layer of the projection alone: [batch, inputs] -> [batch, dim]."""
         return self._finish(self.dense.last(vectors))
 
     def pool(
@@ -122,7 +122,7 @@ class Network(nnx.Module):
         execution: Execution = Execution(),
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """[len(layers), batch, dim]: the embeddings that some layers would give as the last one.
+        """[len(layers), batch, dim]: the embeddings with each of these layers as the last one.
 
         Layers are counted from 1; None stands for all of them.
 

@@ -14,7 +14,7 @@ from gemb.models.layers import Linear, parameter
 
 
 def mean_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
-    """The mean over real tokens; a row without any gives 0.
+    """The mean over real tokens; a row without real tokens gives 0.
 
     Example:
         >>> import jax.numpy as jnp
@@ -27,9 +27,9 @@ def mean_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
 def weighted_mean_pool(
     tokens: jax.Array, mask: jax.Array, real: jax.Array | None = None
 ) -> jax.Array:
-    """The mean over real tokens, the first weighing 1, the next 2, and so on.
+    """The mean over real tokens with weights 1, 2, 3, ...
 
-    Where `mask` leaves a prompt out, `real` [batch, length] has it in: its tokens count on.
+    If `mask` excludes a prompt, `real` [batch, length] includes it, so that its tokens are counted.
 
     Reference: Muennighoff, "SGPT", 2022, arXiv 2202.08904.
 
@@ -43,17 +43,17 @@ def weighted_mean_pool(
 
 
 def first_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
-    """The first real token ([CLS] of BERT), under left and right padding."""
+    """The first real token ([CLS] of BERT), for left and right padding."""
     return _take(tokens, jnp.argmax(mask, axis=1))
 
 
 def last_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
-    """The last real token, under left and right padding."""
+    """The last real token, for left and right padding."""
     return _take(tokens, mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1))
 
 
 def max_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
-    """The maximum over real tokens, coordinate by coordinate; a row without any gives 0."""
+    """The maximum over real tokens per coordinate; a row without real tokens gives 0."""
     lowest = jnp.finfo(jnp.float32).min
     top = jnp.where(mask[..., None], tokens.astype(jnp.float32), lowest).max(1)
     return jnp.where(mask.any(1)[:, None], top, 0.0)
@@ -88,7 +88,7 @@ class LatentAttentionPooler(nnx.Module):
     """Tokens attend to a learned dictionary, then an MLP, then the mean over real tokens.
 
     Reference: Lee et al., "NV-Embed", 2024, arXiv 2405.17428 (512 latents, 8 heads); here with
-        residual sums round attention and MLP.
+        residual connections around attention and MLP.
     """
 
     def __init__(self, width: int, *, key: jax.Array, latents: int = 512, heads: int = 8):

@@ -16,21 +16,21 @@ def from_scratch(
     positions: int = 128,
     pooling: str = "mean",
 ) -> Model:
-    """A randomly initialised BERT-shaped model; tiny by default.
+    """A BERT-like model with random weights; tiny by default.
 
     For random weights of another family's shape see `gemb.pretrained.from_config`.
 
     Args:
-        processor: of its texts, such as `gemb.processors.text.of_bytes()`.
+        processor: its processor, such as `gemb.processors.text.of_bytes()`.
         layers: transformer layers; 0 makes a static model, a table of token vectors.
-        width: hidden size, and size of the embedding.
+        width: hidden size and embedding dim.
         heads: attention heads.
         mlp: inner size of the feed-forward part.
         positions: longest sequence.
         pooling: a name in gemb.models.spec.POOLINGS.
 
     Returns:
-        A model without parameters: training draws them at random.
+        A model without parameters; training draws them at random.
     """
     vocab = processor.tokenizer().vocab
     if layers:
@@ -41,6 +41,6 @@ def from_scratch(
 
 
 def static_text(vocab: int, width: int) -> TextSpec:
-    """The shape of a static encoder: a table of token vectors, without a transformer."""
+    """The spec of a static encoder: a table of token vectors, without a transformer."""
     stack = StackSpec(layers=0, width=width, heads=1, mlp=0)
     return TextSpec(vocab, 0, stack, types=0, length_limit=8192, embedding_norm=False)

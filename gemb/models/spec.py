@@ -1,4 +1,4 @@
-"""What a model is without its numbers: plain values that compare, hash and print."""
+"""Specs: the architecture of a model as plain values that compare, hash and print."""
 
 import dataclasses
 from typing import Protocol
@@ -41,7 +41,7 @@ class Rotary:
 
 @dataclasses.dataclass(frozen=True)
 class StackSpec:
-    """The shape of a transformer stack.
+    """The spec of a transformer stack.
 
     Attributes:
         layers: number of layers; 0 leaves the embedded tokens as they are (a static model).
@@ -58,13 +58,13 @@ class StackSpec:
         norm_epsilon: added under the root in every norm.
         first_norm: whether the first layer's attention has its norm (not so in ModernBERT).
         final_norm: whether a norm follows the last layer.
-        head_norm: whether queries and keys are normalised, head by head.
+        head_norm: whether queries and keys are normalised per head.
         qkv_bias, output_bias, mlp_bias: which linears have biases.
-        score_scale: what queries are multiplied by; default head_size ** -0.5.
+        score_scale: factor of the queries; default head_size ** -0.5.
         score_cap: attention scores become cap tanh(score / cap); 0 for none.
-        causal: whether a token sees only itself and what comes before it.
-        windows: one per layer: tokens further apart than window - 1 do not see each other, 0 for no
-            limit; empty: no limits.
+        causal: whether a token attends only to itself and earlier tokens.
+        windows: one per layer: tokens further apart than window - 1 do not attend to each other, 0
+            for no limit; empty: no limits.
         rotary: one per layer; empty: no rotary positions.
         relative_buckets, relative_distance: T5's relative position bias; 0 buckets for none.
         init: how random weights are drawn, one of INITS.
@@ -125,15 +125,15 @@ class StackSpec:
         return self.rotary[layer] if self.rotary else None
 
     def has_attention_norm(self, layer: int) -> bool:
-        """Whether a layer's attention has a norm of its own."""
+        """Whether a layer's attention has its own norm."""
         return self.first_norm or layer > 0
 
     def take(self, layers: tuple[int, ...]) -> "StackSpec":
-        """The spec of a stack of some of these layers, in the order given."""
-        check(bool(layers), "layers: expected at least one")
+        """The spec of a stack with only these layers, in this order."""
+        check(bool(layers), "layers: expected at least one layer")
         for layer in layers:
             check(0 <= layer < self.layers, f"layers: {layer} is not one of 0 to {self.layers - 1}")
-        check(self.first_norm or 0 not in layers[1:], "layers: the first layer can only come first")
+        check(self.first_norm or 0 not in layers[1:], "layers: layer 0 can only be the first")
         return dataclasses.replace(
             self,
             layers=len(layers),
@@ -150,7 +150,7 @@ class DenseSpec:
     Attributes:
         inputs, outputs: sizes.
         activation: one of ACTIVATIONS.
-        bias: whether there is a b.
+        bias: whether b exists.
     """
 
     inputs: int
@@ -163,12 +163,12 @@ class DenseSpec:
 
 
 class EncoderSpec(Protocol):
-    """The shape of an encoder of one modality: a frozen dataclass, one in each file of `encoders/`.
+    """The spec of an encoder of one modality: a frozen dataclass, one per file of `encoders/`.
 
     Attributes:
         modality: "text", "image", ...; the encoder's parameters have paths that start with it.
-        width: size of the vectors that the encoder gives, one per position.
-        stack: its transformer, by which the cost of a step is estimated; None where it has none.
+        width: size of the encoder's output vectors, one per position.
+        stack: its transformer, used to estimate the cost of a step; None if it has none.
 
     `build(key)` makes the module: Inputs -> [batch, positions, width], see
     `gemb.models.encoders.encoder.Encoder`.
@@ -186,11 +186,11 @@ class TowerSpec:
     """Everything about one side of a model except its weights and its processor.
 
     Attributes:
-        encoder: the encoder's shape, an EncoderSpec.
+        encoder: the spec of the encoder, an EncoderSpec.
         pooling: one of POOLINGS.
-        dense: the projection from the pooled vector to the embedding, in order; empty for none.
-        heads: (name, projection) of further outputs of the same pooled vector, for stages of
-            training that want them.
+        dense: the linear layers from the pooled vector to the embedding, in order; empty for none.
+        heads: (name, projection) of further outputs from the same pooled vector, for training
+            stages that use them.
         normalize: whether vectors are scaled to unit length.
         widths: nested (Matryoshka) widths that the tower was trained for, widest first.
     """
@@ -214,18 +214,18 @@ class TowerSpec:
 
     @property
     def dim(self) -> int:
-        """Size of the full embedding."""
+        """Coordinates of the full embedding."""
         return self.dense[-1].outputs if self.dense else self.encoder.width
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """A model without its numbers: two sides, which may be one and the same tower.
+    """The spec of a model: two sides, which may be the same tower.
 
     Attributes:
         query, document: the towers; both have the same dim.
-        shared: whether both sides are one tower, with one set of weights.
-        temperature: start of a temperature that is learned with the weights and given to the loss;
+        shared: whether both sides are the same tower with shared weights.
+        temperature: initial value of a learned temperature, which is given to the loss;
             0 for none.
     """
 
@@ -237,20 +237,23 @@ class ModelSpec:
     def __post_init__(self):
         check(
             self.query.dim == self.document.dim,
-            f"document: its dim {self.document.dim} is not the query's, {self.query.dim}; give one "
-            "of them a projection",
+            f"document: its dim {self.document.dim} differs from the query's, {self.query.dim}; "
+            "add a projection to one of them",
         )
         check(self.temperature >= 0, f"temperature: expected 0 or more, got {self.temperature}")
-        check(not self.shared or self.query == self.document, "shared: the towers' specs differ")
+        check(
+            not self.shared or self.query == self.document,
+            "shared: the specs of the two sides differ",
+        )
 
     @classmethod
     def of(cls, tower: TowerSpec, temperature: float = 0.0) -> "ModelSpec":
-        """The model whose two sides are one tower."""
+        """The spec of a model whose two sides are the same tower."""
         return cls(tower, tower, shared=True, temperature=temperature)
 
     @property
     def towers(self) -> dict[str, TowerSpec]:
-        """The distinct towers by the start of their parameters' paths: "" for one shared tower."""
+        """The distinct towers by the prefix of their parameters' paths: "" for a shared tower."""
         if self.shared:
             return {"": self.document}
         return {f"{side}/": getattr(self, side) for side in SIDES}
@@ -262,17 +265,17 @@ class ModelSpec:
 
     @property
     def dim(self) -> int:
-        """Size of the full embedding."""
+        """Coordinates of the full embedding."""
         return self.document.dim
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Nested widths of the documents."""
+        """Nested widths of the document tower."""
         return self.document.widths
 
     @property
     def normalize(self) -> bool:
-        """Whether the vectors of both sides are scaled to unit length."""
+        """Whether the vectors of both sides have unit length."""
         return self.query.normalize and self.document.normalize
 
     def with_widths(self, widths: tuple[int, ...]) -> "ModelSpec":

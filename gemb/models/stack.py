@@ -1,4 +1,4 @@
-"""The transformer stack: [batch, length, width] in and out, its layers looped over or unrolled."""
+"""The transformer stack: [batch, length, width] in and out, with looped or unrolled layers."""
 
 import functools
 
@@ -17,10 +17,10 @@ from gemb.parallel.rules import constrain_at_rest
 
 
 class Stack(nnx.Module):
-    """`layers` layers, and what they share: positions, masks, the last norm.
+    """The layers, and what they share: positions, masks, the last norm.
 
-    Weights are stored a layer at a time, whichever way they are computed, so that rules over paths
-    ("the last three layers") need not know; a loop stacks them inside the step.
+    Weights are stored per layer, however they are computed, so that rules over paths
+    ("the last three layers") always work; a loop stacks them inside the step.
     """
 
     def __init__(self, spec: StackSpec, *, key: jax.Array):
@@ -48,12 +48,12 @@ class Stack(nnx.Module):
         Args:
             x: [batch, length, width], in the compute dtype.
             mask: [batch, length] bool.
-            execution: how to compute it.
+            execution: execution settings.
             key: PRNG key of dropout; None for none.
-            every_layer: return what each layer gives, the last one's behind the last norm.
+            every_layer: return the output of each layer, with the final norm on the last one.
 
         Returns:
-            [batch, length, width] or, of every layer, [layers, batch, length, width].
+            [batch, length, width] or, for every_layer, [layers, batch, length, width].
         """
         around = self._surroundings(mask, execution)
         head, period, count = _plan(self.spec) if execution.layers == "scan" else (0, 0, 0)
@@ -70,7 +70,7 @@ class Stack(nnx.Module):
         return jnp.stack([*states[:-1], x]) if every_layer else x
 
     def _surroundings(self, mask: jax.Array, execution: Execution) -> list[Surroundings]:
-        """One a layer; equal ones share their arrays."""
+        """One per layer; equal ones share their arrays."""
         spec, length = self.spec, mask.shape[-1]
         biased = bool(spec.relative_buckets)
         backend = choose(execution, spec.head_size, spec.score_cap, biased, length)
@@ -104,7 +104,7 @@ class Stack(nnx.Module):
         return run if policy is None else jax.checkpoint(run, policy=policy)
 
     def _loop(self, x, around, execution, key, plan, every_layer):
-        """(x behind the looped layers, [batch, length, width] of each of them where asked for)."""
+        """(x after the looped layers, the [batch, length, width] outputs of each if requested)."""
         head, period, count = plan
         runners = [self._runner(head + i, around, execution) for i in range(period)]
         states = [
@@ -131,7 +131,7 @@ def _fold(key: jax.Array | None, number) -> jax.Array | None:
 
 
 def _stacked(states: list, dtype):
-    """The states of several layers as one, with a leading axis; matrices in the compute dtype."""
+    """Stacks the states of several layers along a first axis; matrices in the compute dtype."""
 
     def stack(*variables):
         values = [v.get_value() for v in variables]
@@ -147,7 +147,7 @@ def _stacked(states: list, dtype):
 def _plan(spec: StackSpec) -> tuple[int, int, int]:
     """(head, period, count): layers head ... head + period * count - 1 repeat after `period`.
 
-    The plan with the fewest layers to compile; (0, 0, 0) where nothing repeats.
+    Chooses the plan with the fewest layers to compile; (0, 0, 0) if nothing repeats.
     """
     kinds = [(spec.window(i), spec.turn(i), spec.has_attention_norm(i)) for i in range(spec.layers)]
     best = (spec.layers, (0, 0, 0))

@@ -1,1 +1,1 @@
-"""Where arrays live: the mesh, the rules from logical axes to mesh axes, placement of batches."""
+"""Placement of arrays: the mesh, rules from logical axes to mesh axes, placement of batches."""

@@ -1,6 +1,6 @@
-"""Starting a run of several processes: one per host, each with all devices that it sees.
+"""Starts runs with several processes: one per host, each with all its local devices.
 
-A process learns its number from flags, from SLURM or from its TPU pod. No other module starts
+A process gets its number from flags, SLURM or its TPU pod. No other module starts
 `jax.distributed`.
 """
 
@@ -19,12 +19,12 @@ _METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/attribu
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Where a process stands.
+    """The position of a process in a run.
 
     Attributes:
         coordinator: "host:port" of process 0.
-        process_id, process_count: which process this is, and of how many.
-        hosts: names by process id, () where they are not known.
+        process_id, process_count: the number of this process, and the number of processes.
+        hosts: host names by process id, () if they are not known.
     """
 
     coordinator: str
@@ -41,21 +41,21 @@ def join(
     timeout_seconds: float = 300,
     heartbeat_seconds: int = 100,
 ) -> Cluster | None:
-    """Joins the run's other processes; does nothing where there are none.
+    """Joins the other processes of the run; does nothing if there are none.
 
-    Call it before anything asks JAX for a device. Afterwards `jax.devices()` are all hosts'.
+    Call it before JAX initialises devices. Afterwards `jax.devices()` lists those of all hosts.
 
     Args:
         coordinator, process_id, process_count: see `find_cluster`.
         timeout_seconds: how long to wait for the others.
-        heartbeat_seconds: a process silent for so long is taken for dead, and all others end.
+        heartbeat_seconds: after so long without a sign of life a process counts as dead, and all
 
     Returns:
-        Where this process stands, or None if it is alone.
+        The position of this process, or None if it is alone.
 
     Raises:
-        NeverJoined: naming the host that waited, and what it waited for.
-        UserError: for arguments that do not fit together.
+        NeverJoined: with the host that waited, and what it waited for.
+        UserError: for arguments that contradict each other.
     """
     cluster = find_cluster(coordinator, process_id, process_count)
     if cluster is None:
@@ -76,7 +76,7 @@ def join(
         cluster.process_id,
         initialization_timeout=max(60, int(timeout_seconds)),
         heartbeat_timeout_seconds=heartbeat_seconds,
-        cluster_detection_method="deactivate",  # it would take one device a process under SLURM
+        cluster_detection_method="deactivate",  # it would use one device per process under SLURM
     )
     return cluster
 
@@ -93,7 +93,7 @@ def _let_collectives_wait(environment: MutableMapping[str, str]) -> None:
 
 
 def joined() -> bool:
-    """Whether this process is one of several that `join` has brought together."""
+    """Whether this process has joined others by `join`."""
     import jax
 
     return jax.distributed.is_initialized()
@@ -105,19 +105,19 @@ def find_cluster(
     process_count: int | None,
     environment: Mapping[str, str] = os.environ,
 ) -> Cluster | None:
-    """Where this process stands: by its arguments, else by srun's or a TPU pod's variables.
+    """The position of this process, from arguments, else from variables of srun or a TPU pod.
 
     Args:
-        coordinator: "host:port" of process 0; "auto" insists on a cluster, and asks a TPU VM's
-            metadata server as well.
-        process_id, process_count: all three are given or none.
-        environment: of the process.
+        coordinator: "host:port" of process 0; "auto" requires a cluster, and also asks a TPU VM's
+            metadata server.
+        process_id, process_count: give all three or none.
+        environment: environment variables of the process.
 
     Returns:
-        None for a process that is alone.
+        None if the process is alone.
 
     Raises:
-        UserError: if only some are given, they do not fit, or "auto" finds no cluster.
+        UserError: if only some are given, they do not match, or "auto" finds no cluster.
 
     Example:
         >>> find_cluster("a:1234", 1, 2)
@@ -148,20 +148,20 @@ def _given(coordinator: str, process_id: int | None, process_count: int | None) 
 
 
 def _slurm(environment: Mapping[str, str]) -> Cluster | None:
-    """Of a step that srun started; the shell of a job or of salloc is no step of many tasks."""
+    """The position in a step that srun started; a job's or salloc's shell is not such a step."""
     try:
         job, task = int(environment["SLURM_JOB_ID"]), int(environment["SLURM_PROCID"])
         count = int(environment["SLURM_STEP_NUM_TASKS"])
         nodes = expand_nodes(environment["SLURM_STEP_NODELIST"])
     except (KeyError, ValueError):
         return None
-    port = 20000 + job % 10000  # jobs that share a node need not share a port
+    port = 20000 + job % 10000  # so that jobs on the same node use different ports
     hosts = nodes if len(nodes) == count else ()
     return Cluster(f"{nodes[0]}:{port}", task, count, hosts)
 
 
 def expand_nodes(nodes: str) -> tuple[str, ...]:
-    """The names behind SLURM's short form, in order.
+    """Expands SLURM's short form of host names, in order.
 
     Example:
         >>> expand_nodes("gpu[008-010,12],login")
@@ -169,14 +169,14 @@ def expand_nodes(nodes: str) -> tuple[str, ...]:
     """
     names = []
     for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodes):
-        pieces = re.split(r"\[([^\]]*)\]", item)  # every second one stood in brackets
+        pieces = re.split(r"\[([^\]]*)\]", item)  # every second piece was in brackets
         choices = [_numbers(text) if i % 2 else [text] for i, text in enumerate(pieces)]
         names += ["".join(chosen) for chosen in itertools.product(*choices)]
     return tuple(names)
 
 
 def _numbers(ranges: str) -> list[str]:
-    """ "008-010,12" -> 008, 009, 010, 12."""
+    """Expands "008-010,12" to 008, 009, 010, 12."""
     found = []
     for part in ranges.split(","):
         first, _, last = part.partition("-")
@@ -186,7 +186,7 @@ def _numbers(ranges: str) -> list[str]:
 
 
 def _tpu_variables(environment: Mapping[str, str]) -> Cluster | None:
-    """Of a TPU pod in GKE, or wherever else libtpu's variables are set."""
+    """The position in a TPU pod in GKE, or wherever libtpu's variables are set."""
     hosts = tuple(filter(None, environment.get("TPU_WORKER_HOSTNAMES", "").split(",")))
     worker = environment.get("TPU_WORKER_ID", "")
     if not hosts or not worker.isdigit():
@@ -195,10 +195,10 @@ def _tpu_variables(environment: Mapping[str, str]) -> Cluster | None:
 
 
 def _tpu_metadata(ask: Callable[[str], str]) -> Cluster:
-    """Of a TPU VM, whose metadata server knows its number and the addresses of all workers.
+    """The position of a TPU VM, from its metadata server.
 
     Args:
-        ask: attribute name -> text; raises OSError where there is no such server.
+        ask: attribute name -> text; raises OSError if there is no such server.
     """
     try:
         worker = int(ask("agent-worker-number"))

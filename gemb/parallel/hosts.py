@@ -1,7 +1,7 @@
-"""What the processes of a run say to each other outside the training step.
+"""Communication between the processes of a run, outside the training step.
 
-With one process everything here is a plain call. Every function but `is_first` is called by all
-processes, in the same order, or they wait for each other for ever.
+With a single process everything here is a plain call. All processes call every function except
+`is_first` in the same order, or they would wait for each other for ever.
 """
 
 import functools
@@ -12,26 +12,26 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax._src import distributed  # its barrier has no public name
+from jax._src import distributed  # its barrier is not public
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gemb.checks import UserError
 
 _DAY_MILLISECONDS = 24 * 3600 * 1000
-_meetings = itertools.count()  # all processes meet in the same order
+_meetings = itertools.count()  # the same order in all processes
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes files and talks to the terminal."""
+    """Whether this is the process that writes files and prints."""
     return jax.process_index() == 0
 
 
 def meet() -> None:
-    """Waits for all processes, however long they take.
+    """Waits for all processes, without a time limit.
 
-    Said before a program runs that needs them all for the first time: on CPU the first to come
-    gives up after 30 seconds, less than a compilation or an evaluation may take.
+    Call it before a program that needs all processes runs for the first time: on CPU the first one
+    gives up after 30 seconds, and a compilation or an evaluation may take longer.
     """
     client = distributed.global_state.client
     if client is not None:
@@ -39,13 +39,13 @@ def meet() -> None:
 
 
 def on_first(action: Callable[[], Any]) -> Any:
-    """Runs an action in the first process; all hear how it ended.
+    """Runs an action in the first process; all processes get its result or error.
 
     Args:
-        action: what to do, called in the first process only; returns what JSON can hold.
+        action: called in the first process only; returns a JSON-compatible value.
 
     Returns:
-        What it returned, in every process.
+        The returned value, in every process.
 
     Raises:
         UserError: in every process, if the action raised one.
@@ -67,7 +67,7 @@ def on_first(action: Callable[[], Any]) -> Any:
 
 
 def _broadcast(value: Any) -> Any:
-    """The first process's value, in all; what JSON can hold."""
+    """The first process's value, in all processes; a JSON-compatible value."""
     meet()
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
@@ -76,7 +76,7 @@ def _broadcast(value: Any) -> Any:
 
 
 def any_says(flag: bool) -> bool:
-    """Whether the flag is set in any process; waits for all of them."""
+    """Whether the flag is set in any process; waits for all processes."""
     if jax.process_count() == 1:
         return flag
     meet()
@@ -84,13 +84,13 @@ def any_says(flag: bool) -> bool:
 
 
 class Agreement:
-    """A flag that processes raise at any time and that all see at the same step.
+    """A flag that any process sets at any time and that all processes see at the same step.
 
-    The vote of a step is read at the next one, so that nobody waits for the others; a process that
-    is alone hears itself at once.
+    The vote of a step is read at the next step, so that no process waits for the others; a single
+    process sees its own vote at once.
 
     Args:
-        mesh: over the devices of all processes.
+        mesh: the mesh over the devices of all processes.
     """
 
     def __init__(self, mesh: Mesh):
@@ -101,7 +101,7 @@ class Agreement:
         self._any = jax.jit(lambda flags: flags.max(), out_shardings=whole)
 
     def vote(self, flag: bool) -> bool:
-        """Casts this step's vote; returns whether any process set its flag at the step before."""
+        """Casts this step's vote; returns whether any process set its flag at the previous step."""
         if self._alone:
             return flag
         before, size = self._pending, self._each.mesh.size
@@ -115,14 +115,14 @@ class Agreement:
 
 
 def gather(tree, wanted: bool = True):
-    """Brings sharded arrays to this host, one at a time.
+    """Copies sharded arrays to this host, one at a time.
 
     Args:
-        tree: of jax.Array, the same in every process.
-        wanted: False where this process helps the others and keeps nothing.
+        tree: a pytree of jax.Array, the same in every process.
+        wanted: False if this process only takes part and keeps nothing.
 
     Returns:
-        The tree of numpy arrays; of None where not wanted.
+        The pytree of numpy arrays; of None if not wanted.
     """
 
     meet()
@@ -137,5 +137,5 @@ def gather(tree, wanted: bool = True):
 
 @functools.cache
 def _made_whole(mesh: Mesh) -> Callable:
-    """Copies an array to every device; compiled once for each shape and place."""
+    """Copies an array to every device; compiled once per shape and sharding."""
     return jax.jit(lambda array: array, out_shardings=NamedSharding(mesh, PartitionSpec()))

@@ -1,4 +1,4 @@
-"""The device mesh. `make_mesh` is the only place that builds one."""
+"""The device mesh. Only `make_mesh` builds one."""
 
 import math
 
@@ -16,17 +16,17 @@ def make_mesh(replica: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -
     The batch is split over replica and fsdp; parameters over fsdp and tensor. Every axis is Auto:
     under Explicit axes the in-batch matmul and embedding look-ups raise.
 
-    One of the sizes may be -1: it takes the devices that the other two leave.
+    One of the sizes may be -1: it uses the devices that remain.
 
     Args:
-        replica: copies of the parameters.
-        fsdp: ways to split parameters and batch alike.
-        tensor: ways to split heads and feed-forward columns.
-        devices: jax devices; default all of them. A number gives an abstract mesh of so many, for
+        replica: number of copies of the parameters.
+        fsdp: number of parts of parameters and batch.
+        tensor: number of parts of heads and feed-forward columns.
+        devices: jax devices; default all. A number gives an abstract mesh of this size, for
             shapes and shardings without devices.
 
     Raises:
-        UserError: for a size that is no number of ways, or if they do not multiply to the number of
+        UserError: for an invalid size, or if the product of the sizes is not the number of
             devices.
     """
     devices = jax.devices() if devices is None else devices
@@ -34,7 +34,7 @@ def make_mesh(replica: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -
     sizes, types = [replica, fsdp, tensor], (AxisType.Auto,) * 3
     for name, size in zip(AXES, sizes, strict=True):
         if not isinstance(size, int) or (size < 1 and size != -1):
-            raise UserError(f"mesh: {name}: expected a number of ways from 1, or -1, got {size!r}")
+            raise UserError(f"mesh: {name}: expected 1 or more, or -1, got {size!r}")
     if sizes.count(-1) > 1:
         raise UserError("mesh: only one of replica, fsdp and tensor may be -1")
     if -1 in sizes:
@@ -43,7 +43,7 @@ def make_mesh(replica: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -
         product = " x ".join(f"{name} {size}" for name, size in zip(AXES, sizes, strict=True))
         raise UserError(
             f"mesh: {product} = {math.prod(sizes)}, but there are {count} devices; set "
-            "mesh.make_mesh.* so that they multiply up"
+            "mesh.make_mesh.* so that the product matches"
         )
     if isinstance(devices, int):
         return AbstractMesh(tuple(sizes), AXES, axis_types=types)

@@ -1,4 +1,4 @@
-"""Moves host batches and host parameters onto the mesh."""
+"""Moves batches and parameters from the host onto the mesh."""
 
 import functools
 
@@ -10,34 +10,34 @@ from gemb.checks import UserError
 from gemb.parallel.rules import spec_at_rest
 
 
-@functools.cache  # asked for every batch
+@functools.cache  # called for every batch
 def data_shard(mesh: Mesh) -> tuple[int, int]:
     """Which part of a global batch this process reads, as (index, count).
 
-    Processes that hold different columns of the same rows, as where `tensor` spans hosts, read the
+    Processes that hold different columns of the same rows (if `tensor` spans hosts) read the
     same part.
 
     Args:
         mesh: the mesh of make_mesh.
 
     Raises:
-        UserError: if the mesh gives this process rows that are no part of equal parts.
+        UserError: if the mesh does not split the batch into equal parts over processes.
     """
-    devices = mesh.devices.reshape(-1, mesh.shape["tensor"])  # a row a part of the batch
+    devices = mesh.devices.reshape(-1, mesh.shape["tensor"])  # one row per part of the batch
     me = jax.process_index()
     own = [i for i, row in enumerate(devices) if any(device.process_index == me for device in row)]
     first, size = own[0], len(own)
     if own != list(range(first, first + size)) or first % size or len(devices) % size:
         raise UserError(
-            f"mesh: process {me} would hold parts {own} of a batch in {len(devices)} parts, which "
-            "is no equal stretch of it; let fsdp x tensor divide, or be a multiple of, the devices "
-            "of one host"
+            f"mesh: process {me} would hold parts {own} of a batch of {len(devices)} parts, which "
+            "are not one equal share; make fsdp x tensor a divisor or a multiple of the devices "
+            "per host"
         )
     return first // size, len(devices) // size
 
 
 def place_batch(batch, mesh: Mesh):
-    """Turns this host's numpy arrays into global arrays, rows split over the data axes.
+    """Makes global arrays from this host's numpy arrays, with rows split over the data axes.
 
     Args:
         batch: a pytree of numpy arrays [rows of this host, ...], the part that `data_shard` names.
@@ -67,7 +67,7 @@ def place_batch(batch, mesh: Mesh):
 
 
 def place_params(params: dict, shardings: dict[str, NamedSharding]) -> dict:
-    """Puts parameters that every host holds whole where they belong.
+    """Shards parameters of which every host has a full copy.
 
     Args:
         params: {path: numpy array}.

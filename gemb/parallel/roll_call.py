@@ -1,8 +1,9 @@
-"""The roll call: the processes of a run find each other, or learn by name who is missing.
+"""The roll call: the processes of a run find each other, or get the names of missing ones.
 
-JAX alone kills a process whose partner never comes (SIGABRT inside C++) and cannot say which one it
-waited for. So all meet first over TCP, on the port that JAX's coordinator takes afterwards: process
-0 listens, the others report, and all hear the same answer. Nothing here imports JAX.
+JAX alone kills a process whose partner is missing (SIGABRT inside C++) and does not report which
+one it waited for. So all first connect over TCP, on the port that JAX's coordinator uses
+afterwards: process 0 listens, the others report, and all get the same answer. Nothing here imports
+JAX.
 """
 
 import contextlib
@@ -14,15 +15,15 @@ from collections.abc import Sequence
 
 from gemb.checks import UserError
 
-_LINE = 4096  # bytes of the longest line that is read
+_LINE = 4096  # bytes of the longest line
 _RETRY_SECONDS = 0.25
-_GRACE_SECONDS = 5.0  # what a reporting process waits longer than process 0, to hear its answer
+_GRACE_SECONDS = 5.0  # how much longer a reporting process waits than process 0, to get its answer
 
 
 class NeverJoined(UserError):
-    """A process of the run never came; nothing is lost, so that the same command may go on."""
+    """A process of the run never joined; nothing is lost, and the same command can be repeated."""
 
-    status = 75  # EX_TEMPFAIL, as for a run that saved itself: the launchers start it again
+    status = 75  # EX_TEMPFAIL, as for an interrupted run: the launchers start it again
 
 
 def call_the_roll(
@@ -33,17 +34,17 @@ def call_the_roll(
     timeout_seconds: float,
     hosts: Sequence[str] = (),
 ) -> None:
-    """Returns when all processes of the run have called this.
+    """Returns when all processes of the run have called it.
 
     Args:
         coordinator: "host:port" of process 0.
-        process_id, process_count: which process this is, and of how many.
+        process_id, process_count: the number of this process, and the number of processes.
         timeout_seconds: how long to wait for the others.
-        hosts: their names by process id, for messages, where they are known.
+        hosts: host names by process id for messages, if they are known.
 
     Raises:
-        NeverJoined: in one line, who waited how long for which process on which host.
-        UserError: if the port is taken, or two processes have one id, or counts differ.
+        NeverJoined: with one line about which host waited how long for which process on which host.
+        UserError: if the port is in use, two processes have the same id, or counts differ.
     """
     here = f"host {socket.gethostname()} (process {process_id} of {process_count})"
     report = {"id": process_id, "count": process_count, "host": socket.gethostname()}
@@ -73,7 +74,7 @@ def _missing(here: str, answer: dict, coordinator: str, seconds: float, hosts) -
 
 
 class _Roll:
-    """What process 0 knows: who has reported, and what to answer."""
+    """The state of process 0: who has reported, and what to answer."""
 
     def __init__(self, count: int, deadline: float):
         self.count, self.deadline, self.error = count, deadline, None
@@ -92,13 +93,13 @@ class _Roll:
         }
 
     def admit(self, connection: socket.socket) -> None:
-        """Takes one report; the most impatient process sets the deadline of all."""
+        """Reads one report; the shortest timeout sets the deadline of all."""
         report = _read(connection, time.monotonic() + 1)
         try:
             number, host = int(report["id"]), str(report["host"])
             count, seconds = int(report["count"]), float(report["seconds"])
         except (KeyError, TypeError, ValueError):
-            connection.close()  # a port scanner, or a process that hears it and reports again
+            connection.close()  # a port scanner, or a process that notices it and reports again
             return
         if count != self.count:
             self.error = f"process 0 says --process_count={self.count}, {host} says {count}"
@@ -106,8 +107,8 @@ class _Roll:
             other = self.present[number][1]
             self.error = f"two processes say --process_id={number}: {other} and {host}"
         if self.error:
-            number = -1  # so that it hears the error as well
-        self.present[number] = (connection, host)  # of one host the later: a restarted process
+            number = -1  # so that it gets the error too
+        self.present[number] = (connection, host)  # the later one of a host, after a restart
         self.deadline = min(self.deadline, time.monotonic() + seconds)
 
     def gone(self, connection: socket.socket) -> None:
@@ -115,7 +116,7 @@ class _Roll:
 
 
 def _listen(coordinator: str, count: int, deadline: float) -> dict:
-    """Process 0: waits for reports and answers all of them alike."""
+    """Process 0: waits for reports and sends all of them the same answer."""
     roll = _Roll(count, deadline)
     with contextlib.ExitStack() as opened:
         server = opened.enter_context(_server(coordinator))
@@ -125,7 +126,7 @@ def _listen(coordinator: str, count: int, deadline: float) -> dict:
                 if ready is server:
                     roll.admit(opened.enter_context(server.accept()[0]))
                 else:
-                    roll.gone(ready)  # nobody talks twice
+                    roll.gone(ready)  # a second message is not expected
         line = json.dumps(roll.answer()).encode() + b"\n"
         for connection, _ in roll.present.values():
             with contextlib.suppress(OSError):
@@ -134,7 +135,7 @@ def _listen(coordinator: str, count: int, deadline: float) -> dict:
 
 
 def _report(coordinator: str, report: dict, deadline: float) -> dict:
-    """Other processes: report to process 0 until it hears, then wait for its answer."""
+    """Other processes: report to process 0 until it is reached, then wait for its answer."""
     host, port = split_address(coordinator)
     nobody = {"missing": [0], "heard": False}
     while True:
@@ -148,7 +149,7 @@ def _report(coordinator: str, report: dict, deadline: float) -> dict:
                 answer = _read(connection, deadline + _GRACE_SECONDS)
                 if "missing" in answer:
                     return answer
-        except OSError:  # not started yet, not in the DNS yet, or restarted
+        except OSError:  # not started, not in the DNS yet, or restarted
             pass
         time.sleep(_RETRY_SECONDS)
 
@@ -161,13 +162,13 @@ def _server(coordinator: str) -> socket.socket:
         return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=4096)
     except OSError as error:
         raise UserError(
-            f"host {socket.gethostname()} cannot listen at port {port} ({error.strerror}); "
-            "another run may hold it: give both another --coordinator"
+            f"host {socket.gethostname()} cannot listen on port {port} ({error.strerror}); "
+            "another run may use it: choose another port in --coordinator"
         ) from None
 
 
 def _read(connection: socket.socket, deadline: float) -> dict:
-    """One line of JSON; {} if it is none, or if the other side hangs up."""
+    """One line of JSON; {} if it is invalid or the connection was closed."""
     received = b""
     try:
         while not received.endswith(b"\n") and len(received) < _LINE:
@@ -183,10 +184,10 @@ def _read(connection: socket.socket, deadline: float) -> dict:
 
 
 def split_address(coordinator: str) -> tuple[str, int]:
-    """("host", port) of "host:port".
+    """Parses "host:port" into ("host", port).
 
     Raises:
-        UserError: if it is not of that form.
+        UserError: for another form.
 
     Example:
         >>> split_address("node001:8482")

@@ -1,7 +1,7 @@
-"""The table from logical axes (what a dimension is) to mesh axes (where it is split).
+"""The table from logical axes (the meaning of a dimension) to mesh axes (how it is split).
 
 Parameters carry logical names under the metadata key `logical_axes`; nothing else in gemb names a
-mesh axis. A new layout is a change of RULES and of nothing else.
+mesh axis. A new layout only changes RULES.
 """
 
 import math
@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from gemb.checks import check
 
-# logical axis -> (mesh axes at rest, mesh axes at the point of use)
+# logical axis -> (mesh axes between steps, mesh axes at the point of use)
 RULES = {
     "batch": (("replica", "fsdp"), ("replica", "fsdp")),
     "vocab": ("tensor", "tensor"),
@@ -32,9 +32,9 @@ def spec_at_rest(logical_axes) -> PartitionSpec:
 
 
 def constrain(array: jax.Array, *logical_axes) -> jax.Array:
-    """Fixes an activation's or a weight's layout at the point of use; no mesh, no effect.
+    """Fixes an activation's or a weight's layout at the point of use; no effect without a mesh.
 
-    Said of activations *and* of weights: with either alone, XLA turns FSDP into activation
+    Needed for activations *and* weights: with either alone, XLA turns FSDP into activation
     traffic or rematerialises whole tensors (BUILD_NOTES.md, "Sharding").
     """
     mesh = jax.sharding.get_abstract_mesh()
@@ -44,7 +44,7 @@ def constrain(array: jax.Array, *logical_axes) -> jax.Array:
 
 
 def constrain_at_rest(array: jax.Array, *logical_axes) -> jax.Array:
-    """Fixes an array's layout to that of weights between steps; no mesh, no effect."""
+    """Fixes an array's layout to that of weights between steps; no effect without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return array
@@ -53,14 +53,14 @@ def constrain_at_rest(array: jax.Array, *logical_axes) -> jax.Array:
 
 
 def spec_in_use(logical_axes, shape, mesh) -> PartitionSpec:
-    """How an array of this shape lies at the point of use."""
+    """The PartitionSpec of an array of this shape at the point of use."""
     return _divisible([_mesh_axes(axis)[1] for axis in logical_axes], shape, mesh)
 
 
 def shardings(logical_axes: dict[str, tuple], shapes: dict, mesh) -> dict[str, NamedSharding]:
-    """The sharding of each parameter at rest.
+    """The sharding of each parameter between steps.
 
-    A dimension that its mesh axis does not divide stays whole, as a vocabulary of odd size does.
+    A dimension that its mesh axis does not divide is not split, for example an odd vocabulary.
 
     Args:
         logical_axes: {path: logical axes}.

@@ -1,6 +1,6 @@
-"""Several runs side by side: their curves, last and best figures, and where their configs differ.
+"""Compares several runs: their curves, last and best figures, and how their configs differ.
 
-Only the comparison as values; `gemb.reports.comparison_page` draws the page of it.
+This module returns values only; `gemb.reports.comparison_page` draws the page.
 """
 
 import math
@@ -14,7 +14,7 @@ from gemb.checks import UserError
 from gemb.runs.curves import Run, read_run
 from gemb.runs.records import METRICS_FILE
 
-POINTS = 400  # of a drawn curve; longer ones are averaged, so that a page stays small
+POINTS = 400  # per drawn curve; longer curves are averaged, to keep the page small
 _HIGHER = re.compile(r"accuracy|ndcg|recall|mrr|\bmap\b|spearman|pearson|f1", re.I)
 _LOWER = re.compile(r"loss", re.I)
 _FIRST = ("loss", "gradient_norm", "accuracy", "pairs_per_second", "tokens_per_second")
@@ -36,11 +36,11 @@ def compare(workdirs: Sequence[str | Path], *, smoothing: int = 0) -> dict:
         out of curves and figures.
 
     Raises:
-        UserError: for a folder that is no run, a run without rows, one folder twice, or runs
+        UserError: for a folder that is not a run, a run without rows, a repeated folder, or runs
             without any metric.
     """
     if not workdirs:
-        raise UserError("which runs? Give their workdirs: gemb compare runs/a runs/b")
+        raise UserError("no runs are given; name their workdirs: gemb compare runs/a runs/b")
     if smoothing < 0:
         raise UserError(f"--smoothing: expected 0 or more steps, got {smoothing}")
     runs = {name: read_run(place) for name, place in names_of(workdirs).items()}
@@ -48,7 +48,7 @@ def compare(workdirs: Sequence[str | Path], *, smoothing: int = 0) -> dict:
     series = {name: _series(run.rows) for name, run in runs.items()}
     metrics = _ordered({metric for one in series.values() for metric in one})
     if not metrics:
-        raise UserError(f"no run has a number to compare in its {METRICS_FILE}")
+        raise UserError(f"{METRICS_FILE} of these runs holds no numbers to compare")
     smooth = {
         name: {
             metric: (steps, _running_mean(steps, values, window))
@@ -72,7 +72,7 @@ def compare(workdirs: Sequence[str | Path], *, smoothing: int = 0) -> dict:
 
 
 def names_of(workdirs: Sequence[str | Path]) -> dict[str, Path]:
-    """A short name for each run: its folder's where those differ, else the path as given.
+    """A short name for each run: the name of its folder if it is unique, else the path as given.
 
     Raises:
         UserError: for one folder twice.
@@ -81,14 +81,14 @@ def names_of(workdirs: Sequence[str | Path]) -> dict[str, Path]:
     whole = [path.resolve() for path in paths]
     for i, path in enumerate(whole):
         if path in whole[:i]:
-            raise UserError(f"{paths[i]} stands there twice")
+            raise UserError(f"{paths[i]} is given twice")
     short = [path.name for path in whole]
     names = short if len(set(short)) == len(short) and all(short) else map(str, paths)
     return dict(zip(names, paths, strict=True))
 
 
 def config_differences(configs: dict[str, dict[str, str]]) -> dict[str, dict[str, str | None]]:
-    """The bindings that are not the same in all runs: {binding: {run: value or None}}.
+    """The bindings that differ between runs: {binding: {run: value or None}}.
 
     Example:
         >>> config_differences({"a": {"STEPS": "1", "SEED": "0"}, "b": {"STEPS": "2", "SEED": "0"}})
@@ -100,7 +100,7 @@ def config_differences(configs: dict[str, dict[str, str]]) -> dict[str, dict[str
 
 
 def better(metric: str) -> int:
-    """1 where more of a metric is better, -1 where less is, 0 where that is not known."""
+    """1 if higher is better for this metric, -1 if lower is better, 0 if not known."""
     if _HIGHER.search(metric):
         return 1
     return -1 if _LOWER.search(metric) else 0

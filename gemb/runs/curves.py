@@ -1,4 +1,4 @@
-"""What runs tell, finished or not: rows, config and main result, read from their workdirs."""
+"""Reads runs from their workdirs: rows, config and main result, finished or not."""
 
 import re
 from pathlib import Path
@@ -11,15 +11,15 @@ _BINDING = re.compile(r"([A-Za-z_][\w./]*) = ?(.*)")
 
 
 class Run(NamedTuple):
-    """What a workdir tells.
+    """What is read from a workdir.
 
     Attributes:
         workdir: its folder.
-        rows: of metrics.jsonl, by step.
-        config: binding -> value, as config.gin has them.
-        finished: whether it was trained to its end.
-        seconds: of training, of a run that was finished in one go; else None.
-        result: (name, value) of its main evaluation, or None.
+        rows: the rows of metrics.jsonl, in order of their steps.
+        config: binding -> value, from config.gin.
+        finished: whether training reached its last step.
+        seconds: training time; None if the run was resumed or is not finished.
+        result: (name, value) of the main evaluation, or None.
     """
 
     workdir: Path
@@ -31,10 +31,10 @@ class Run(NamedTuple):
 
 
 def read_run(workdir: str | Path) -> Run:
-    """Reads what a run left.
+    """Reads a run's workdir.
 
     Raises:
-        UserError: if the folder is no run, or has no rows yet.
+        UserError: if the folder is not a run, or has no rows yet.
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
@@ -42,14 +42,16 @@ def read_run(workdir: str | Path) -> Run:
     if not ((workdir / METRICS_FILE).exists() or (workdir / CONFIG_FILE).exists()):
         beside = (workdir.parent / METRICS_FILE).exists()
         hint = f"did you mean {workdir.parent}?" if beside else "give workdirs of gemb train"
-        raise UserError(f"{workdir} is not a run, it holds no {METRICS_FILE}; {hint}")
+        raise UserError(f"{workdir} is not a run: it has no {METRICS_FILE}; {hint}")
     rows = read_metrics(workdir)
     if not rows:
         raise UserError(
-            f"{workdir / METRICS_FILE} has no rows: the run has not begun; leave it out"
+            f"{workdir / METRICS_FILE} has no rows: the run has not started; leave it out"
         )
     if not all(isinstance(row, dict) and isinstance(row.get("step"), int) for row in rows):
-        raise UserError(f"{workdir / METRICS_FILE} has a row without a step: not of gemb train")
+        raise UserError(
+            f"{workdir / METRICS_FILE} has a row without a step; it was not written by gemb train"
+        )
     return Run(
         workdir,
         sorted(rows, key=lambda row: row["step"]),
@@ -61,14 +63,14 @@ def read_run(workdir: str | Path) -> Run:
 
 
 def finished(workdir: Path) -> bool:
-    """Whether the run has trained to its end."""
+    """Whether training reached its last step."""
     return (Path(workdir) / "model" / "gemb.json").exists()
 
 
 def main_result(workdir: Path) -> tuple[str, float] | None:
-    """Name and value of the figure to compare runs by, from results.json; None where there is none.
+    """Name and value of a run's main figure, from results.json; None if there is none.
 
-    It is nDCG@10 or, of a suite, the mean of its tasks, at the greatest width.
+    This is nDCG@10 or, for a suite, the mean of its tasks, at the largest width.
     """
     tree = read_object(Path(workdir) / "results.json")
     suite = "averages" in tree
@@ -83,7 +85,7 @@ def main_result(workdir: Path) -> tuple[str, float] | None:
 
 
 def read_config(path: Path) -> dict[str, str]:
-    """Binding -> value of a config.gin, a value of several lines joined; {} where there is none.
+    """Binding -> value of a config.gin, with multi-line values joined; {} if there is no file.
 
     Example:
         >>> import tempfile

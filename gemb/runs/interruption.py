@@ -1,4 +1,4 @@
-"""Being stopped well: SIGTERM at the end of a step, a lost process, one run a workdir."""
+"""Interruptions: SIGTERM, lost processes, and a lock that allows one run per workdir."""
 
 import contextlib
 import os
@@ -14,21 +14,21 @@ from gemb.checks import UserError
 from gemb.parallel import hosts
 from gemb.runs.records import LOCK_FILE
 
-RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
+RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: the same command resumes
 
 
 class Stopped(UserError):
-    """The run was told to stop and has saved itself."""
+    """The run received SIGTERM and saved its state."""
 
     status = RESUMABLE
     shared = True
 
 
 class LostProcess(UserError):
-    """Another process of the run is gone.
+    """Another process of the run has ended.
 
     Args:
-        error: what told it.
+        error: the exception that reported it.
     """
 
     status = RESUMABLE
@@ -36,16 +36,16 @@ class LostProcess(UserError):
     def __init__(self, error: Exception):
         said = (str(error) or type(error).__name__).splitlines()[0][:160]
         super().__init__(
-            f"another process of this run was lost ({said}); the same command on every host goes "
-            "on from the last checkpoint"
+            f"another process of this run was lost ({said}); run the same command on every host to "
+            "resume from the last checkpoint"
         )
 
 
 @contextlib.contextmanager
 def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Gives a function that tells whether SIGTERM has come; the signal does nothing else meanwhile.
+    """Yields a function that returns whether SIGTERM was received; the signal does nothing else.
 
-    Preemptible machines send it some time before they go. Outside the main thread nothing changes.
+    Preemptible machines send it before they stop. Outside the main thread signals are unchanged.
     """
     came = []
     try:
@@ -61,11 +61,11 @@ def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def lost_process() -> Iterator[None]:
-    """Turns what JAX raises when another process of the run is gone into one line.
+    """Replaces JAX's error about a lost process or full device memory by one line.
 
     Raises:
-        LostProcess: in its place.
-        UserError: where a device is out of memory.
+        LostProcess: if another process of the run has ended.
+        UserError: if a device is out of memory.
     """
     try:
         yield
@@ -73,9 +73,9 @@ def lost_process() -> Iterator[None]:
         first = str(error).splitlines()[0]
         if "RESOURCE_EXHAUSTED" in first:
             raise UserError(
-                "a device is out of memory; a smaller BATCH_SIZE, more query_microbatches and "
+                "a device is out of memory; use a smaller BATCH_SIZE, more query_microbatches and "
                 "document_microbatches of experiment.Experiment, or execution.Execution.remat = "
-                f"'full' take less, and --dry_run tells how much ({first[:160]})"
+                f"'full'; --dry_run reports the memory that a step needs ({first[:160]})"
             ) from error
         if jax.process_count() == 1 or first.startswith(("INVALID_ARGUMENT", "UNIMPLEMENTED")):
             raise
@@ -84,7 +84,7 @@ def lost_process() -> Iterator[None]:
 
 @contextlib.contextmanager
 def sole_run(workdir: Path) -> Iterator[None]:
-    """Holds a workdir for all processes of a run; the lock goes with the first of them.
+    """Locks a workdir for all processes of a run; the first process holds the lock.
 
     Raises:
         UserError: if another live run holds it, naming its process and host.
@@ -113,8 +113,8 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
             "wait for it, stop it, or choose another folder"
         ) from None
     except OSError as error:
-        why = f"its file system has no locks ({error.strerror})"
-        print(f"warning: {workdir}: {why}; start no second run there", file=sys.stderr)
+        why = f"its file system does not support locks ({error.strerror})"
+        print(f"warning: {workdir}: {why}; do not start a second run there", file=sys.stderr)
         return
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

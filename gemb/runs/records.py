@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics.jsonl, TensorBoard events, and the config that reruns it."""
+"""Files that a run writes: metrics.jsonl, TensorBoard events, and the config that reruns it."""
 
 import json
 import os
@@ -13,7 +13,7 @@ LOCK_FILE = ".lock"
 
 
 class Records:
-    """Appends metrics to a workdir, for TensorBoard too where it is installed.
+    """Appends metrics to a workdir, and to TensorBoard files if TensorBoard is installed.
 
     Args:
         workdir: the run's folder.
@@ -29,7 +29,7 @@ class Records:
         self._events = _event_writer(workdir / "tensorboard")
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Appends one row; on disk at once, so that a kill loses none."""
+        """Appends one row and writes it to disk at once, so that a kill loses no row."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
         if self._events:
@@ -43,12 +43,12 @@ class Records:
 
 
 def _event_writer(folder: Path):
-    """TensorBoard's writer; None, and a note on the terminal, where it is not installed."""
+    """TensorBoard's writer; None, with a note on the terminal, if it is not installed."""
     try:
         with needs("writing TensorBoard files", extra="tensorboard"):
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
     except MissingExtra as error:
-        print(f"metrics go to {METRICS_FILE} only: {error}")
+        print(f"metrics are written to {METRICS_FILE} only: {error}")
         return None
     return EventFileWriter(str(folder))
 
@@ -62,7 +62,7 @@ def _event(step: int, metrics: dict[str, float]):
 
 
 def read_metrics(workdir: Path) -> list[dict]:
-    """The rows of metrics.jsonl, [] where there is none; a last line cut by a kill is dropped."""
+    """The rows of metrics.jsonl, [] if there is none; an incomplete last line is dropped."""
     path = Path(workdir) / METRICS_FILE
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
@@ -74,7 +74,7 @@ def read_metrics(workdir: Path) -> list[dict]:
 
 
 def read_object(path: Path) -> dict:
-    """The JSON object of a file; {} where there is none yet, or a damaged one."""
+    """The JSON object of a file; {} if the file is missing or damaged."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -83,7 +83,7 @@ def read_object(path: Path) -> dict:
 
 
 def check_workdir(workdir: Path, config: str) -> None:
-    """Looks whether a run of this resolved config may use the workdir; changes nothing.
+    """Checks that a run of this resolved config may use the workdir; changes nothing.
 
     Raises:
         UserError: when the workdir holds another experiment, naming the first line that differs.
@@ -93,23 +93,23 @@ def check_workdir(workdir: Path, config: str) -> None:
         before, now = path.read_text(encoding="utf-8").splitlines(), config.splitlines()
         if before == now:
             return
-        if (workdir / METRICS_FILE).exists():  # without, it never came to train
+        if (workdir / METRICS_FILE).exists():  # otherwise training never started
             old, new = next(pair for pair in _pad(before, now) if pair[0] != pair[1])
             raise UserError(
                 f"{workdir} holds another experiment: its config says {old!r}, this one {new!r}; "
-                "choose another --workdir, or delete that one"
+                "choose another --workdir, or delete this one"
             )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; choose another --workdir")
     elif workdir.exists() and set(os.listdir(workdir)) - {LOCK_FILE}:
         raise UserError(
-            f"{workdir} is not empty and holds no {CONFIG_FILE}: not a gemb run; "
+            f"{workdir} is not empty and has no {CONFIG_FILE}, so it is not a gemb run; "
             "choose another --workdir"
         )
 
 
 def claim_workdir(workdir: Path, config: str) -> None:
-    """Writes the resolved config into the workdir, if `check_workdir` lets it."""
+    """Writes the resolved config into the workdir, if `check_workdir` accepts it."""
     check_workdir(workdir, config)
     with atomic_file(workdir / CONFIG_FILE) as temporary:
         temporary.write_text(config, encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Lists of gin bindings, for the files of configs/sweeps: grids, random draws, products of both.
+"""Lists of gin bindings for configs/sweeps: grids, random draws, and products of both.
 
-A sweep is a pure function `sweep() -> list[dict[str, object]]`, one dict of bindings a member;
+A sweep is a pure function `sweep() -> list[dict[str, object]]`, one dict of bindings per member;
 `launch/sweep.py` turns it into commands. Nothing here imports gin or JAX.
 """
 
@@ -32,13 +32,13 @@ def grid(choices: Mapping[str, Iterable[object]]) -> list[Member]:
 def random(
     count: int, choices: Mapping[str, Draw | Sequence[object]], *, seed: int = 0
 ) -> list[Member]:
-    """Independent draws; the first of `count` are those of a smaller count.
+    """Independent draws; a larger `count` keeps the draws of a smaller one and adds more.
 
     Args:
-        count: members.
-        choices: name -> `uniform(...)`, `log_uniform(...)`, another function of a Random, or values
-            of which one is drawn.
-        seed: of the draws.
+        count: number of members.
+        choices: name -> `uniform(...)`, `log_uniform(...)`, another function of a Random, or
+            values, one of which is drawn.
+        seed: seed of the draws.
 
     Example:
         >>> random(1, {"LEARNING_RATE": log_uniform(1e-5, 1e-3), "WIDTHS": [(384,), (384, 96)]})
@@ -53,12 +53,12 @@ def random(
 
 
 def uniform(low: float, high: float) -> Draw:
-    """A number between two, to three significant digits, which keeps names of members short."""
+    """A uniform number in [low, high], to three significant digits, to keep names short."""
     return lambda rng: _short(rng.uniform(low, high))
 
 
 def log_uniform(low: float, high: float) -> Draw:
-    """A number between two whose logarithm is evenly spread, to three significant digits.
+    """A number in [low, high] with a uniform logarithm, to three significant digits.
 
     Raises:
         ValueError: unless 0 < low <= high.
@@ -69,10 +69,10 @@ def log_uniform(low: float, high: float) -> Draw:
 
 
 def product(*sweeps: Sequence[Member]) -> list[Member]:
-    """Every member of one sweep with every member of the others.
+    """Combines every member of one sweep with every member of the others.
 
     Raises:
-        ValueError: if two of them bind one name.
+        ValueError: if two of the sweeps bind the same name.
 
     Example:
         >>> product([{"STEPS": 10}], grid({"BATCH_SIZE": [64, 128]}))
@@ -89,7 +89,7 @@ def product(*sweeps: Sequence[Member]) -> list[Member]:
 
 
 def gin_params(member: Member) -> list[str]:
-    """The member's bindings as `--gin_param` takes them.
+    """The member's bindings as values of `--gin_param`.
 
     Raises:
         ValueError: for a value that gin cannot read.
@@ -102,11 +102,11 @@ def gin_params(member: Member) -> list[str]:
 
 
 def _literal(name: str, value: object) -> str:
-    """A Python literal; text that begins with @ or % is gin's reference to a function or macro."""
+    """A Python literal; text that begins with @ or % is a gin reference to a function or macro."""
     if isinstance(value, str) and value[:1] in ("@", "%"):
         return value
     if hasattr(value, "item") and not getattr(value, "shape", ()):
-        value = value.item()  # a numpy number, whose repr gin cannot read
+        value = value.item()  # gin cannot read the repr of a numpy number
     text = repr(value)
     try:
         readable = ast.literal_eval(text) == value

@@ -1,1 +1,1 @@
-"""The one training loop: variation enters through model, data, loss and optimizer."""
+"""Training: one loop for every model, processor, data, objective and evaluator."""

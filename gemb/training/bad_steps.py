@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite: kept for replay, passed over, or the end."""
+"""Handles steps whose loss or gradient is not finite: saves the batch, skips or stops."""
 
 import math
 from pathlib import Path
@@ -14,12 +14,12 @@ FOLDER = "bad_batches"
 
 
 class BadSteps:
-    """Looks at each step's metrics.
+    """Checks the metrics of each step.
 
     Args:
-        workdir: the run's folder; batches go to its bad_batches/.
-        allowed: bad steps in a row that are passed over.
-        row: bad steps in a row so far, of a run that goes on.
+        workdir: the run's folder; bad batches are saved in its bad_batches/.
+        allowed: how many bad steps in a row are skipped.
+        row: bad steps in a row so far, for a resumed run.
     """
 
     def __init__(self, workdir: Path, allowed: int, row: int = 0):
@@ -29,7 +29,7 @@ class BadSteps:
         """Counts a step, and saves its batch if it is bad.
 
         Raises:
-            UserError: at one bad step too many.
+            UserError: if more bad steps in a row occur than are allowed.
         """
         names = [name for name in ("loss", "gradient_norm") if name in metrics]
         bad = [name for name in names if not math.isfinite(metrics[name])]
@@ -44,11 +44,11 @@ class BadSteps:
             np.savez(out, **{_name(path): np.asarray(leaf) for path, leaf in leaves})
         what = f"step {step}: {bad[0]} is {metrics[bad[0]]}; the batch is in {file}"
         if self._row <= self._allowed:
-            print(f"{what}; passed over, {self._row} of at most {self._allowed} in a row")
+            print(f"{what}; skipped ({self._row} in a row, at most {self._allowed} are allowed)")
             return
         raise UserError(
-            f"{what}. Lower the learning rate, look at that data, or set "
-            "experiment.Experiment.skip_bad_steps. The last checkpoint stays as it was"
+            f"{what}. Lower the learning rate, inspect the batch, or set "
+            "experiment.Experiment.skip_bad_steps. The last checkpoint is unchanged"
         )
 
 

@@ -1,4 +1,4 @@
-"""Evaluation inside training: scores of the model as it is, at some of the steps."""
+"""Evaluation during training: scores of the current model at chosen steps."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,13 +15,13 @@ class Evaluators:
 
     Args:
         functions: name -> (model) -> {score: number}.
-        every: steps between evaluations; 0 for one at the end.
-        best_by: "name/score" that the best checkpoint is chosen by; '' for none.
-        model: what is trained.
+        every: steps between evaluations; 0 evaluates only at the end.
+        best_by: "name/score" that chooses the best checkpoint; '' for none.
+        model: the model in training.
         spec: its spec, with its widths.
 
     Raises:
-        UserError: if best_by names no evaluator.
+        UserError: if best_by does not name an evaluator.
     """
 
     def __init__(
@@ -34,23 +34,23 @@ class Evaluators:
     ):
         if best_by and best_by.split("/")[0] not in functions:
             raise UserError(
-                f"keep_best: {best_by!r} is no score of the evaluators {sorted(functions)}; write "
-                "it as 'evaluator/score'"
+                f"keep_best: {best_by!r} is not a score of the evaluators {sorted(functions)}; "
+                "write it as 'evaluator/score'"
             )
         self.best_by = best_by
         self._functions, self._every, self._model, self._spec = functions, every, model, spec
 
     def due(self, step: int, last: bool) -> bool:
-        """Whether there is an evaluation after this step."""
+        """Whether this step ends with an evaluation."""
         return bool(self._functions) and (last or bool(self._every and step % self._every == 0))
 
     def judge(self, params: dict) -> dict[str, float]:
         """The scores of these parameters, by "evaluator/score"; every process calls it.
 
-        The first process evaluates, on its own device; the others hear the scores.
+        The first process evaluates on its own device and sends the scores to the others.
 
         Raises:
-            UserError: if an evaluator fails, or gives no score best_by.
+            UserError: if an evaluator fails, or does not return the score best_by.
         """
         params = hosts.gather(params, wanted=hosts.is_first())
         return hosts.on_first(lambda: self._scores(params))

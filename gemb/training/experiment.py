@@ -1,4 +1,4 @@
-"""An experiment as a value: everything that decides what a run trains, and how."""
+"""The Experiment value: everything that decides what a run trains, and how."""
 
 import dataclasses
 import functools
@@ -20,40 +20,41 @@ from gemb.training.step import PAIRS, make_step
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What `gemb.training.loop.train` trains, and what dry runs describe.
+    """The value that `gemb.training.loop.train` and dry runs take.
 
     Attributes:
-        model: spec, starting parameters (None: random) and processors.
+        model: spec, initial parameters (None: random) and processors.
         data: (processors, seed, shard) -> iterator of numpy Batch with get_state and set_state.
         loss: an in-batch loss, see gemb.losses.
         optimizer: (steps) -> optax transformation.
-        steps: steps of the whole run.
+        steps: total number of steps.
         widths: nested widths to record in the trained model; default those of `model`.
         mesh: () -> mesh.
-        seed: of random parameters, of the data's order and of dropout.
+        seed: seed of random parameters, of the data's order and of dropout.
         checkpoint_steps: steps between checkpoints; one is always written at the end.
-        keep_checkpoints: newest checkpoints kept.
-        keep_every: checkpoints of steps that this divides are kept as well; 0 for none.
-        keep_best: a score of the evaluators, such as "sts/spearman": the checkpoint with its
-            highest value is kept as well, and is the model that is returned.
+        keep_checkpoints: how many of the newest checkpoints to keep.
+        keep_every: also keep checkpoints whose step is a multiple of this; 0 for none.
+        keep_best: a score of the evaluators, such as "sts/spearman": the checkpoint with the
+            highest value is also kept, and training returns that model.
         evaluators: name -> (model) -> {score: number}, see gemb.evaluation.in_training.
-        evaluate_steps: steps between evaluations; there is one at the end too. 0: only that.
-        ema_decay: if above 0, an average of the weights with this decay is what is evaluated and
+        evaluate_steps: steps between evaluations; 0 evaluates only after the last step, which is
+            always evaluated.
+        ema_decay: if above 0, a moving average of the weights with this decay is evaluated and
             returned.
-        query_microbatches: gradient-cached parts of the queries of a batch.
-        document_microbatches: gradient-cached parts of the documents of a batch.
+        query_microbatches: gradient-cached microbatches of the queries.
+        document_microbatches: gradient-cached microbatches of the documents.
         execution: how to compute the model: dtype, looped or unrolled layers, recomputation,
             attention, dropout.
         skip_bad_steps: how many steps in a row may have a loss or gradient that is not finite;
-            they leave weights and moments as they were. One more stops the run.
+            such steps change neither weights nor moments. One more stops the run.
         teacher: adds fields to the batches, see gemb.training.distillation.teachers; None for none.
-        objective: how a batch becomes embeddings and fields for the loss, see
-            gemb.training.objectives; default what the teacher needs, else `pairs`.
-        quantize: params -> params as the forward pass sees them and as the model is returned, such
-            as gemb.training.quantisation.int8_weights; None for the weights as they are.
+        objective: makes embeddings and fields for the loss from a batch, see
+            gemb.training.objectives; default the teacher's, else `pairs`.
+        quantize: params -> params for the forward pass and for the returned model, such
+            as gemb.training.quantisation.int8_weights; None for unchanged weights.
 
     Raises:
-        UserError: for settings that do not fit together.
+        UserError: for settings that contradict each other.
     """
 
     model: Model
@@ -89,32 +90,34 @@ class Experiment:
         _ = self.spec
         needed = getattr(self.teacher, "objective", None)
         if needed and self.objective and type(self.objective) is not type(needed):
-            raise UserError("objective: this teacher needs its own; leave OBJECTIVE out")
+            raise UserError(
+                "objective: this teacher needs its own objective; do not bind OBJECTIVE"
+            )
         if self.quantize and any(p.endswith("/lora_a") for p in functional(self.spec).shapes):
             raise UserError(
-                "quantize: LoRA is merged after training, which leaves the trained grid"
+                "quantize: does not work with LoRA, whose weights are merged after training"
             )
 
     @functools.cached_property
     def spec(self) -> ModelSpec:
-        """The model's, with the widths."""
+        """The model's spec, with the widths of the experiment."""
         widths = check_widths("widths", self.widths or self.model.spec.widths, self.model.spec.dim)
         return self.model.spec.with_widths(widths)
 
     @functools.cached_property
     def trained_by(self) -> Objective:
-        """The objective in use."""
+        """The objective in use: the experiment's, the teacher's, or the default."""
         return self.objective or getattr(self.teacher, "objective", None) or PAIRS
 
     @functools.cached_property
     def encoding(self) -> Encoding:
-        """What objectives embed with."""
+        """The functions and settings with which objectives embed."""
         microbatches = (self.query_microbatches, self.document_microbatches)
         return Encoding(functional(self.spec), self.execution, *microbatches)
 
     @functools.cached_property
     def transform(self) -> optax.GradientTransformation:
-        """What updates the parameters."""
+        """The optax transformation that updates the parameters."""
         return transformation(
             self.optimizer,
             steps=self.steps,
@@ -124,7 +127,7 @@ class Experiment:
         )
 
     def step(self, places=None) -> Callable:
-        """The compiled step, see `gemb.training.step.make_step`; places: of the train state."""
+        """The compiled step, see `gemb.training.step.make_step`; places: shardings of the state."""
         return make_step(
             self.encoding,
             self.loss,

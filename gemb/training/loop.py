@@ -31,25 +31,25 @@ from gemb.training.step import by_shape
 def train(
     experiment: Experiment, workdir: Path, *, profile_steps: tuple[int, int] | None = None
 ) -> tuple[Model | None, dict]:
-    """Trains, or goes on training, until the experiment's steps are done.
+    """Trains, or resumes training, until all steps are done.
 
     Every process of a run calls it with the same arguments.
 
     Args:
-        experiment: what is trained, and how.
-        workdir: the run's folder, the same one for all hosts: checkpoints/, metrics.jsonl,
+        experiment: what to train, and how.
+        workdir: the run's folder, the same for all hosts: checkpoints/, metrics.jsonl,
             tensorboard/.
         profile_steps: (first, last) step to record for TensorBoard's profiler.
 
     Returns:
-        The model with trained parameters and the experiment's widths, None in all processes but the
-        first; and a summary of the run.
+        The model with trained parameters and the experiment's widths (None in all processes but the
+        first), and a summary of the run.
 
     Raises:
         UserError: for a workdir, checkpoint, mesh, batch or teacher that does not fit, or a loss
             that is not finite: the batch is then in bad_batches/, by its step.
-        Stopped: after SIGTERM in any process, when the state is saved; the same call goes on.
-        LostProcess: when another process of the run is gone; the same call in all of them goes on
+        Stopped: after SIGTERM in any process, when the state is saved; the same call resumes.
+        LostProcess: if another process of the run has ended; the same call in all of them resumes
             from the last checkpoint.
     """
     e, model, spec, devices = experiment, experiment.model, experiment.spec, experiment.mesh()
@@ -99,7 +99,7 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """What stays the same from step to step."""
+    """The parts of a run that do not change between steps."""
 
     experiment: Experiment
     step: Callable
@@ -110,7 +110,7 @@ class _Run:
     bad: BadSteps
 
     def go(self, state: TrainState, records: Records | None, at_step: Callable) -> TrainState:
-        """Steps until done; metrics are read one late, so that the device never waits for them."""
+        """Runs all steps; metrics are read one step late, so the device never waits for them."""
         start, pending, agreement = int(state.step), None, hosts.Agreement(self.devices)
         steps, runs_encoder = self.experiment.steps, self.experiment.trained_by.runs_encoder
         progress = tqdm(
@@ -139,20 +139,20 @@ class _Run:
                 if stop and not last:
                     self.checkpoints.wait()
                     raise Stopped(
-                        f"stopped by SIGTERM after step {done} of {steps}, all saved; the "
-                        "same command goes on from there"
+                        f"stopped by SIGTERM after step {done} of {steps}; the state is saved. The "
+                        "same command resumes from there"
                     )
         return state
 
     def _returned(self, params: dict) -> dict:
-        """The parameters as the run returns them."""
+        """The parameters in the form that the run returns."""
         quantize = self.experiment.quantize
         return quantize(params) if quantize else params
 
 
 @contextlib.contextmanager
 def _records(workdir: Path, step: int):
-    """Of the process that writes; None in the others."""
+    """The records of the process that writes; None in the others."""
     records = Records(workdir, step) if hosts.is_first() else None
     try:
         yield records

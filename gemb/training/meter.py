@@ -1,4 +1,4 @@
-"""A step's metrics: from the device to a row, a point and a moving bar."""
+"""The metrics of a step: read from the device, recorded, and shown in the progress bar."""
 
 import resource
 import time
@@ -17,13 +17,13 @@ from gemb.training.planning.shapes import encoder_flops, shapes_of
 
 
 class Meter:
-    """Reads, checks and records the metrics of one step after the other.
+    """Reads, checks and records the metrics of each step.
 
     Args:
         bar: the progress bar.
-        records: where rows go; None in processes that write nothing.
-        bad: what is done with a step that is not finite.
-        spec: the model; None where no encoder runs.
+        records: where rows are written; None in processes that do not write.
+        bad: handles steps that are not finite.
+        spec: the model; None if no encoder runs.
         devices: the mesh.
     """
 
@@ -42,11 +42,11 @@ class Meter:
         self._waited, self._clock = 0.0, time.perf_counter()
 
     def restart(self) -> None:
-        """Forgets the time since the last row, which was no training."""
+        """Leaves out the time since the last row, which was not training."""
         self._waited, self._clock = 0.0, time.perf_counter()
 
     def wait_for(self, batches) -> Batch:
-        """The next batch; the time that it takes is remembered."""
+        """The next batch; records how long it took."""
         start = time.perf_counter()
         batch = next(batches)
         self._waited += time.perf_counter() - start
@@ -55,11 +55,11 @@ class Meter:
     def read(self, step: int, batch: Batch, metrics: dict) -> dict[str, float]:
         """The row of a step: its metrics, rates and memory.
 
-        "mfu" is the share of the chips' bfloat16 peak that the encoders' useful FLOPs come to
+        "mfu" is the encoders' useful FLOPs as a share of the chips' bfloat16 peak
         (see `encoder_flops`); it is there only for chips whose peak is known.
 
         Raises:
-            UserError: at one bad step too many.
+            UserError: if more bad steps in a row occur than are allowed.
         """
         row = {name: float(value) for name, value in jax.device_get(metrics).items()}
         seconds = time.perf_counter() - self._clock
@@ -79,7 +79,7 @@ class Meter:
         return row
 
     def write(self, step: int, row: dict[str, float]) -> None:
-        """Records a row and moves the bar."""
+        """Records a row and advances the progress bar."""
         if self._records:
             self._records.write(step, row)
         self._bar.set_postfix(
@@ -92,7 +92,7 @@ class Meter:
 
 
 def _peak_bytes() -> int:
-    """Of the fullest device of this process, or of the process where devices report none (CPU)."""
+    """Peak memory of this process's fullest device; of the process itself on CPU."""
     devices = [device.memory_stats() or {} for device in jax.local_devices()]
     peak = max(stats.get("peak_bytes_in_use", 0) for stats in devices)
     return peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux gives KiB

@@ -1,4 +1,4 @@
-"""Optimizers, as optax builds them, chosen and bound in gin."""
+"""Optimizers, built from optax and bound in gin."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from gemb.checks import check
 from gemb.models.functional import is_layer_kernel
 from gemb.training.checkpoints.averaging import with_ema
 
-# No decay for biases, norms and position tables: pulling those to zero regularises nothing.
+# No decay for biases, norms and position tables: it would not regularise the model.
 NO_DECAY = r"(^|/)(bias|scale)$|/position/|/type/|^temperature/"
 
 
@@ -32,11 +32,11 @@ def adamw(
         weight_decay: decoupled decay per unit of learning rate.
         b1: decay of the first moment.
         b2: decay of the second moment.
-        clip_norm: gradients of a larger global norm are scaled down to it.
-        frozen: regular expression; parameters whose path it matches stay as they are, and have no
+        clip_norm: gradients with a larger global norm are scaled down to it.
+        frozen: regular expression; parameters with a matching path do not change and have no
             moments. '' freezes none.
-        rate_scales: regular expression -> what the learning rate of the paths that it matches is
-            multiplied by; the first that matches counts.
+        rate_scales: regular expression -> factor of the learning rate for matching paths; the
+            first match counts.
 
     Reference: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019,
         arXiv 1711.05101.
@@ -58,10 +58,10 @@ def lion(
     frozen: str = "",
     rate_scales: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
-    """Lion: the sign of a momentum, with half of AdamW's state; rates a third to a tenth of its.
+    """Lion: updates by the sign of a momentum. Half of AdamW's state; rates 3 to 10 times smaller.
 
     Args:
-        steps, schedule, weight_decay, clip_norm, frozen, rate_scales: as of `adamw`.
+        steps, schedule, weight_decay, clip_norm, frozen, rate_scales: as in `adamw`.
         b1: weight of the momentum in the update.
         b2: decay of the momentum.
 
@@ -82,11 +82,11 @@ def muon(
     frozen: str = "",
     rate_scales: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
-    """Muon on the matrices of the layers, AdamW on tables, norms, biases and heads.
+    """Muon for the layers' matrices, AdamW for tables, norms, biases and heads.
 
     Args:
-        steps, schedule, weight_decay, clip_norm, frozen, rate_scales: as of `adamw`.
-        adam_schedule: of the parameters that AdamW updates; default `schedule`.
+        steps, schedule, weight_decay, clip_norm, frozen, rate_scales: as in `adamw`.
+        adam_schedule: schedule of the parameters that AdamW updates; default `schedule`.
         beta: decay of the momentum.
 
     Reference: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
@@ -94,7 +94,7 @@ def muon(
     """
 
     def kinds(params):
-        if not isinstance(params, dict):  # optax's stand-in, when it looks for what is like them
+        if not isinstance(params, dict):  # optax passes a placeholder to find trees like it
             return {}
         return {path: "muon" if is_layer_kernel(path) else "adam" for path in params}
 
@@ -125,19 +125,19 @@ def adafactor(
     frozen: str = "",
     rate_scales: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
-    """Adafactor: second moments as a row and a column, so that a matrix has next to no state.
+    """Adafactor: second moments as one row and one column, so a matrix needs almost no state.
 
-    Decay is per unit of learning rate, as of `adamw` (optax's own is not scaled by it).
+    Decay is per unit of learning rate, as in `adamw` (unlike in optax).
 
     Args:
-        steps, schedule, weight_decay, clip_norm, frozen, rate_scales: as of `adamw`.
+        steps, schedule, weight_decay, clip_norm, frozen, rate_scales: as in `adamw`.
         decay_power: second moments decay by 1 - t ** -decay_power at step t.
-        momentum: decay of a first moment, which takes a copy of the parameters; None for none.
-        relative: whether an update is multiplied by the size of what it updates (root mean square,
-            0.001 at least), as in the paper; the rate is then a relative one, such as 0.01.
+        momentum: decay of a first moment, which needs a copy of the parameters; None for none.
+        relative: whether an update is multiplied by the root mean square of its parameters (at
+            least 0.001), as in the paper; the rate is then relative, for example 0.01.
         factored_from: arrays whose second largest dimension is smaller keep all their moments.
-        update_limit: updates of a larger root mean square are scaled down to it, each array's
-            by itself.
+        update_limit: updates with a larger root mean square are scaled down to it, each array
+            separately.
 
     Reference: Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
         2018, arXiv 1804.04235.
@@ -163,10 +163,10 @@ def transformation(
     skip_bad_steps: int = 0,
     trained: str = "",
 ) -> optax.GradientTransformation:
-    """What a run updates with: its optimizer, what averages the weights, what skips bad steps.
+    """The optimizer of a run with weight averaging and skipping of bad steps.
 
-    Args: those of `gemb.training.experiment.Experiment`, and
-        trained: start of the paths of what is trained; the rest stays as it is. '' trains all.
+    Args: as in `gemb.training.experiment.Experiment`, and
+        trained: path prefix of the trained parameters; others do not change. '' trains all.
     """
     made = optimizer(steps=steps)
     if trained:
@@ -177,7 +177,7 @@ def transformation(
 
 
 def bad_steps_in_a_row(state: optax.OptState) -> int:
-    """How many of the last steps `transformation` passed over; 0 where it skips none."""
+    """How many of the last steps `transformation` skipped in a row; 0 if it skips none."""
     return int(optax.tree.get(state, "notfinite_count", default=0))
 
 
@@ -186,7 +186,7 @@ def _decayed(params: dict) -> dict:
 
 
 def _by_path(core, clip_norm: float, frozen: str, rate_scales) -> optax.GradientTransformation:
-    """Clips, updates, scales by path; leaves what is frozen."""
+    """Clips, updates and scales by path; frozen parameters do not change."""
     train = [optax.clip_by_global_norm(clip_norm), core]
     if rate_scales:
         train.append(_scaled(dict(rate_scales)))
@@ -201,10 +201,10 @@ def _by_path(core, clip_norm: float, frozen: str, rate_scales) -> optax.Gradient
 
 
 def _without(transform, frozen: Callable[[str], bool], none: str = ""):
-    """The transformation of all but some paths, which have no state; what to say where none is."""
+    """The transformation without frozen paths, which get no state; raises `none` if none match."""
 
     def label(params) -> dict:
-        if not isinstance(params, dict):  # optax asks with a stand-in where a state has parameters
+        if not isinstance(params, dict):  # optax passes a placeholder to find parameters in a state
             return {}
         labels = {path: "frozen" if frozen(path) else "train" for path in params}
         check(not none or "frozen" in labels.values(), none)
@@ -215,7 +215,7 @@ def _without(transform, frozen: Callable[[str], bool], none: str = ""):
 
 def _scaled(scales: dict[str, float]) -> optax.GradientTransformation:
     for pattern, scale in scales.items():
-        check(scale >= 0, f"rate_scales: {pattern!r} has {scale}; expected 0 or more")
+        check(scale >= 0, f"rate_scales: {pattern!r}: expected 0 or more, got {scale}")
 
     def scale_of(path: str) -> float:
         return next((s for pattern, s in scales.items() if re.search(pattern, path)), 1.0)

@@ -1,4 +1,4 @@
-"""Traces of some steps, for TensorBoard's profiler."""
+"""Traces chosen steps for TensorBoard's profiler."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from gemb.checks import UserError
 
 
 def parse_steps(text: str) -> tuple[int, int] | None:
-    """Reads "10:15" or "10" as (first, last) step; '' is None.
+    """Parses "10:15" or "10" as (first, last) step; '' is None.
 
     Raises:
         UserError: for anything else.
@@ -30,10 +30,10 @@ def parse_steps(text: str) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def profiled(workdir: Path, steps: tuple[int, int] | None) -> Iterator[Callable[[int, Any], None]]:
-    """Gives a function to call before each step, with the step and the arrays that it starts from.
+    """Yields a function to call before each step, with the step and the arrays it starts from.
 
-    The trace goes to the run's tensorboard/. It begins and ends with an idle device, so that it
-    holds those steps, whole; of a run that goes on, the rest of them.
+    The trace is written to the run's tensorboard/. It starts and ends with an idle device, so it
+    contains complete steps; in a resumed run, the remaining ones.
 
     Args:
         workdir: the run's folder.

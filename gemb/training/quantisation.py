@@ -1,20 +1,20 @@
-"""Training for eight bits: weights are rounded going forward, and learn as if they were not."""
+"""Quantisation-aware training: weights are rounded to 8 bits in the forward pass only."""
 
 import jax
 import jax.numpy as jnp
 
 
 def int8_weights(params: dict) -> dict:
-    """Weights as int8 with a scale a channel would hold them, still as floats.
+    """Rounds weights to what int8 with one scale per channel can hold; they stay floats.
 
-    w -> s round(w / s), s = max |w| / 127: of each output of a kernel, of each row of a table.
-    Norms and biases stay. The gradient is that of w (straight-through).
+    w -> s round(w / s), s = max |w| / 127, for each output of a kernel and each row of a table.
+    Norms and biases do not change. The gradient is that of w (straight-through).
 
     Args:
         params: {path: array}; kernels are [inputs, ..., outputs], tables [rows, width].
 
     Returns:
-        {path: array}, the same shapes and dtypes. Rounding what is rounded changes nothing.
+        {path: array} with the same shapes and dtypes. Rounding twice equals rounding once.
 
     Example:
         >>> kernel = jnp.array([[127.0], [50.3]])

@@ -1,4 +1,4 @@
-"""A run in its folder: locked, claimed, trained, saved. Who calls it may be killed at any time."""
+"""Runs an experiment in its folder: locks, checks, trains, saves. It may be killed at any time."""
 
 import shutil
 import time
@@ -23,21 +23,21 @@ def train_run(
     force: bool = False,
     profile_steps: tuple[int, int] | None = None,
 ) -> Path:
-    """Trains an experiment in a folder and saves its model there; a second call goes on or is done.
+    """Trains an experiment in a folder and saves its model there; a repeated call resumes.
 
     Args:
-        make: makes the experiment, once the folder is this run's; it may load a large model.
+        make: makes the experiment after the folder is locked; it may load a large model.
         workdir: the run's folder.
-        config: the text of config.gin; a folder with another one is refused.
+        config: the text of config.gin; a folder with a different config is refused.
         save: (model, folder, training=summary) writes the model's folder.
-        force: delete the folder's run and begin again.
+        force: delete the folder's run and start again.
         profile_steps: (first, last) step to record for TensorBoard's profiler.
 
     Returns:
         The model's folder.
 
     Raises:
-        UserError: if the folder belongs to another experiment or run, and as `loop.train`.
+        UserError: if the folder belongs to another experiment or a live run; and as `loop.train`.
     """
     model = workdir / MODEL_FOLDER
     if force and hosts.on_first((workdir / CONFIG_FILE).exists):
@@ -46,13 +46,13 @@ def train_run(
     hosts.on_first(lambda: check_workdir(workdir, config))
     if hosts.on_first(model.exists):
         if hosts.is_first():
-            print(f"{model} exists: the run is finished; --force begins again")
+            print(f"{model} exists: the run is finished; --force starts again")
         return model
     start = time.perf_counter()
     with sole_run(workdir):
         hosts.on_first(lambda: claim_workdir(workdir, config))
         trained, summary = loop.train(make(), workdir, profile_steps=profile_steps)
-        if "resumed_from" not in summary:  # else they would be those of its last part
+        if "resumed_from" not in summary:  # otherwise they would cover only its last part
             summary["seconds"] = round(time.perf_counter() - start, 1)
         if trained:
             save(trained, model, training=summary)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: step -> rate. Each is a function of the steps of the whole run."""
+"""Learning-rate schedules: step -> rate. Each is a function of the run's total steps."""
 
 import optax
 
@@ -10,7 +10,7 @@ def warmup_linear(peak_rate: float, steps: int, warmup_fraction: float = 0.1) ->
 
     Args:
         peak_rate: the highest learning rate.
-        steps: steps of the whole run.
+        steps: total number of steps.
         warmup_fraction: share of the steps spent rising, in [0, 1).
 
     Raises:
@@ -38,9 +38,9 @@ def warmup_cosine(
 
     Args:
         peak_rate: the highest learning rate.
-        steps: steps of the whole run.
+        steps: total number of steps.
         warmup_fraction: share of the steps spent rising, in [0, 1).
-        final_fraction: the last rate as a share of the peak.
+        final_fraction: the final rate as a share of the peak.
 
     Raises:
         ValueError: if warmup_fraction is out of range.
@@ -58,7 +58,7 @@ def warmup_stable_decay(
 
     Args:
         peak_rate: the highest learning rate.
-        steps: steps of the whole run.
+        steps: total number of steps.
         warmup_fraction: share of the steps spent rising, in [0, 1).
         decay_fraction: share of the steps spent falling, in (0, 1 - warmup_fraction].
 
@@ -75,7 +75,7 @@ def warmup_stable_decay(
     warmup = _warmup_steps(steps, warmup_fraction)
     check(
         0 < decay_fraction <= 1 - warmup_fraction,
-        f"decay_fraction: expected a share in (0, {1 - warmup_fraction:g}], got {decay_fraction}",
+        f"decay_fraction: expected a value in (0, {1 - warmup_fraction:g}], got {decay_fraction}",
     )
     decay = max(1, round(steps * decay_fraction))
     return optax.join_schedules(
@@ -89,5 +89,5 @@ def warmup_stable_decay(
 
 
 def _warmup_steps(steps: int, fraction: float) -> int:
-    check(0 <= fraction < 1, f"warmup_fraction: expected a share in [0, 1), got {fraction}")
+    check(0 <= fraction < 1, f"warmup_fraction: expected a value in [0, 1), got {fraction}")
     return round(steps * fraction)

@@ -1,4 +1,4 @@
-"""What a training run carries from step to step."""
+"""The state of a training run."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class TrainState(NamedTuple):
     """Attributes:
     step: scalar int32, steps done.
     params: {path: array}, float32.
-    optimizer: optax's state over the same dict.
+    optimizer: optax's state for the same dict.
     """
 
     step: Array
@@ -29,9 +29,9 @@ class TrainState(NamedTuple):
 def state_shardings(
     spec: ModelSpec, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
-    """The TrainState of NamedSharding: moments lie where their parameters lie, or are whole.
+    """A TrainState of NamedSharding: moments are sharded like their parameters, or replicated.
 
-    Passed as `out_shardings`; what is not said here the compiler would place as it likes.
+    It is passed as `out_shardings`, so that the compiler does not choose other shardings.
     """
     model = functional(spec)
     params = shardings(model.logical_axes, model.shapes, mesh)
@@ -40,7 +40,7 @@ def state_shardings(
     def masked(leaf) -> bool:  # a frozen parameter's place among the moments
         return isinstance(leaf, optax.MaskedNode)
 
-    # A moment of another shape than its parameter (Adafactor's rows and columns) is small.
+    # A moment with another shape than its parameter (Adafactor's rows and columns) is small.
     moments = optax.tree_map_params(
         optimizer,
         lambda moment, place, shape: (
@@ -58,12 +58,12 @@ def state_shardings(
 def abstract_state(
     spec: ModelSpec, optimizer: optax.GradientTransformation, places: TrainState
 ) -> TrainState:
-    """The TrainState of jax.ShapeDtypeStruct on its shardings: what a checkpoint is read onto.
+    """A TrainState of jax.ShapeDtypeStruct with shardings, for reading a checkpoint.
 
     Args:
         spec: the model.
         optimizer: the optimizer.
-        places: from `state_shardings`.
+        places: shardings from `state_shardings`.
     """
     shapes = functional(spec).shapes
     step = jax.ShapeDtypeStruct((), jnp.int32)
@@ -83,14 +83,14 @@ def initial_state(
     params: dict | None = None,
     seed: int = 0,
 ) -> TrainState:
-    """The state before step 0, made in place on the mesh.
+    """The state before the first step, created on the mesh.
 
     Args:
         spec: the model.
         optimizer: the optimizer.
-        mesh: where to put it.
-        params: {path: array} to start from; None draws them at random.
-        seed: of the random parameters.
+        mesh: the mesh.
+        params: initial {path: array}; None for random parameters.
+        seed: seed of the random parameters.
     """
     places = state_shardings(spec, optimizer, mesh)
     if params is None:

@@ -1,4 +1,4 @@
-"""One step: the objective's embeddings of the batch, the loss over all of it, the update."""
+"""One training step: embeddings by the objective, the loss over the whole batch, the update."""
 
 from collections.abc import Callable
 
@@ -27,16 +27,16 @@ def batch_loss(
     key: jax.Array | None = None,
     loss_key: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The mean loss over the real rows of a batch, and what to log with it.
+    """The mean loss over the real rows of a batch, and the metrics to log.
 
     Args:
         encoding: the model's functions.
         loss: an in-batch loss (see gemb.losses); a learned temperature is its `temperature`.
         params: {path: array}.
         batch: the pairs.
-        objective: makes embeddings and fields of the batch.
+        objective: makes embeddings and fields from the batch.
         key: PRNG key of dropout; None for none.
-        loss_key: PRNG key of losses that draw, which get it as `key`.
+        loss_key: PRNG key for losses that draw random numbers; passed as `key`.
 
     Returns:
         (scalar, {"loss", each named term, the figures of the objective's `watch`: scalars}).
@@ -48,7 +48,7 @@ def batch_loss(
     if temperature is not None:
         check(
             "temperature" not in fields,
-            "temperature: the model learns one and the tasks bind theirs; bind only one of these",
+            "temperature: bind it in the model (learned) or in the tasks, not in both",
         )
         fields["temperature"] = temperature(params)
     values, terms = losses.evaluate(loss, query, document, positive, fields)
@@ -81,11 +81,11 @@ def make_step(
         encoding: the model's functions.
         loss: an in-batch loss (see gemb.losses).
         optimizer: the optimizer.
-        objective: makes embeddings and fields of a batch.
+        objective: makes embeddings and fields from a batch.
         teacher: see gemb.training.distillation.teachers; its parameters are the step's third
             argument.
-        quantize: params -> params as the forward pass sees them.
-        seed: of dropout and of losses that draw: new draws in each step, the same after a resume.
+        quantize: params -> params for the forward pass.
+        seed: seed of dropout and of random losses: new draws in each step, the same after a resume.
         out_shardings: TrainState of shardings, from state_shardings.
 
     Returns:
@@ -98,7 +98,7 @@ def make_step(
             batch = batch._replace(fields=teacher.compute(frozen, batch))
         drawn = jax.random.fold_in(jax.random.key(seed), state.step)
         keys = {"key": drawn if encoding.execution.dropout else None}
-        keys["loss_key"] = jax.random.fold_in(drawn, 2)  # the sides' are 0 and 1
+        keys["loss_key"] = jax.random.fold_in(drawn, 2)  # 0 and 1 are the keys of the sides
 
         def value(params):
             params = quantize(params) if quantize else params
@@ -111,13 +111,13 @@ def make_step(
         metrics["parameter_norm"] = optax.tree.norm(params)
         return TrainState(state.step + 1, params, moments), metrics
 
-    # Metrics lie whole on every device, as the step's number does, so that all hosts can read them.
+    # Metrics and the step number are replicated, so that all hosts can read them.
     places = None if out_shardings is None else (out_shardings, out_shardings.step)
     return jax.jit(step, donate_argnums=0, out_shardings=places)
 
 
 def by_shape(step: Callable) -> Callable:
-    """The step, compiled once for each shape of batch, by all processes before one runs it.
+    """The step, compiled once per batch shape, by all processes before any of them runs it.
 
     Args:
         step: from `make_step`.

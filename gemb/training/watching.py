@@ -1,4 +1,4 @@
-"""What a step reports next to its loss: how the vectors of the batch lie."""
+"""Figures about the embeddings of a batch that a step reports with its loss."""
 
 import jax
 import jax.numpy as jnp
@@ -6,20 +6,21 @@ import jax.numpy as jnp
 from gemb.losses import Fields, inputs, regularizers
 from gemb.structs import Batch
 
-ROWS = 512  # of a larger batch so many are looked at: no logits of all queries are ever made
+ROWS = 512  # at most so many queries are compared, to avoid the logits of a large batch
 
 
 def watch(query: jax.Array, document: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-    """Figures of a batch's vectors, of every n-th query where they are many.
+    """Figures about a batch's embeddings; large batches use every n-th query.
 
     Args:
         query: [batch, dim], unit-length rows.
         document: [candidates, dim], likewise.
-        batch: which they are of.
+        batch: the batch of these embeddings.
 
     Returns:
-        Scalars: "accuracy", the share of queries whose positive, or a copy of it, scores highest
-        among all candidates; "alignment", "uniformity" and "spread", see gemb.losses.regularizers.
+        Scalars: "accuracy", the share of queries whose positive (or a duplicate of it) scores
+        highest among all candidates; "alignment", "uniformity" and "spread", see
+        gemb.losses.regularizers.
     """
     every = -(-query.shape[0] // ROWS)
     query, document = jax.lax.stop_gradient((query[::every], document))

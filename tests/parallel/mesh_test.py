@@ -21,8 +21,8 @@ def test_one_axis_takes_what_the_others_leave(sizes, shape):
         ((-1, 3, 1), "replica 2 x fsdp 3 x tensor 1 = 6"),
         ((-1, 16, 1), "replica 1 x fsdp 16 x tensor 1 = 16"),
         ((-1, -1, 1), "only one of replica, fsdp and tensor may be -1"),
-        ((-1, 0, 1), "fsdp: expected a number of ways from 1, or -1, got 0"),
-        ((-1, "4", 1), "fsdp: expected a number of ways from 1, or -1, got '4'"),
+        ((-1, 0, 1), "fsdp: expected 1 or more, or -1, got 0"),
+        ((-1, "4", 1), "fsdp: expected 1 or more, or -1, got '4'"),
         ((-2, 1, 1), "replica: expected"),
     ],
 )

@@ -128,13 +128,13 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: [], "which runs"),
+        (lambda p: [], "no runs are given"),
         (lambda p: [p / "none"], "not a folder"),
         (lambda p: [p], "is not a run"),
         (lambda p: [make_run(p / "a", rows_of([1.0]), model={}) / "model"], "did you mean .*a?"),
         (lambda p: [make_run(p / "a", [])], "no rows"),
         (lambda p: [make_run(p / "a", [{"loss": 1.0}])], "a row without a step"),
-        (lambda p: [make_run(p / "a", [{"step": 1, "note": "x"}])], "no run has a number"),
+        (lambda p: [make_run(p / "a", [{"step": 1, "note": "x"}])], "holds no numbers to compare"),
         (lambda p: [make_run(p / "a", rows_of([1.0])), p / "a" / ".." / "a"], "twice"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_bad_step_stops_the_run_and_its_batch_is_kept(tmp_path):
 
 def test_bad_steps_are_passed_over_as_often_as_allowed(tmp_path, capsys):
     trained, _ = run(tmp_path / "a", {3: "nan"}, skip_bad_steps=1)
-    assert "passed over, 1 of at most 1 in a row" in capsys.readouterr().out
+    assert "skipped (1 in a row, at most 1 are allowed)" in capsys.readouterr().out
     assert all(np.isfinite(value).all() for value in trained.params.values())
     assert len(all_losses(tmp_path / "a")) == 6
     with pytest.raises(UserError, match="step 4: loss is nan"):
@@ -121,7 +121,7 @@ def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, capsys)
 
     monkeypatch.setattr("fcntl.flock", none)
     with sole_run(tmp_path):
-        assert "no locks (No locks available); start no second run" in capsys.readouterr().err
+        assert "does not support locks (No locks available); do not start a second run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

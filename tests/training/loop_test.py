@@ -118,7 +118,7 @@ def test_scores_are_recorded_and_the_best_checkpoint_is_returned(tmp_path):
 
 
 def test_a_score_that_nobody_gives_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"'sts/pearson' is no score of the evaluators \["):
+    with pytest.raises(UserError, match=r"'sts/pearson' is not a score of the evaluators \["):
         run(tmp_path / "a", keep_best="sts/pearson")
     evaluators = {"sts": lambda model: {"spearman": 1.0}}
     with pytest.raises(UserError, match=r"no score 'sts/pearson' among \['sts/spearman'\]"):

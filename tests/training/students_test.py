@@ -142,7 +142,7 @@ def test_what_cannot_be_fitted(teacher, records):
 
     with pytest.raises(UserError, match="2 texts are too few to fit 16 coordinates"):
         fitted(sample=2)
-    with pytest.raises(UserError, match="columns: 'txet' is missing from a record, which has text"):
+    with pytest.raises(UserError, match="columns: a record has no 'txet'; its columns are text"):
         fitted(columns=("txet",))
     with pytest.raises(UserError, match="ridge: expected a number above 0, got 0"):
         fitted(ridge=0)

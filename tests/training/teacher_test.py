@@ -426,7 +426,7 @@ def test_layers_that_do_not_fit_are_one_line(data, tmp_path):
         join(one_layer(0), layers=(3,))
     with pytest.raises(UserError, match=r"each of the student's 1, got \(1, 2\)"):
         join(one_layer(0), layers=(1, 2))
-    with pytest.raises(UserError, match="scratch has width 16, the student 8"):
+    with pytest.raises(UserError, match="scratch has width 16, but the student has 8"):
         join(model(1, width=8))
     with pytest.raises(UserError, match="student has two towers"):
         join(two_towers(model(1), model(2)))

@@ -1,1 +1,1 @@
-"""Inputs to token vectors, one file per modality."""
+"""Encoders: Inputs to vectors per position, one file per modality."""

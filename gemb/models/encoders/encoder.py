@@ -1,4 +1,4 @@
-"""What every encoder is to the rest of a model."""
+"""The interface of encoders."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from gemb.structs import Inputs
 
 
 class Encoder(Protocol):
-    """A Flax NNX module that makes vectors of one modality's Inputs; built by its EncoderSpec."""
+    """A Flax NNX module that encodes the Inputs of one modality; built by its EncoderSpec."""
 
     def __call__(
         self,
@@ -23,12 +23,13 @@ class Encoder(Protocol):
 
         Args:
             inputs: of `batch` rows.
-            execution: how to compute it.
+            execution: execution settings.
             key: PRNG key of dropout; None for none.
-            every_layer: return what each layer gives; an encoder without layers raises ValueError.
+            every_layer: return the output of each layer; an encoder without layers raises
+                ValueError.
 
         Returns:
-            [batch, positions, width], or [layers, batch, positions, width] of every layer.
+            [batch, positions, width], or [layers, batch, positions, width] for every_layer.
         """
 
     def pooled(self, inputs: Inputs) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Text: token ids to token vectors."""
+"""The text encoder: token ids to token vectors."""
 
 import dataclasses
 from typing import ClassVar
@@ -20,7 +20,7 @@ from gemb.structs import Tokens
 
 @dataclasses.dataclass(frozen=True)
 class TextSpec:
-    """A text encoder's shape.
+    """The spec of a text encoder.
 
     Attributes:
         vocab: rows of the token table.
@@ -51,16 +51,16 @@ class TextSpec:
 
     @property
     def max_length(self) -> int:
-        """Tokens that a text may have; 0 for no limit."""
+        """The largest number of tokens; 0 for no limit."""
         return self.positions - self.position_offset if self.positions else self.length_limit
 
     def build(self, key: jax.Array) -> "TextEncoder":
-        """The encoder, with random weights."""
+        """Builds the encoder with random weights."""
         return TextEncoder(self, key=key)
 
 
 class TextEncoder(nnx.Module):
-    """Token, position and type tables, a norm, then the stack."""
+    """Token, position and type tables, a norm, then the transformer stack."""
 
     def __init__(self, spec: TextSpec, *, key: jax.Array):
         keys = jax.random.split(key, 4)
@@ -88,12 +88,12 @@ class TextEncoder(nnx.Module):
 
         Args:
             inputs: of [batch, length].
-            execution: how to compute it.
+            execution: execution settings.
             key: PRNG key of dropout; None for none.
-            every_layer: return what each layer of the stack gives.
+            every_layer: return the output of each layer of the stack.
 
         Returns:
-            [batch, length, width] or, of every layer, [layers, batch, length, width], in the
+            [batch, length, width] or, for every_layer, [layers, batch, length, width], in the
             compute dtype.
 
         Raises:

@@ -1,1 +1,1 @@
-"""The state of a run on disk, and models made from it."""
+"""Checkpoints of a run, and models made from them."""

@@ -12,7 +12,7 @@ from gemb.training.state import TrainState
 class EmaState(NamedTuple):
     """Attributes:
     inner: the state of the wrapped optimizer.
-    averaged_weights: the averaged parameters, as the parameters.
+    averaged_weights: the averaged parameters, in the structure of the parameters.
     """
 
     inner: optax.OptState
@@ -20,12 +20,12 @@ class EmaState(NamedTuple):
 
 
 def with_ema(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformation:
-    """Also averages the weights that the optimizer leaves: ema = decay ema + (1 - decay) params.
+    """Also averages the updated weights: ema = decay ema + (1 - decay) params.
 
-    It starts at the first weights, so there is no bias to correct.
+    The average starts at the initial weights, so it needs no bias correction.
 
     Args:
-        optimizer: what updates the weights.
+        optimizer: the optimizer that updates the weights.
         decay: in [0, 1); 0.999 averages over about the last thousand steps.
 
     Raises:
@@ -47,5 +47,5 @@ def with_ema(optimizer: optax.GradientTransformation, decay: float) -> optax.Gra
 
 
 def averaged(state: TrainState) -> dict:
-    """The averaged parameters where there are such, else the parameters."""
+    """The averaged parameters if the state has them, else the parameters."""
     return optax.tree_utils.tree_get(state.optimizer, "averaged_weights", default=state.params)

@@ -1,4 +1,4 @@
-"""The checkpoints of a run as models."""
+"""Reads the checkpoints of a run as models."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,23 +23,23 @@ def checkpoint_models(
     """Reads the models of a run's checkpoints, one at a time.
 
     Args:
-        workdir: the run; no process may be training in it.
-        experiment: what the run was trained with.
-        chosen: steps; default all that are kept.
+        workdir: the run's folder; no process may be training in it.
+        experiment: the experiment of the run.
+        chosen: steps to read; default all that are kept.
 
     Yields:
-        (step, model), oldest first; of a run that averages weights, the average.
+        (step, model), oldest first; the averaged weights if the run averages them.
 
     Raises:
-        UserError: no checkpoints, a step that is not kept, a checkpoint of another model, or a run
-            that is going on.
+        UserError: if there are no checkpoints, a step is not kept, a checkpoint is of another
+            model, or the run is still training.
     """
     if not (workdir / FOLDER).is_dir():
-        raise UserError(f"{workdir}: holds no {FOLDER}/; is it the folder of a run?")
+        raise UserError(f"{workdir}: has no {FOLDER}/; give the workdir of a run")
     spec, transform, quantize = experiment.spec, experiment.transform, experiment.quantize
     devices = make_mesh(1, 1, 1, devices=jax.local_devices()[:1])
     abstract = abstract_state(spec, transform, state_shardings(spec, transform, devices))
-    # Opening the folder clears what a live run is just writing: the lock keeps them apart.
+    # Opening the folder deletes unfinished checkpoints, so a live run must not be writing one.
     with sole_run(workdir), Checkpoints(workdir / FOLDER) as saved:
         for step in _wanted(workdir, saved.steps, chosen):
             state, _ = saved.restore(abstract, step)
@@ -50,8 +50,10 @@ def checkpoint_models(
 
 def _wanted(workdir: Path, kept: Sequence[int], chosen: Sequence[int]) -> list[int]:
     if not kept:
-        raise UserError(f"{workdir / FOLDER}: holds no checkpoint")
+        raise UserError(f"{workdir / FOLDER}: has no checkpoint")
     for step in chosen:
         if step not in kept:
-            raise UserError(f"{workdir / FOLDER}: no checkpoint of step {step}; kept are {kept}")
+            raise UserError(
+                f"{workdir / FOLDER}: no checkpoint of step {step}; the kept steps are {kept}"
+            )
     return sorted(chosen or kept)

@@ -1,4 +1,4 @@
-"""Model soups: one model of the weights of several that started alike."""
+"""Model soups: averages the weights of several models that started from the same weights."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ def soup(models: Sequence[Model], weights: Sequence[float] = ()) -> Model:
     """The weighted mean of the models' parameters.
 
     Args:
-        models: two or more of one shape and tokenizer.
-        weights: one per model, none negative, scaled to a sum of 1; default equal.
+        models: two or more models with the same shapes and tokenizer.
+        weights: one weight per model, 0 or more, scaled to a sum of 1; default equal weights.
 
     Raises:
         UserError: if there are fewer than two models, they do not fit, or weights are wrong.
@@ -41,14 +41,14 @@ def soup(models: Sequence[Model], weights: Sequence[float] = ()) -> Model:
 
 
 def slerp(models: Sequence[Model], fraction: float = 0.5) -> Model:
-    """Between two models, along the arc of each parameter instead of its chord.
+    """Spherical interpolation between two models: along the arc of each parameter, not the chord.
 
-    p = sin((1 - f) a) / sin(a) p_0 + sin(f a) / sin(a) p_1, with a the angle between p_0 and
-    p_1; the chord where they are parallel.
+    p = sin((1 - f) a) / sin(a) p_0 + sin(f a) / sin(a) p_1, where a is the angle between p_0 and
+    p_1; linear interpolation where they are parallel.
 
     Args:
-        models: two of one shape and tokenizer.
-        fraction: f, 0 for the first and 1 for the second.
+        models: two models with the same shapes and tokenizer.
+        fraction: f; 0 gives the first model and 1 the second.
 
     Raises:
         UserError: if there are not two models, they do not fit, or fraction is out of [0, 1].
@@ -93,17 +93,17 @@ def _check_alike(models: Sequence[Model]) -> None:
 
 
 def _check_computed_alike(number: int, first: Tower, other: Tower | None) -> None:
-    """Refuses a tower that computes other vectors of the same weights than the first model's."""
+    """Refuses a tower whose spec would compute other vectors from the first model's weights."""
     if other is None:
-        raise UserError(f"model {number} does not have the towers of the first")
+        raise UserError(f"model {number} does not have the same towers as the first model")
     if other.processor.identity()[0] != first.processor.identity()[0]:
-        raise UserError(f"model {number} has another tokenizer than the first")
+        raise UserError(f"model {number} has a different tokenizer from the first model")
     for name, value in _settings(first).items():
         own = _settings(other).get(name)
         if own != value:
             raise UserError(
-                f"model {number} is not computed like the first: {name} is {own!r:.60}, not "
-                f"{value!r:.60}"
+                f"model {number} is computed differently from the first: {name} is {own!r:.60}, "
+                f"not {value!r:.60}"
             )
 
 

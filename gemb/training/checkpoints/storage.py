@@ -1,7 +1,7 @@
-"""Checkpoints: the only importer of Orbax.
+"""Reads and writes checkpoints. Only this module imports Orbax.
 
 A checkpoint holds the train state and the data pipeline's position. It is written in the
-background, beside its final name, and renamed when whole: a kill leaves the last one as it was.
+background under a temporary name and renamed when complete, so a kill keeps the previous one.
 """
 
 import contextlib
@@ -29,14 +29,14 @@ _DISK = re.compile("space|quota|permission|read-only", re.IGNORECASE)
 class Checkpoints:
     """The checkpoints of one run, newest last; every process calls every method.
 
-    One that cannot be read is put aside, in unreadable_checkpoints/ beside the folder, where the
-    one before it can.
+    A checkpoint that cannot be read is moved to unreadable_checkpoints/ next to the folder if an
+    older one can be read.
 
     Args:
-        folder: where they are kept.
-        keep: how many of the newest to keep.
-        keep_every: checkpoints whose step this divides are kept as well; 0 for none.
-        keep_best: how many of the highest scores to keep as well.
+        folder: the folder of the checkpoints.
+        keep: how many of the newest checkpoints to keep.
+        keep_every: also keep checkpoints whose step is a multiple of this; 0 for none.
+        keep_best: also keep this many checkpoints with the highest scores.
 
     Example:
         >>> with Checkpoints(folder, keep=2) as checkpoints:  # doctest: +SKIP
@@ -71,15 +71,15 @@ class Checkpoints:
 
     def __exit__(self, kind, *error):
         if kind is None:
-            with self._told("the last checkpoint"):
+            with self._reported("the last checkpoint"):
                 self._orbax.close()
-        elif jax.process_count() == 1:  # else it would wait for those that may be gone
-            with contextlib.suppress(Exception):  # what went wrong before matters more
+        elif jax.process_count() == 1:  # otherwise it would wait for processes that may have ended
+            with contextlib.suppress(Exception):  # the first error matters more
                 self._orbax.close()
 
     @property
     def steps(self) -> list[int]:
-        """Of the checkpoints, oldest first."""
+        """The steps of the checkpoints, oldest first."""
         return [checkpoint.step for checkpoint in self._orbax.checkpoints]
 
     @property
@@ -89,57 +89,57 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """The step of the first checkpoint with the highest score, None where none has a score."""
+        """The step of the first checkpoint with the highest score; None if none has a score."""
         scored = [checkpoint for checkpoint in self._orbax.checkpoints if checkpoint.metrics]
         return max(scored, key=lambda one: one.metrics[_SCORE]).step if scored else None
 
     def save(self, state: TrainState, data: Mapping[str, int], score: float | None = None) -> None:
-        """Begins to write a checkpoint of the state and the data pipeline's position.
+        """Starts to write a checkpoint of the state and the data pipeline's position.
 
-        The arrays are copied before it returns; the files follow. `wait`, the next save and the
-        end of the `with` block wait for them.
+        The arrays are copied before it returns; files are written in the background. `wait`, the
+        next save and the end of the `with` block wait for them.
 
         Args:
             state: the state.
             data: the position.
-            score: how good the model is, for keep_best; NaN counts as none.
+            score: the score for keep_best; NaN counts as none.
 
         Raises:
-            UserError: when this checkpoint, or the one before it, cannot be written, as on a full
-                disk; earlier ones stay.
+            UserError: if this checkpoint or the previous one cannot be written, for example on a
+                full disk; older ones are kept.
         """
         step = int(state.step)
         if step == self.latest:
             return
         tree = {"state": _flatten(state), "data": {k: np.array(v) for k, v in data.items()}}
-        with self._told(f"the checkpoint of step {step}"):
+        with self._reported(f"the checkpoint of step {step}"):
             scored = score is not None and not math.isnan(score)
             metrics = {_SCORE: score, _STEP: step} if scored else None
             self._orbax.save_async(step, tree, metrics=metrics)
 
     def wait(self) -> None:
-        """Waits until all is on disk.
+        """Waits until all checkpoints are on disk.
 
         Raises:
-            UserError: when it cannot be written.
+            UserError: if a checkpoint cannot be written.
         """
-        with self._told("the last checkpoint"):
+        with self._reported("the last checkpoint"):
             self._orbax.wait()
 
     def restore(
         self, abstract: TrainState, step: int | None = None
     ) -> tuple[TrainState, dict[str, int]]:
-        """Reads a checkpoint onto the shardings of `abstract`, whatever mesh it was saved from.
+        """Reads a checkpoint onto the shardings of `abstract`, from any mesh that it was saved on.
 
         Args:
             abstract: TrainState of jax.ShapeDtypeStruct with shardings.
-            step: of the checkpoint; default the newest that is readable.
+            step: the step of the checkpoint; default the newest that can be read.
 
         Returns:
-            (state, data position), as they were saved.
+            (state, data position) as saved.
 
         Raises:
-            UserError: when the checkpoint is of another model, or none can be read.
+            UserError: if the checkpoint is of another model, or none can be read.
         """
         self.wait()
         if step is None:
@@ -153,7 +153,7 @@ class Checkpoints:
         return state, {name: int(value) for name, value in tree["data"].items()}
 
     def _attempt(self, step: int, abstract: TrainState) -> tuple[dict | None, str]:
-        """The checkpoint and "", or None and why it cannot be read."""
+        """(checkpoint, "") or (None, why it cannot be read)."""
         try:
             return self._read(step, abstract), ""
         except UserError:
@@ -162,7 +162,7 @@ class Checkpoints:
             return None, _first_line(error)
 
     def _newest_readable(self, abstract: TrainState) -> dict:
-        """The newest that all can read; only then those behind which it stands are put aside."""
+        """The newest checkpoint that all processes can read; newer ones are then moved away."""
         steps, broken = self.steps, []
         for step in reversed(steps):
             tree, problem = self._attempt(step, abstract)
@@ -174,16 +174,16 @@ class Checkpoints:
                 return tree
             broken.append(step)
         raise UserError(
-            f"{self.folder}: no checkpoint can be read (of steps {steps}; all are left as they "
-            "are); fix what the lines above report and run the same command, or start over with "
+            f"{self.folder}: no checkpoint can be read (of steps {steps}; all are kept unchanged)"
+            "; fix what the lines above report and run the same command, or start over with "
             "--force"
         )
 
     def _read(self, step: int, abstract: TrainState) -> dict:
-        """Each process reads its own shards and waits for nobody, so one that fails can say so."""
+        """Reads this process's shards without waiting for others, so that errors are reported."""
         wanted, saved = _flatten(abstract), self._orbax.metadata(step).metadata
         if not saved:
-            raise ValueError("its own description of what it holds is broken")
+            raise ValueError("its metadata is damaged")
         for path in sorted(wanted.keys() | saved["state"].keys()):
             here, there = (
                 getattr(x.get(path), "shape", "missing") for x in (wanted, saved["state"])
@@ -208,13 +208,13 @@ class Checkpoints:
             aside.mkdir(exist_ok=True)
             shutil.rmtree(aside / str(step), ignore_errors=True)
             (self.folder / str(step)).rename(aside / str(step))
-            print(f"{self.folder}/{step}: put aside in {DISCARDED}/")
+            print(f"{self.folder}/{step}: moved to {DISCARDED}/")
 
         hosts.on_first(move)
         self._orbax = self._open()
 
     @contextlib.contextmanager
-    def _told(self, what: str):
+    def _reported(self, what: str):
         try:
             yield
         except Exception as error:  # Orbax and TensorStore raise many kinds for one full disk
@@ -233,7 +233,7 @@ class Checkpoints:
 
 
 def _rank(metrics: Mapping[str, float]) -> tuple:
-    """Of two checkpoints with one score the first is the best."""
+    """Of two checkpoints with the same score the first is the best."""
     return metrics[_SCORE], -metrics.get(_STEP, 0)
 
 

@@ -1,8 +1,8 @@
-"""A cache of float16 rows by key, in shards that a kill cannot spoil.
+"""A cache of float16 rows by key, in shards that a kill cannot damage.
 
     FOLDER/000000    a shard: a folder of `gemb.store`, its ids the keys, uint64
 
-A shard appears when it is whole, and names the teacher whose rows these are.
+A shard appears only when it is complete. It records the teacher that made its rows.
 """
 
 from pathlib import Path
@@ -19,12 +19,12 @@ class RowCache:
     """Rows of one teacher.
 
     Args:
-        folder: of the cache; need not exist.
-        fingerprint: of the teacher.
-        dim: size of a row.
+        folder: the folder of the cache; it need not exist.
+        fingerprint: the teacher's fingerprint.
+        dim: values per row.
 
     Raises:
-        UserError: if the folder holds another teacher's rows, or a shard that is not whole.
+        UserError: if the folder holds another teacher's rows, or an incomplete shard.
     """
 
     def __init__(self, folder: Path, fingerprint: str, dim: int):
@@ -42,14 +42,14 @@ class RowCache:
         return len(self._keys)
 
     def missing(self, keys: np.ndarray) -> np.ndarray:
-        """[keys] bool, True where the cache has no row."""
+        """[keys] bool: True for keys without a row in the cache."""
         return self._find(keys) < 0
 
     def rows(self, keys: np.ndarray) -> np.ndarray:
         """[keys, dim] float32.
 
         Raises:
-            KeyError: with the place of the first key that is not there.
+            KeyError: with the position of the first missing key.
         """
         found = self._find(keys)
         if (found < 0).any():
@@ -65,7 +65,7 @@ class RowCache:
         """Writes a shard. Lookups find it after the cache is opened again.
 
         Args:
-            keys: [rows] uint64, none of them there yet.
+            keys: [rows] uint64, none of them in the cache yet.
             rows: [rows, dim] floats.
 
         Raises:
@@ -75,7 +75,7 @@ class RowCache:
         if not np.isfinite(half).all():
             raise UserError(
                 f"{self.folder}: the teacher gave NaN, infinity or a number beyond float16; "
-                "nothing of that shard was kept"
+                "that shard was not written"
             )
         keys, about = np.asarray(keys, np.uint64), {"texts": "", "kind": "teacher"}
         shard = self.folder / f"{self._count:06d}"
@@ -86,14 +86,14 @@ class RowCache:
         keys, rows, found = read_embeddings(path, model=None, made_by="gemb teach")
         if not self._about.items() <= found.items():
             raise UserError(
-                f"{self.folder}: holds what another teacher taught (fingerprint {found['model']}, "
+                f"{self.folder}: holds the rows of another teacher (fingerprint {found['model']}, "
                 f"expected {self._about['model']}): its weights, its tokenizer or its settings "
                 "have changed; delete the folder, or name another"
             )
         return np.asarray(keys, np.uint64), rows
 
     def _find(self, keys: np.ndarray) -> np.ndarray:
-        """[keys] the row of each, -1 where there is none."""
+        """[keys] the row of each key, -1 for a missing key."""
         if not len(self._keys):
             return np.full(len(keys), -1)
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)

@@ -1,4 +1,4 @@
-"""Teachers whose vectors lie in a cache: `gemb teach` runs them once, training never."""
+"""Teachers whose vectors are read from a cache that `gemb teach` has filled."""
 
 import re
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ def cached(
         weights: of several models, how much each counts; the cache does not depend on them.
         query_length: tokens that queries are cut to; 0 for each teacher's own limit.
         document_length: tokens that documents are cut to; likewise.
-        folder: of the cache; default one in gemb's own, of which a model that has changed in any
-            way finds nothing.
+        folder: the cache's folder; default one in gemb's cache folder, whose name depends on the
+            model's fingerprint, so a changed model gets an empty one.
         execution: how to compute the teachers.
 
     Raises:
@@ -60,18 +60,18 @@ class CachedTeacher(EmbeddingTeacher):
         self._command = ""
 
     def open(self, workdir: Path | None) -> None:
-        """Opens the caches, of which none may be empty."""
+        """Opens the caches; an empty one is an error."""
         self._command = teach_command(workdir)
         self._caches = [self._cache(model) for model in self.models]
         for model, cache in zip(self.models, self._caches, strict=True):
             if not len(cache):
                 raise UserError(
-                    f"{cache.folder}: no vectors of the teacher {model.name} as it is now "
+                    f"{cache.folder}: no vectors of the current teacher {model.name} "
                     f"(fingerprint {model.fingerprint}); run {self._command}"
                 )
 
     def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
-        """The vectors; zeros for documents that are missing."""
+        """The vectors; zeros for missing documents."""
         return {
             f"teacher_{side}": self.concatenated(
                 [
@@ -90,11 +90,11 @@ class CachedTeacher(EmbeddingTeacher):
         }
 
     def folders(self) -> list[Path]:
-        """Of the caches."""
+        """The folders of the caches."""
         return [self._folder(model) for model in self.models]
 
     def lessons(self) -> list[Lesson]:
-        """What `gemb teach` has to do."""
+        """The work of `gemb teach`, one lesson per model."""
         return [self._lesson(model) for model in self.models]
 
     def _lesson(self, model: TeacherModel) -> Lesson:
@@ -140,7 +140,7 @@ class CachedTeacher(EmbeddingTeacher):
                 f"{cache.folder}: the teacher {model.name} has no vector of the {side} "
                 f"{text[:40]!r}; run {self._command}"
             ) from None
-        if model.normalizes:  # float16 leaves a length of 1 only nearly
+        if model.normalizes:  # float16 rounds unit lengths
             found /= np.linalg.norm(found, axis=1, keepdims=True)
         rows[real] = found
         return rows

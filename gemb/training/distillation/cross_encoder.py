@@ -40,10 +40,10 @@ def scored(
         max_length: tokens that query and document together are cut to.
         scale: what the raw scores are multiplied by. A ms-marco model's span about 20, cosines 2,
             so `margin_mse` wants 0.1, and `score_kl` a `teacher_temperature`.
-        folder: of the cache; default one in gemb's own.
+        folder: the cache's folder; default one in gemb's cache folder.
 
     Raises:
-        UserError: for a model that is not there.
+        UserError: for a model that cannot be found.
     """
     return ScoreTeacher(model, max_length, scale, folder)
 
@@ -58,12 +58,12 @@ class ScoreTeacher(Teacher):
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of weights, tokenizer, config and length limit."""
+        """Fingerprint of weights, tokenizer, config and length limit."""
         return cross_encoder_fingerprint(model_folder(self._name), self._max_length)
 
     @property
     def folder(self) -> Path:
-        """Of the cache."""
+        """The folder of the cache."""
         if self._folder:
             return Path(self._folder).expanduser()
         name = model_folder(self._name).name
@@ -71,7 +71,7 @@ class ScoreTeacher(Teacher):
 
     @property
     def identity(self) -> str:
-        """The fingerprint and the scale."""
+        """The fingerprint and the scale as text."""
         return f"{self.fingerprint} {self._scale}"
 
     def check(self, spec: ModelSpec, loss: Callable) -> None:
@@ -80,26 +80,26 @@ class ScoreTeacher(Teacher):
         check_loss(loss, spec.dim, {"teacher_scores": scores})
 
     def join(self, spec, loss: Callable, batches, mesh: Mesh, workdir: Path | None) -> Any:
-        """As any teacher, over data with something to rank."""
+        """As for any teacher; the data must have hard negatives."""
         if not any(part.rows.negatives for part in batches.parts):
             raise UserError(
-                "teacher: without hard negatives a query has one candidate, and nothing to rank; "
-                "bind forms.Pairs.negatives, or pipeline.pairs.negatives"
+                "teacher: without hard negatives a query has only one candidate to rank; bind "
+                " forms.Pairs.negatives, or pipeline.pairs.negatives"
             )
         return super().join(spec, loss, batches, mesh, workdir)
 
     def open(self, workdir: Path | None) -> None:
-        """Opens the cache, which may not be empty."""
+        """Opens the cache; an empty one is an error."""
         self._command = teach_command(workdir)
         self._cache = RowCache(self.folder, self.fingerprint, 1)
         if not len(self._cache):
             raise UserError(
-                f"{self.folder}: there are no scores of {self._name} as it is now; run "
+                f"{self.folder}: there are no scores of the current {self._name}; run "
                 f"{self._command}"
             )
 
     def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
-        """[rows, 1 + negatives]: of the positive, then of the own negatives."""
+        """[rows, 1 + negatives] float32: the score of the positive, then of the row's negatives."""
         own = own_documents(queries, documents)
         pairs = [(q, d) for q, row in zip(queries, own, strict=True) for d in row]
         real = np.array([bool(document) for _, document in pairs])
@@ -120,7 +120,7 @@ class ScoreTeacher(Teacher):
         return {_OWN: np.zeros((len(queries), len(documents) // len(queries)), np.float32)}
 
     def compute(self, params: Any, batch: Batch) -> dict[str, jax.Array]:
-        """Puts each row's scores where its documents stand."""
+        """Puts each row's scores at the positions of its documents."""
         fields = dict(batch.fields)
         own = fields.pop(_OWN)
         candidates = batch.document_mask.shape[0]
@@ -132,11 +132,11 @@ class ScoreTeacher(Teacher):
         return fields | {"teacher_scores": scores.at[rows, columns].set(own)}
 
     def folders(self) -> list[Path]:
-        """Of the cache."""
+        """The folder of the cache."""
         return [self.folder]
 
     def lessons(self) -> list[Lesson]:
-        """What `gemb teach` has to do."""
+        """The work of `gemb teach`."""
 
         def questions(queries, documents):
             own = own_documents(queries, documents)
@@ -152,7 +152,7 @@ class ScoreTeacher(Teacher):
 
 
 def own_documents(queries: Sequence[str], documents: Sequence[str]) -> list[list[str]]:
-    """Each query's positive and own negatives, out of a batch's documents.
+    """Selects each query's positive and its own negatives from a batch's documents.
 
     Example:
         >>> own_documents(["a", "b"], ["a+", "b+", "a-", "b-"])

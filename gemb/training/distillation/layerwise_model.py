@@ -1,4 +1,4 @@
-"""A teacher of every layer: the student's token vectors are held against the teacher's."""
+"""A teacher for every layer: compares the student's token vectors with the teacher's."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,9 +24,9 @@ def layerwise(
     layers: Sequence[int] = (),
     execution: Execution = Execution(),
 ) -> "LayerwiseTeacher":
-    """A deeper model of the student's width, which teaches each of the student's layers.
+    """A deeper model with the student's width, which teaches each of the student's layers.
 
-    The vectors of all tokens at all layers say far more of a text than its embedding does: a
+    The token vectors of all layers carry far more information than the embedding: a
     student made of some of its teacher's layers (`adapt.load.layers`) recovers from few texts.
     The teacher runs in the training step, sharded like the student, without gradient, and reads the
     student's own tokens, prompts included. Losses get "teacher_query" and "teacher_document", the
@@ -34,8 +34,8 @@ def layerwise(
 
     Args:
         model: a folder, a fetched model's name, or a loaded model, with the student's tokenizer.
-        layers: for each of the student's layers the teacher's, counted from 1, behind which the
-            token vectors should be the same, such as (2, 4, 6); empty for even steps.
+        layers: for each of the student's layers, the teacher's layer (counted from 1) whose token
+            vectors it should match, for example (2, 4, 6); empty for evenly spaced layers.
         execution: how to compute the teacher.
 
     Raises:
@@ -56,34 +56,36 @@ class LayerwiseTeacher(EmbeddingTeacher):
         super().__init__([model])
         self._layers = tuple(layers)
         if not model.spec.shared:
-            raise UserError(f"teacher: {model.name} has two towers; one model teaches layers")
+            raise UserError(
+                f"teacher: {model.name} has two towers; layerwise teaching needs one shared tower"
+            )
 
     @property
     def identity(self) -> str:
-        """Of the model, and of the layers that teach."""
+        """Identity of the model and of the layers that teach."""
         return f"{super().identity} layers {self._layers}"
 
     def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
-        """None: the teacher reads the student's tokens."""
+        """No fields: the teacher reads the student's tokens."""
         return {}
 
     def params(self, mesh: Mesh, abstract: bool = False) -> dict:
-        """Placed by the rules that place the student's."""
+        """The parameters, sharded by the student's rules."""
         return placed(self.models[0], mesh, abstract)
 
     def compute(self, params: dict, batch: Batch) -> dict[str, jax.Array]:
-        """Embeddings, and token vectors behind the layers that teach; no gradient goes back."""
+        """Embeddings and the token vectors of the teaching layers, without gradient."""
         fields, goals = dict(batch.fields or {}), {}
         for side in SIDES:
             vectors, states = self.models[0].every_layer(params, getattr(batch, side))
             fields[f"teacher_{side}"] = vectors
-            # slices, not a gather: the compiler then keeps no other layer
+            # slices instead of a gather, so that the compiler keeps no other layer
             goals[side] = jnp.stack([states[i - 1] for i in self._layers])
         fields[STATES] = goals
         return jax.lax.stop_gradient(fields)
 
     def check(self, spec: ModelSpec, loss: Callable) -> None:
-        """Whether the student's layers can be held against the teacher's, and its vectors.
+        """Checks that the student's layers and vectors can be compared with the teacher's.
 
         Raises:
             UserError: if the student has two towers, another width or vocabulary than the teacher,
@@ -91,14 +93,16 @@ class LayerwiseTeacher(EmbeddingTeacher):
         """
         teacher, name = self.models[0].spec, self.models[0].name
         if not spec.shared:
-            raise UserError("teacher: the student has two towers; layers are taught to one model")
+            raise UserError(
+                "teacher: the student has two towers; layerwise teaching needs one shared tower"
+            )
         student, teacher = spec.encoder, teacher.encoder
         for what, own, its in (
             ("tokens", student.vocab, teacher.vocab),
             ("width", student.width, teacher.width),
         ):
             if own != its:
-                raise UserError(f"teacher: {name} has {what} {its}, the student {own}")
+                raise UserError(f"teacher: {name} has {what} {its}, but the student has {own}")
         count, most = student.stack.layers, teacher.stack.layers
         self._layers = self._layers or tuple(
             -(-most * number // count) for number in range(1, count + 1)
@@ -111,6 +115,6 @@ class LayerwiseTeacher(EmbeddingTeacher):
         super().check(spec, loss)
 
     def taught(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Its vectors, and how far the layers are off."""
+        """Example fields for the loss: the teacher's vectors and the distance of the layers."""
         rows = jax.ShapeDtypeStruct((ROWS,), jnp.float32)
         return super().taught() | {"query_layerwise": rows, "document_layerwise": rows}

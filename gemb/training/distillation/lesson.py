@@ -12,14 +12,14 @@ from gemb.checks import UserError
 from gemb.runs.interruption import sole_run
 from gemb.training.distillation.cache import RowCache
 
-SHARD_ROWS = 2048  # texts that a kill costs at the most
+SHARD_ROWS = 2048  # a kill loses at most so many answers
 
 
 class Lesson:
-    """What one model has still to answer.
+    """The questions that one model has not answered yet.
 
     Args:
-        cache: where its answers go.
+        cache: where the answers are stored.
         questions: (query texts, document texts) -> ([n] uint64 keys, n questions).
         answer: questions -> [n, dim] floats.
     """
@@ -35,7 +35,7 @@ class Lesson:
         return len(self._done)
 
     def take(self, queries: Sequence[str], documents: Sequence[str]) -> None:
-        """Notes what the cache does not have yet."""
+        """Adds the questions that the cache cannot answer yet."""
         keys, questions = self._questions(queries, documents)
         for place in np.flatnonzero(self.cache.missing(keys)):
             key = int(keys[place])
@@ -43,7 +43,7 @@ class Lesson:
                 self._waiting.setdefault(key, questions[place])
 
     def work(self, least: int) -> None:
-        """Answers in shards of `least` while that many wait; at the end, with 0, all that wait."""
+        """Answers waiting questions in shards of `least`; with 0, all that remain."""
         while self._waiting and len(self._waiting) >= least:
             keys = list(self._waiting)[: least or SHARD_ROWS]
             rows = self._answer([self._waiting[key] for key in keys])
@@ -54,28 +54,28 @@ class Lesson:
 
 
 def teach(teacher, batches, steps: int, shard_rows: int = SHARD_ROWS) -> dict[Path, int]:
-    """Fills the cache of a teacher with all that a run's batches will ask; resumable.
+    """Fills a teacher's cache with the answers that a run's batches need; resumable.
 
     Args:
         teacher: `cached` or `scored`.
-        batches: the run's `PairBatches`, of one host: they hold what all hosts read.
-        steps: of the run.
-        shard_rows: answers written at a time; a kill costs no more.
+        batches: the run's `PairBatches` for a single host, which cover what all hosts read.
+        steps: steps of the run.
+        shard_rows: answers written at a time; a kill loses at most so many.
 
     Returns:
         Folder of each cache -> rows added.
 
     Raises:
-        UserError: if the teacher keeps no cache, another process fills it, or it is another's.
+        UserError: if the teacher has no cache, or another process or another teacher uses it.
     """
     lessons = getattr(teacher, "lessons", None)
     if lessons is None:
         raise UserError(
-            "teacher: there is nothing to teach before the run; for a cache give "
+            "teacher: this teacher has no cache to fill; for a cached teacher give "
             "--gin_param='TEACHER = @teachers.cached()'"
         )
     with contextlib.ExitStack() as held:
-        for folder in teacher.folders():  # before what is there is read
+        for folder in teacher.folders():  # before existing shards are read
             held.enter_context(sole_run(folder))
         lessons = lessons()
 

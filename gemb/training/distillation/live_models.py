@@ -1,4 +1,4 @@
-"""Teachers that run in the student's step: their inputs are in the batch, the step embeds them."""
+"""Teachers that run in the student's step: the batch holds their inputs, the step embeds them."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -28,24 +28,24 @@ def live(
     microbatches: int = 1,
     execution: Execution = Execution(),
 ) -> "LiveTeacher":
-    """Embedding models that run in the training step, sharded like the student, without gradient.
+    """Embedding models that run in the training step, sharded like the student, without gradients.
 
-    Losses get "teacher_query" [batch, dim] and "teacher_document" [candidates, dim]; of several
+    Losses get "teacher_query" [batch, dim] and "teacher_document" [candidates, dim]; for several
     teachers the vectors are concatenated, see `gemb.losses.concatenate_teachers`. Each teacher
-    reads the texts through its own tokenizer, behind its own prompts. Where a form of the data
-    changes ids, as span corruption does, that is the student's text alone.
+    reads the texts with its own tokenizer and prompts. If the data's form changes ids, as span
+    corruption does, only the student's ids are changed.
 
     Args:
         models: folders, names of fetched models, or loaded models.
-        weights: of several models, how much each counts; all 1 if empty.
+        weights: for several models, how much each counts; all 1 if empty.
         query_length: tokens that queries are cut and padded to; 0 for each teacher's own limit.
         document_length: tokens that documents are cut and padded to; likewise.
         microbatches: parts of a batch that the teacher embeds one after the other.
         execution: how to compute the teachers.
 
     Raises:
-        UserError: for a model that cannot be read, the same one twice, or weights that are not one
-            above zero a model.
+        UserError: for a model that cannot be read, a repeated model, or weights that are not one
+            number above 0 per model.
     """
     teachers = load_teachers(models, query_length, document_length, execution)
     return LiveTeacher(teachers, weights, microbatches)
@@ -64,7 +64,7 @@ class LiveTeacher(EmbeddingTeacher):
         self._microbatches = microbatches
 
     def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
-        """Tokens of each teacher, under names that no loss reads."""
+        """The tokens of each teacher, under names that no loss reads."""
         made = {}
         for number, model in enumerate(self.models):
             for side, texts in zip(SIDES, (queries, documents), strict=True):
@@ -73,11 +73,11 @@ class LiveTeacher(EmbeddingTeacher):
         return made
 
     def params(self, mesh: Mesh, abstract: bool = False) -> list[dict]:
-        """Of each teacher, placed by the rules that place the student's."""
+        """The parameters of each teacher, sharded by the student's rules."""
         return [placed(model, mesh, abstract) for model in self.models]
 
     def compute(self, params: list[dict], batch: Batch) -> dict[str, jax.Array]:
-        """Embeds the tokens; no gradient goes back."""
+        """Embeds the tokens, without gradient."""
         fields, micro = (
             dict(batch.fields),
             functools.partial(embed, microbatches=self._microbatches),
@@ -99,7 +99,7 @@ def guide(
     microbatches: int = 1,
     execution: Execution = Execution(),
 ) -> "GuideTeacher":
-    """A model whose scores find false negatives, for `losses.gist`; it teaches nothing else.
+    """A model whose scores find false negatives for `losses.gist`.
 
     It runs in the training step, sharded like the student, without gradient. Losses get
     "guide_query" and "guide_document".
@@ -126,7 +126,7 @@ class GuideTeacher(LiveTeacher):
     role = "guide"
 
     def check(self, spec: ModelSpec, loss: Callable) -> None:
-        """Whether the guide's scores are cosines, and the loss reads them.
+        """Checks that the guide's scores are cosines and that the loss reads them.
 
         Raises:
             UserError: if the guide's vectors are not of unit length, or the loss reads none.
@@ -139,7 +139,7 @@ class GuideTeacher(LiveTeacher):
 
 
 def placed(model: TeacherModel, mesh: Mesh, abstract: bool) -> dict:
-    """A teacher's parameters, placed by the rules of the student's; or only their shapes."""
+    """A teacher's parameters, sharded by the student's rules; or only their shapes."""
     functional = model.functional
     places = shardings(functional.logical_axes, functional.shapes, mesh)
     if not abstract:

@@ -1,4 +1,4 @@
-"""One embedding teacher: its weights, processors and limits, and the identity of its vectors."""
+"""One embedding teacher: its weights, processors, length limits and fingerprint."""
 
 import functools
 import hashlib
@@ -25,19 +25,19 @@ class TeacherModel:
 
     Args:
         model: a folder, a fetched model's name, or a loaded model.
-        query_length: tokens that its queries are cut to; 0 for the model's own limit.
-        document_length: tokens that its documents are cut to; likewise.
+        query_length: tokens that queries are cut to; 0 for the model's own limit.
+        document_length: tokens that documents are cut to; likewise.
         execution: how to compute it.
 
     Attributes:
-        name: for messages.
+        name: the name used in messages.
         model: the loaded model.
         lengths: {"query", "document"}: tokens that texts are cut to.
         functional: the model's functions, see `gemb.models.functional.functional`.
         params: {path: array}.
-        rounding: of its arithmetic, '' for none.
-        seen, cut: texts so far, and those that were longer than the model reads.
-        told: whether the user has been told of those.
+        rounding: the rounding of its arithmetic, '' for none.
+        seen, cut: texts so far, and how many of them were longer than the model reads.
+        warned: whether the user was warned about cut texts.
 
     Raises:
         UserError: for a model that cannot be read, or a length beyond its positions.
@@ -51,7 +51,7 @@ class TeacherModel:
         execution: Execution = Execution(),
     ):
         loaded = load(str(model)) if isinstance(model, str | Path) else model
-        if loaded.params is None:  # a model from scratch: random weights, always the same
+        if loaded.params is None:  # a model from scratch: random weights from a fixed seed
             draw = jax.jit(functools.partial(initial_params, loaded.spec))
             loaded = loaded.with_params(jax.device_get(draw(jax.random.key(0))))
         self.name = str(model) if isinstance(model, str | Path) else str(loaded.folder or "scratch")
@@ -67,7 +67,7 @@ class TeacherModel:
             except ValueError as error:
                 raise UserError(f"{side}_length: the teacher {self.name}: {error}") from None
             self.lengths[side], self._processors[side] = processor.limit, processor
-        self.seen, self.cut, self.told = 0, 0, False
+        self.seen, self.cut, self.warned = 0, 0, False
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -76,39 +76,39 @@ class TeacherModel:
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model is, without its numbers."""
+        """The model's spec, without its parameters."""
         return self.model.spec
 
     @property
     def processors(self) -> Processors:
-        """The model's, with the teacher's lengths."""
+        """The model's processors, with the teacher's lengths."""
         return Processors(**self._processors)
 
     @property
     def dim(self) -> int:
-        """Size of a vector."""
+        """Coordinates per vector."""
         return self.spec.dim
 
     @property
     def normalizes(self) -> bool:
-        """Whether its vectors are of unit length."""
+        """Whether its vectors have unit length."""
         return self.spec.normalize
 
     def examples(self, side: str, values: Sequence) -> list[Example]:
-        """Values prepared for the teacher, with its own prompt; counts how many it cuts."""
+        """Prepares values for the teacher, with its own prompt; counts the values that it cuts."""
         made = self._processors[side].prepare(values, side)
         self.cut += self._processors[side].count_cut(made, side)
         self.seen += sum(example.value != "" for example in made)
         return made
 
     def inputs(self, side: str, values: Sequence) -> Inputs:
-        """Inputs of values, padded to the teacher's length."""
+        """Inputs of the values, padded to the teacher's length."""
         return self._processors[side].collate(self.examples(side, values), self.lengths[side])
 
     def keys(self, side: str, texts: Sequence[str]) -> np.ndarray:
-        """[texts] uint64, equal where the teacher's input, tower and precision are.
+        """[texts] uint64: equal keys mean equal input, tower and precision.
 
-        Two of a million texts share a key with a probability of 3e-8.
+        The probability that any two of a million texts share a key is 3e-8.
         """
         prompt = self._processors[side].prompt(side)
         tower = "" if self.model.shared else side
@@ -128,7 +128,7 @@ class TeacherModel:
         )
 
     def vectors(self, params: dict, side: str, inputs: Inputs, embed: Callable) -> jax.Array:
-        """[rows, dim] inside a compiled step, a microbatch at a time.
+        """[rows, dim] embeddings inside a compiled step, one microbatch at a time.
 
         Args:
             params: {path: array}, placed.
@@ -140,12 +140,12 @@ class TeacherModel:
         return embed(lambda part, key: apply(params, part, self._execution, None), inputs)
 
     def every_layer(self, params: dict, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
-        """The vectors, and those of each layer, of the documents' tower."""
+        """The embeddings and the vectors of each layer, from the documents' tower."""
         return self.functional.document.every_layer(params, inputs, self._execution)
 
     @functools.cached_property
     def _placed(self) -> tuple[dict[str, Callable], dict]:
-        """A program for each side, and the weights on the device."""
+        """One compiled program per side, and the weights on the device."""
         programs = {
             side: program(getattr(self.functional, side).embed, self._execution) for side in SIDES
         }
@@ -153,7 +153,7 @@ class TeacherModel:
 
 
 def text_keys(texts: Sequence[str], start: bytes = b"") -> np.ndarray:
-    """[texts] uint64: a hash of each text and of what stands before it.
+    """[texts] uint64: a hash of each text together with its prefix.
 
     Example:
         >>> a, b, c = text_keys(["x", "x", "y"])
@@ -171,10 +171,10 @@ def text_keys(texts: Sequence[str], start: bytes = b"") -> np.ndarray:
 def load_teachers(
     models: Sequence, query_length: int, document_length: int, execution: Execution
 ) -> list[TeacherModel]:
-    """The teachers of a run, no two the same.
+    """Loads the teachers of a run; all must be different models.
 
     Raises:
-        UserError: if there is none, or two have one fingerprint.
+        UserError: if the list is empty, or two teachers have the same fingerprint.
     """
     if isinstance(models, str) or not len(models):
         raise UserError(f"models: expected a list of one or more teachers, got {models!r}")
@@ -184,7 +184,7 @@ def load_teachers(
         other = seen.setdefault(teacher.fingerprint, teacher)
         if other is not teacher:
             raise UserError(
-                f"models: {teacher.name} and {other.name} are one model (fingerprint "
-                f"{teacher.fingerprint}); name it once"
+                f"models: {teacher.name} and {other.name} are the same model (fingerprint "
+                f"{teacher.fingerprint}); list it once"
             )
     return teachers

@@ -1,7 +1,7 @@
-"""Students made out of teachers: a narrower one, one with a fitted head, a table of token vectors.
+"""Students computed from teachers: a narrower model, a fitted head, or a table of token vectors.
 
-They are computed, not trained; training starts from them, and they are the baselines of what it
-reaches. A student of fewer layers is `gemb.pretrained.adapt.load` with `layers`.
+They are computed, not trained. Training can start from them, and they are its baselines. For a
+student with fewer layers use `gemb.pretrained.adapt.load` with `layers`.
 """
 
 import dataclasses
@@ -38,23 +38,23 @@ def reduced(
     sample: int = 2048,
     widths: Sequence[int] = (),
 ) -> Model:
-    """A model with its vectors on their `dim` leading principal axes, by a linear layer.
+    """Projects a model's vectors onto their `dim` leading principal axes, by a linear layer.
 
-    The axes are those of the vectors as they are, not of their differences from the mean: no other
-    `dim` coordinates keep inner products as well. They are in order, so that a prefix is the best
-    of its width too: with all coordinates kept it is the same model, nested.
+    The vectors are not centred first: no other `dim` coordinates keep inner products as well. The
+    axes are ordered, so each prefix is the best of its width too; with all coordinates kept the
+    result is the same model, nested.
 
     Args:
         model: a folder, a fetched model's name, or a loaded model.
         dim: coordinates to keep.
         records: texts to find the axes with, see `gemb.data.sources.reading.files`, or a list of
             such sources; default the harvest of this Python.
-        columns: of the records; what stands in "query" is embedded as a query.
-        sample: how many records are read, evenly spaced.
+        columns: columns of the records; texts of "query" are embedded as queries.
+        sample: number of records to read, evenly spaced.
         widths: nested widths to record in the model; default `dim` alone.
 
     Raises:
-        UserError: if the model has fewer than `dim` coordinates, or there are too few texts.
+        UserError: if the model has fewer than `dim` coordinates, or the texts are too few.
     """
     loaded = _loaded(model)
     spec = loaded.spec
@@ -77,21 +77,21 @@ def fitted(
     ridge: float = 3e-5,
     widths: Sequence[int] = (),
 ) -> Model:
-    """A model with a linear layer that brings its vectors as near to its teachers' as one can.
+    """Adds the linear layer that maps a model's vectors as near as possible to its teachers'.
 
     The layer is the ridge regression of the teachers' vectors, concatenated, on the model's own. It
-    stands in for a first stage that trains a new head alone. It adds nothing that the model does
-    not have: where the teachers together are wider than the model, `reduced` to the model's own
+    replaces a first stage that trains only a new head. It adds no information: if the teachers
+    together are wider than the model, `reduced` to the model's own
     width afterwards loses nothing.
 
     Args:
         model: a folder, a fetched model's name, or a loaded model, such as some layers of one.
         teachers: folders, names of fetched models, or loaded models.
-        weights: of several, how much each counts, see `gemb.losses.concatenate_teachers`.
+        weights: relative weights of several teachers, see `gemb.losses.concatenate_teachers`.
         records: texts to fit the layer on, as in `reduced`.
         columns: of the records, as in `reduced`.
-        sample: how many records are read, evenly spaced.
-        ridge: the penalty on the layer's squares, for each text.
+        sample: number of records to read, evenly spaced.
+        ridge: the penalty on the layer's squared weights, per text.
         widths: nested widths to record in the model; default the teachers' alone.
 
     Raises:
@@ -119,7 +119,7 @@ def static(
     sample: int = 4096,
     smoothing: float = 1e-3,
 ) -> Model:
-    """A table of token vectors, each the model's own vector of that token alone.
+    """A static model: a table with the model's vector of each token alone.
 
     A text is embedded as the mean of its tokens' vectors; frequent tokens count less, by
     smoothing / (smoothing + share of the token among all).
@@ -128,8 +128,8 @@ def static(
         model: a folder, a fetched model's name, or a loaded model.
         records: texts to count tokens in, likewise; default the harvest of this Python.
         columns: of the records.
-        sample: how many records are read, evenly spaced.
-        smoothing: see above; large values count all tokens alike.
+        sample: number of records to read, evenly spaced.
+        smoothing: see above; large values weight all tokens equally.
 
     Reference: Arora et al., "A Simple but Tough-to-Beat Baseline for Sentence Embeddings", 2017,
         for the weights; the table as in Tulkens and van Dongen, "Model2Vec", 2024, without its PCA.
@@ -141,7 +141,7 @@ def static(
     bare = dataclasses.replace(bare, prompts=pooled)
     texts = [text for column in _texts(records, columns, sample).values() for text in column]
     if not texts:
-        raise UserError("records: there is no text to count tokens in")
+        raise UserError("records: there are no texts to count tokens in")
     counted = bare.tokenizer().encode(texts)
     vectors = _kept("token_vectors", loaded, (), lambda: _token_vectors(tower))
     table = vectors * _weights(counted, tower.spec.encoder.vocab, smoothing)
@@ -152,12 +152,14 @@ def static(
 def _loaded(model: str | Model) -> Model:
     loaded = load(model) if isinstance(model, str) else model
     if not loaded.shared:
-        raise UserError(f"model: {loaded.folder} has two towers; students are made of one")
+        raise UserError(
+            f"model: {loaded.folder} has two towers; a student needs a model with one shared tower"
+        )
     return loaded
 
 
 def _kept(kind: str, model: Model, texts: Sequence[str], make: Callable) -> np.ndarray:
-    """What was computed of a model, and of texts, by an earlier call: `teach`, then `train`."""
+    """Results of an earlier call with the same model and texts, as by `teach` before `train`."""
     key = digest(model_fingerprint(model), *texts)
     return kept(kind, key, lambda: (make(), {}))[0]
 
@@ -165,7 +167,7 @@ def _kept(kind: str, model: Model, texts: Sequence[str], make: Callable) -> np.n
 def _vectors(
     model: Model, texts: Mapping[str, Sequence[str]], progress: str, least: int
 ) -> np.ndarray:
-    """[texts, dim] float32, of one column after the other."""
+    """[texts, dim] float32, one column after the other."""
     count = sum(map(len, texts.values()))
     if count < least:
         raise UserError(f"records: {count} texts are too few to fit {least} coordinates")
@@ -184,11 +186,11 @@ def _vectors(
 
 
 def _with_layer(model: Model, kernel: np.ndarray, widths: Sequence[int]) -> Model:
-    """The model with a linear layer, [its dim, new dim], behind its own."""
+    """The model with one more linear layer [its dim, new dim] at its end."""
     tower = model.document
     layers, params = list(tower.spec.dense), dict(tower.params)
     layer = DenseSpec(*kernel.shape, bias=False)
-    if layers and layers[-1].activation == "identity":  # two linear layers in a row are one
+    if layers and layers[-1].activation == "identity":  # merge two linear layers in a row
         layer = dataclasses.replace(layers.pop(), outputs=layer.outputs)
         path = f"dense/layers/{len(layers)}"
         if layer.bias:
@@ -201,7 +203,7 @@ def _with_layer(model: Model, kernel: np.ndarray, widths: Sequence[int]) -> Mode
 
 
 def _token_vectors(tower: Tower) -> np.ndarray:
-    """[vocab, dim] float32: every token by itself, between the special tokens of a text."""
+    """[vocab, dim] float32: the vector of every token alone, between the special tokens."""
     processor = tower.processor
     before, after = processor.tokenizer().around
     rows = [[*before, token, *after] for token in range(tower.spec.encoder.vocab)]
@@ -233,7 +235,7 @@ def _texts(records: Any, columns: Sequence[str], sample: int) -> dict[str, list[
     for name in columns:
         if not all(name in record for record in filled):
             there = ", ".join(map(str, next(record for record in filled if name not in record)))
-            raise UserError(f"columns: {name!r} is missing from a record, which has {there}")
+            raise UserError(f"columns: a record has no {name!r}; its columns are {there}")
     return {
         name: [text for record in filled for text in texts_of(record, name)] for name in columns
     }

@@ -1,4 +1,4 @@
-"""What every teacher does before a run: checks that it fits the student, and joins the data."""
+"""The base of all teachers: checks that they fit the student, and adds fields to the batches."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +15,19 @@ from gemb.checks import UserError
 from gemb.models.spec import ModelSpec
 from gemb.structs import Batch
 
-ROWS = 4  # of the shapes that a loss is tried on
-_CUT_AFTER = 64  # texts before the share of cut ones says something
+ROWS = 4  # rows of the shapes on which a loss is tried
+_CUT_AFTER = 64  # texts to see before the share of cut texts is reported
 
 
 class Teacher:
-    """A teacher that looks its fields up; others override what differs.
+    """A teacher that looks up its fields; other teachers override methods.
 
     Attributes:
-        dim: of the vectors that losses get; 0 where the teacher gives none.
-        normalizes: whether they are of unit length.
-        models: those that ran or run, which count the texts that they cut.
-        objective: the one that reads the teacher's fields, where the default does not.
-        role: how the fields with its vectors begin: "teacher", or "guide".
+        dim: coordinates of the vectors that losses get; 0 if the teacher gives no vectors.
+        normalizes: whether the vectors have unit length.
+        models: the models, which count the texts that they cut.
+        objective: the objective that reads the teacher's fields, if the default does not.
+        role: the prefix of the fields with its vectors: "teacher" or "guide".
     """
 
     role = "teacher"
@@ -36,41 +36,41 @@ class Teacher:
 
     @property
     def identity(self) -> str:
-        """Of all that decides its fields."""
+        """Identifies everything that decides the teacher's fields."""
         raise NotImplementedError
 
     def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
-        """This host's part of the fields, by numpy; called in the thread that makes batches."""
+        """This host's fields as numpy arrays; called in the thread that makes batches."""
         raise NotImplementedError
 
     def example_fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
-        """Fields of the same shapes, for a dry run; what is looked up need not be there yet."""
+        """Fields of the same shapes, for a dry run; the caches need not exist yet."""
         return self.fields(queries, documents)
 
     def compute(self, params: Any, batch: Batch) -> dict[str, jax.Array]:
-        """In the compiled step: the batch's fields as losses want them."""
+        """The batch's fields in the form that losses read; runs inside the compiled step."""
         del params
         return batch.fields
 
     def open(self, workdir: Path | None) -> None:
-        """Opens what is looked up.
+        """Opens the caches.
 
         Raises:
-            UserError: naming the command that makes what is missing.
+            UserError: if a cache is missing; the message names the command that fills it.
         """
 
     def params(self, mesh: Mesh, abstract: bool = False) -> Any:
-        """The parameters that `compute` gets, on the mesh; or only their shapes."""
+        """The parameters for `compute`, on the mesh; or only their shapes."""
         del mesh, abstract
 
     def join(self, spec: ModelSpec, loss: Callable, batches, mesh: Mesh, workdir: Path) -> Any:
-        """Adds the teacher's fields to the run's batches; the parameters for the step come back.
+        """Adds the teacher's fields to the run's batches; returns the parameters for the step.
 
         Args:
             spec: the student.
             loss: the run's loss.
             batches: the run's `PairBatches`, before the first batch is taken.
-            mesh: where the student is.
+            mesh: the student's mesh.
             workdir: the run's folder.
 
         Raises:
@@ -82,16 +82,16 @@ class Teacher:
         return self.params(mesh)
 
     def rehearse(self, spec: ModelSpec, loss: Callable, batches, mesh: Mesh) -> Any:
-        """As `join`, for a dry run: nothing needs to be there but the models."""
+        """As `join`, for a dry run: only the models need to exist."""
         self.check(spec, loss)
         batches.annotate_with(self.example_fields, "")
         return self.params(mesh, abstract=True)
 
     def check(self, spec: ModelSpec, loss: Callable) -> None:
-        """Whether the student's vectors can be held against the teacher's.
+        """Checks that the student's vectors can be compared with the teacher's.
 
         Raises:
-            UserError: if only one of them is of unit length, or the loss refuses the widths.
+            UserError: if only one of them has unit length, or the loss refuses the widths.
         """
         if not self.dim:
             return
@@ -99,42 +99,42 @@ class Teacher:
         if unit != self.normalizes:
             words = ("are", "are not") if unit else ("are not", "are")
             raise UserError(
-                f"teacher: the student's vectors {words[0]} of unit length and the teacher's "
+                f"teacher: the student's vectors {words[0]} of unit length, but the teacher's "
                 f"{words[1]}; bind adapt.load.normalize to make them alike"
             )
         check_loss(loss, spec.dim, self.taught())
 
     def taught(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """What losses get of a teacher of vectors, for `ROWS` queries and as many documents."""
+        """Example fields of a teacher with vectors, for `ROWS` queries and as many documents."""
         rows = jax.ShapeDtypeStruct((ROWS, self.dim), jnp.float32)
         return {f"{self.role}_query": rows, f"{self.role}_document": rows}
 
     def report_cuts(self) -> None:
-        """Warns, once a model, that its tokenizer cuts texts, and how many."""
+        """Warns once per model if its tokenizer cuts texts, with their share."""
         for model in self.models:
-            if model.cut and model.seen >= _CUT_AFTER and not model.told:
-                model.told = True
+            if model.cut and model.seen >= _CUT_AFTER and not model.warned:
+                model.warned = True
                 share, lengths = model.cut / model.seen, sorted(set(model.lengths.values()))
                 print(
                     f"warning: the teacher {model.name} cuts {share:.1%} of the texts to "
-                    f"{' and '.join(map(str, lengths))} tokens and embeds what is left",
+                    f"{' and '.join(map(str, lengths))} tokens and ignores the rest",
                     file=sys.stderr,
                 )
 
 
 class EmbeddingTeacher(Teacher):
-    """A teacher with a vector for each text: one model's, or those of several side by side.
+    """A teacher with one vector per text, from one model or concatenated from several.
 
     Args:
         models: one or more.
-        weights: of several, how much each counts, see `gemb.losses.concatenate_teachers`; all 1 if
-            empty.
+        weights: relative weights of several models, see `gemb.losses.concatenate_teachers`; all 1
+            if empty.
 
     Raises:
-        UserError: unless there are no weights, or one above zero for each model.
+        UserError: unless weights are empty, or one number above 0 per model.
     """
 
-    rounding = ""  # of the vectors, where they are not as computed
+    rounding = ""  # how the vectors were rounded, if they were
 
     def __init__(self, models: Sequence, weights: Sequence[float] = ()):
         self.models, self._weights = list(models), tuple(weights)
@@ -144,7 +144,7 @@ class EmbeddingTeacher(Teacher):
 
     @property
     def identity(self) -> str:
-        """Fingerprints, lengths, rounding and weights."""
+        """Fingerprints, lengths, rounding and weights as text."""
         parts = [
             f"{m.fingerprint} {sorted(m.lengths.items())}{m.rounding}{self.rounding}"
             for m in self.models
@@ -152,17 +152,17 @@ class EmbeddingTeacher(Teacher):
         return "+".join(parts) + (f" {self._weights}" if self._weights else "")
 
     def concatenated(self, parts: Sequence):
-        """The models' [rows, dim] vectors as one; a single model's as they are."""
+        """Concatenates the models' [rows, dim] vectors; a single model's are unchanged."""
         if len(parts) == 1:
             return parts[0]
         return losses.concatenate_teachers(*parts, weights=self._weights)
 
 
 def check_weights(weights: Sequence[float], dims: Sequence[int]) -> None:
-    """Concatenates shapes alone, to see whether the weights are those of as many teachers.
+    """Concatenates shapes only, to check that weights and teachers match in number.
 
     Raises:
-        UserError: with what `gemb.losses.concatenate_teachers` says of them.
+        UserError: with the message of `gemb.losses.concatenate_teachers`.
     """
     rows = [jax.ShapeDtypeStruct((1, dim), jnp.float32) for dim in dims]
     try:
@@ -172,7 +172,7 @@ def check_weights(weights: Sequence[float], dims: Sequence[int]) -> None:
 
 
 def check_loss(loss: Callable, dim: int, fields: Mapping[str, jax.ShapeDtypeStruct]) -> None:
-    """Calls the loss on shapes alone, to see whether it takes what a teacher gives.
+    """Calls the loss on shapes only, to check that it accepts and reads the teacher's fields.
 
     Args:
         loss: the run's loss.
@@ -180,7 +180,7 @@ def check_loss(loss: Callable, dim: int, fields: Mapping[str, jax.ShapeDtypeStru
         fields: what the loss gets of the teacher, for `ROWS` queries and as many documents.
 
     Raises:
-        UserError: with what the loss says of the teacher, or if it reads nothing of it.
+        UserError: with the loss's message, or if the loss reads none of the teacher's fields.
     """
     rows = jax.ShapeDtypeStruct((ROWS, dim), jnp.float32)
 
@@ -192,9 +192,11 @@ def check_loss(loss: Callable, dim: int, fields: Mapping[str, jax.ShapeDtypeStru
     except ValueError as error:
         if str(error).startswith(("teacher_", "guide_")):
             raise UserError(f"teacher: {error}") from None
-        return  # the step says it
+        return  # the step reports it
     try:
         jax.eval_shape(value, rows, rows, {})
-    except ValueError:  # as it should be: the loss cannot do without
+    except ValueError:  # expected: the loss needs the teacher's fields
         return
-    raise UserError("teacher: the loss reads nothing of it; bind another loss, or no teacher")
+    raise UserError(
+        "teacher: the loss does not read the teacher's fields; bind another loss, or no teacher"
+    )

@@ -1,19 +1,19 @@
-"""Teachers: what adds a teacher's fields to the batches of the one training loop.
+"""Teachers: they add fields to the batches of the training loop.
 
     live      runs embedding models in the student's step
     guide     runs a model that finds false negatives, for losses.gist
-    cached    looks their vectors up, as `gemb teach` left them
-    vectors   looks up a file of vectors, whoever made it
-    scored    looks up a cross-encoder's scores, as `gemb teach` left them
-    layerwise runs one model of the student's shape, and teaches each layer
+    cached    looks up vectors that `gemb teach` has computed
+    vectors   looks up vectors in a file from any source
+    scored    looks up a cross-encoder's scores that `gemb teach` has computed
+    layerwise runs one model of the student's width, and teaches each layer
 
 A teacher is an object with
-    identity                      of what decides its fields: fingerprints and limits
+    identity                      what decides its fields: fingerprints and limits
     fields(queries, documents)    texts of this host's rows -> {name: numpy arrays, rows first}
-    compute(params, batch)        in the compiled step: the batch's fields as losses want them
+    compute(params, batch)        in the compiled step: the fields in the form that losses read
     join(...), rehearse(...)      before a run, and before a dry run; see `Teacher`
-    folders(), lessons()          of those that `gemb teach` prepares: where, and what to answer
-Its parameters are an argument of the step: no gradient, not in the state, not in checkpoints.
+    folders(), lessons()          for `gemb teach`: the caches' folders, and what to compute
+Its parameters are an argument of the step: no gradients, not in the state or checkpoints.
 """
 
 from gemb.training.distillation.cached_models import cached

@@ -1,4 +1,4 @@
-"""A teacher that is two files: texts, one per line, and their vectors."""
+"""A teacher made of two files: texts, one per line, and their vectors."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from gemb.structs import SIDES
 from gemb.training.distillation.model import text_keys
 from gemb.training.distillation.teacher import Teacher
 
-_BLOCK = 65_536  # rows looked at together
-_UNIT = 1e-2  # float16 leaves the length of a unit vector within a thousandth
+_BLOCK = 65_536  # rows checked at a time
+_UNIT = 1e-2  # float16 changes the length of a unit vector by less than a thousandth
 
 
 def vectors(texts: str, rows: str) -> "FileTeacher":
-    """Vectors that some other program made, such as an API's.
+    """Vectors that another program made, for example an API.
 
     Args:
-        texts: a file of texts, one per line, every text of the training data among them.
-        rows: a .npy file [texts, dim] of floats, or a folder that `gemb embed` made of the texts.
+        texts: a file with one text per line; it must contain every text of the training data.
+        rows: a .npy file [texts, dim] of floats, or the folder that `gemb embed` wrote for them.
 
     Raises:
-        UserError: for a missing file, more or fewer rows than texts, or rows not finite.
+        UserError: for a missing file, numbers of rows and texts that differ, or rows not finite.
     """
     return FileTeacher(Path(texts).expanduser(), Path(rows).expanduser())
 
@@ -37,7 +37,10 @@ class FileTeacher(Teacher):
         try:
             lines = texts.read_text(encoding="utf-8").split("\n")
             self._rows = _read(rows)
-        except (OSError, ValueError) as error:  # numpy's word for a file that is no array
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # numpy raises ValueError for a file that is not an array
             raise UserError(f"vectors: {texts} or {rows} cannot be read ({error})") from None
         lines = lines[:-1] if not lines[-1] else lines
         found = self._rows
@@ -54,7 +57,7 @@ class FileTeacher(Teacher):
 
     @property
     def identity(self) -> str:
-        """A hash of both files' content."""
+        """A hash of the content of both files."""
         return self._digest
 
     def fields(self, queries: Sequence[str], documents: Sequence[str]) -> dict[str, Any]:
@@ -69,15 +72,13 @@ class FileTeacher(Teacher):
         lost = (self._keys[place] != keys) & real
         if lost.any():
             text = texts[int(np.argmax(lost))]
-            raise UserError(
-                f"{self._texts}: the text {text[:40]!r} of the training data is not among its lines"
-            )
+            raise UserError(f"{self._texts}: it lacks the text {text[:40]!r} of the training data")
         found = np.zeros((len(texts), self.dim), np.float32)
         found[real] = self._rows[self._order[place[real]]]
         return found
 
     def _look(self, path: Path) -> tuple[bool, str]:
-        """Whether all rows are of unit length, and the hash of keys and rows."""
+        """Whether all rows have unit length, and the hash of keys and rows."""
         unit, digest = True, hashlib.sha256(self._keys.tobytes())
         for start in range(0, len(self._rows), _BLOCK):
             block = np.ascontiguousarray(self._rows[start : start + _BLOCK])
@@ -92,5 +93,5 @@ class FileTeacher(Teacher):
 
 def _read(rows: Path) -> np.ndarray:
     if rows.is_dir():
-        return read_embeddings(rows, model=None).vectors  # nothing else is compared with them
+        return read_embeddings(rows, model=None).vectors  # no other vectors are compared with them
     return np.load(rows, mmap_mode="r", allow_pickle=False)

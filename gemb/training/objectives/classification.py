@@ -23,7 +23,7 @@ class Classification(Objective):
         self._widths = widths
 
     def trained(self, model, teacher) -> str:
-        """All; the model must have the heads.
+        """Trains all parameters; the model must have class heads.
 
         Raises:
             UserError: if the model has no class heads.
@@ -41,10 +41,10 @@ class Classification(Objective):
     def outputs(
         self, encoding: Encoding, params: dict, batch: Batch, key: jax.Array | None
     ) -> Outputs:
-        """Pooled vectors, the classifiers' rows, and the labels."""
-        encoding.check_whole("classification embeds whole batches; leave it at 1")
+        """The pooled vectors, the rows of the classifiers, and the labels."""
+        encoding.check_whole("the objective classification embeds whole batches; it must be 1")
         given = batch.fields or {}
-        check("labels" in given, "labels: the data gives none; use the form forms.Labelled")
+        check("labels" in given, "labels: the data has none; use the form forms.Labelled")
         pooled = encoding.model.document.pooled(
             params, batch.query, encoding.execution, side_key(key, 0)
         )
@@ -56,7 +56,7 @@ class Classification(Objective):
         return Outputs(pooled.astype(jnp.float32), kernels[0], given["labels"], fields)
 
     def watch(self, outputs: Outputs, batch: Batch) -> dict[str, jax.Array]:
-        """The accuracy at full width."""
+        """Logs the accuracy at full width."""
         scores = outputs.query @ outputs.document.T
         right = (jnp.argmax(scores, axis=1) == outputs.positive) & batch.query_mask
         return {"accuracy": right.sum() / jnp.maximum(batch.query_mask.sum(), 1)}
@@ -71,7 +71,7 @@ def classification(widths: Sequence[int] = ()) -> Objective:
     The data's form is `forms.Labelled`, the model comes from `with_classes`.
 
     Args:
-        widths: a classifier of its own for each of these nested widths (MRL); empty for one whose
+        widths: one classifier for each of these nested widths (MRL); empty for a single one whose
             leading coordinates serve every width (MRL-E).
 
     Reference: Kusupati et al., Matryoshka Representation Learning, 2022, arXiv 2205.13147.

@@ -20,7 +20,7 @@ class EarlierLayers(Objective):
         self, encoding: Encoding, params: dict, batch: Batch, key: jax.Array | None
     ) -> Outputs:
         """The embeddings of the last layer, and those of earlier ones as fields."""
-        encoding.check_whole("earlier_layers embeds whole batches; leave it at 1")
+        encoding.check_whole("the objective earlier_layers embeds whole batches; it must be 1")
         fields, made = batch_fields(batch), []
         for number, side in enumerate(SIDES):
             embed_layers, inputs = getattr(encoding.model, side).embed_layers, getattr(batch, side)
@@ -34,13 +34,13 @@ class EarlierLayers(Objective):
         layers = self._layers or tuple(range(1, count))
         check(
             bool(layers) and all(1 <= layer < count for layer in layers),
-            f"layers: expected some of 1 to {count - 1}, the layers before the last, got {layers}",
+            f"layers: expected layers from 1 to {count - 1} (before the last), got {layers}",
         )
         return layers
 
 
 def earlier_layers(layers: Sequence[int] = ()) -> Objective:
-    """Gives `losses.matryoshka_2d` the embeddings that earlier layers would give as the last one.
+    """Also embeds with earlier layers as the last one, for `losses.matryoshka_2d`.
 
     Args:
         layers: which layers, counted from 1; empty for all but the last.

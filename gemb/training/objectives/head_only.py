@@ -1,4 +1,4 @@
-"""Trains the last linear layer alone, on vectors that its encoder has given once."""
+"""Trains only the last linear layer, on vectors that its encoder computed before."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ class HeadOnly(Objective):
     runs_encoder = False
 
     def trained(self, model, teacher) -> str:
-        """The layer's paths.
+        """The paths of the layer's parameters.
 
         Raises:
             UserError: unless the model is the teacher followed by one linear layer without a bias.
@@ -46,9 +46,9 @@ class HeadOnly(Objective):
     def outputs(
         self, encoding: Encoding, params: dict, batch: Batch, key: jax.Array | None
     ) -> Outputs:
-        """What the layer makes of the teacher's vectors."""
+        """The layer's outputs for the teacher's vectors."""
         del key
-        encoding.check_whole("with the objective head_only no encoder runs; leave it at 1")
+        encoding.check_whole("with the objective head_only no encoder runs; it must be 1")
         fields = batch_fields(batch)
         query, document = (
             functions.head(params, fields[name], encoding.execution)
@@ -63,14 +63,14 @@ class HeadOnly(Objective):
 def head_only() -> Objective:
     """Trains the last linear layer, which reads the teacher's vectors instead of its encoder's.
 
-    The teacher must be the model without that layer. No encoder runs, so that thousands of texts
+    The teacher must be the model without that layer. No encoder runs, so thousands of texts
     fit into a step. For a model made by `gemb.training.distillation.students.reduced`.
     """
     return HeadOnly()
 
 
 def _is_model_without(tower, head: str, before) -> bool:
-    """Whether a teacher is the tower without the layer whose paths start with `head`."""
+    """Whether the teacher is the tower without the layer whose paths start with `head`."""
     own = {path: value for path, value in (tower.params or {}).items() if not path.startswith(head)}
     bare = dataclasses.replace(tower.spec, dense=tower.spec.dense[:-1], widths=())
     return (

@@ -16,8 +16,8 @@ class Layerwise(Objective):
     def outputs(
         self, encoding: Encoding, params: dict, batch: Batch, key: jax.Array | None
     ) -> Outputs:
-        """The embeddings, and how far the layers are from the teacher's."""
-        encoding.check_whole("a teacher of layers sees whole batches; leave it at 1")
+        """The embeddings, and the distance of the layers from the teacher's."""
+        encoding.check_whole("the objective layerwise embeds whole batches; it must be 1")
         fields = batch_fields(batch)
         check(STATES in fields, "objective: layerwise needs the teacher teachers.layerwise")
         goals = fields.pop(STATES)
@@ -35,6 +35,6 @@ class Layerwise(Objective):
 
 
 def layerwise() -> Objective:
-    """Embeds both sides and compares all layers with those of `teachers.layerwise`, which asks
-    for this objective itself."""
+    """Embeds both sides and compares all layers with those of `teachers.layerwise`, which selects
+    this objective."""
     return Layerwise()

@@ -1,4 +1,4 @@
-"""What every objective is to the step, and what it embeds with."""
+"""The interface of objectives, and the functions with which they embed."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from gemb.training.watching import watch
 
 
 class Outputs(NamedTuple):
-    """What a loss reads of a batch.
+    """The arrays that a loss reads.
 
     Attributes:
         query: [batch, dim] float32.
@@ -30,12 +30,12 @@ class Outputs(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """The model's functions, and how they are computed in training.
+    """The model's functions with their execution settings in training.
 
     Attributes:
-        model: what the model computes.
-        execution: how to compute it.
-        query_microbatches, document_microbatches: gradient-cached parts of each side.
+        model: the model's functions.
+        execution: execution settings.
+        query_microbatches, document_microbatches: gradient-cached microbatches of each side.
     """
 
     model: Functional
@@ -60,30 +60,30 @@ class Encoding(NamedTuple):
         ]
 
     def check_whole(self, why: str) -> None:
-        """Refuses microbatches.
+        """Refuses more than one microbatch.
 
         Raises:
-            ValueError: naming the setting and the reason.
+            ValueError: with the setting and the reason.
         """
         for name in ("query_microbatches", "document_microbatches"):
             check(getattr(self, name) == 1, f"{name}: {why}")
 
 
 class Objective:
-    """How a batch becomes what the loss reads. Objectives override what differs.
+    """Makes what the loss reads from a batch. Objectives override methods.
 
     Attributes:
-        runs_encoder: whether the encoder runs, by which a step's FLOPs are counted.
+        runs_encoder: whether the encoder runs; decides how a step's FLOPs are counted.
     """
 
     runs_encoder = True
 
     def trained(self, model, teacher) -> str:
-        """The start of the paths of the parameters that are trained; "" trains all.
+        """The path prefix of the trained parameters; "" trains all.
 
         Args:
             model: the run's `gemb.models.model.Model`.
-            teacher: the run's; None for none.
+            teacher: the run's teacher; None for none.
 
         Raises:
             UserError: if the model or the teacher does not fit the objective.
@@ -92,7 +92,7 @@ class Objective:
         return ""
 
     def watch(self, outputs: Outputs, batch: Batch) -> dict[str, jax.Array]:
-        """What to log of a batch's embeddings next to the loss: {name: scalar}."""
+        """Figures of a batch's embeddings to log with the loss: {name: scalar}."""
         return watch(outputs.query, outputs.document, batch)
 
     def outputs(
@@ -112,11 +112,11 @@ class Objective:
 def embed(
     apply: Callable, inputs: Inputs, *, microbatches: int = 1, key: jax.Array | None = None
 ) -> jax.Array:
-    """Embeds all rows, a microbatch at a time (gradient caching).
+    """Embeds all rows, one microbatch at a time (gradient caching).
 
-    The loss outside sees every embedding; what the encoder would store for the backward pass is
-    recomputed microbatch by microbatch, so memory is that of one microbatch whatever the batch.
-    Values and gradients are those of one pass.
+    The loss outside sees all embeddings. What the encoder would store for the backward pass is
+    recomputed per microbatch, so memory is that of one microbatch for any batch size.
+    Values and gradients equal those of a single pass.
 
     Args:
         apply: (Inputs, dropout key) -> [rows, dim].

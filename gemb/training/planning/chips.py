@@ -1,4 +1,4 @@
-"""Accelerators by name: what a dry run needs to know of chips that are not at hand.
+"""Accelerators by name: what a dry run needs to know about chips that are not attached.
 
 Figures are the vendors', for dense bfloat16; links count one direction.
 
@@ -19,13 +19,13 @@ class Chip:
     """One accelerator.
 
     Attributes:
-        name: as --chips has it.
-        kinds: how JAX's names of such devices begin.
+        name: the name in --chips.
+        kinds: prefixes of JAX's names of such devices.
         flops: peak bfloat16 FLOP/s of matrix products.
         memory: bytes.
-        link: bytes/s that it receives at most from chips of its host or pod.
-        island: chips that are linked so; 0 for any number here.
-        network: bytes/s that all chips of an island receive together from another island.
+        link: maximal bytes/s that it receives from chips of its host or pod.
+        island: number of chips with such links; 0 for any number.
+        network: bytes/s that all chips of an island together receive from another island.
     """
 
     name: str
@@ -37,9 +37,9 @@ class Chip:
     network: float = 0.0
 
     def bandwidth(self, chips: int) -> float:
-        """Bytes/s that each of so many chips receives in a collective over all of them.
+        """Bytes/s that each of `count` chips receives in a collective over all of them.
 
-        What all chips of an island are to get enters it once, over all its network cards.
+        Data for all chips of an island enters it once, over all its network cards.
         """
         if not self.island or chips <= self.island:
             return self.link
@@ -59,7 +59,7 @@ CHIPS = {
 
 
 def peak_flops(kind: str) -> float | None:
-    """Peak bfloat16 FLOP/s of a device by JAX's name of it; None for one that is not known.
+    """Peak bfloat16 FLOP/s of a device, by its JAX name; None if it is not known.
 
     Example:
         >>> peak_flops("NVIDIA H100 80GB HBM3"), peak_flops("TPU v5 lite"), peak_flops("cpu")

@@ -1,4 +1,4 @@
-"""The dry run of a run on chips that are not at hand, as text."""
+"""The text of a dry run on chips that are not attached."""
 
 import math
 
@@ -20,17 +20,17 @@ _GIB, _TERA = 2**30, 1e12
 
 
 def dry_run_on_chips(experiment: Experiment, on: str, *, utilisation: float = UTILISATION) -> str:
-    """Describes a run on named chips without any of them, and without making an array.
+    """Describes a run on named chips without having them, and without allocating arrays.
 
     Args:
-        experiment: the run; one batch is read, for its shapes.
+        experiment: the run; one batch is read for its shapes.
         on: NAME:COUNT, see gemb.training.planning.chips.
-        utilisation: share of the peak at which matrix products are taken to run.
+        utilisation: assumed share of the peak at which matrix products run.
 
     Raises:
-        UserError: for unknown chips, a mesh or batch that does not divide over them, or what is not
-            counted: a teacher, an objective that embeds in another way, an encoder that is no
-            transformer.
+        UserError: for unknown chips, a mesh or batch that does not divide over them, or parts that
+            are not supported: a teacher, an objective other than the default, an encoder that is
+            not a transformer.
     """
     chip, count = chips.parse(on)
     if not 0 < utilisation <= 1:
@@ -51,17 +51,21 @@ def dry_run_on_chips(experiment: Experiment, on: str, *, utilisation: float = UT
 
 def _check_counted(experiment: Experiment) -> None:
     if experiment.teacher is not None:
-        raise UserError("--chips: a teacher's memory is not counted; leave the teacher out")
+        raise UserError("--chips: teachers are not supported; remove the teacher")
     if experiment.objective is not None:
-        raise UserError("--chips: only the default objective is counted; leave objective out")
+        raise UserError(
+            "--chips: only the default objective is supported; do not bind an objective"
+        )
     for tower in experiment.spec.towers.values():
         if tower.encoder.stack is None:
             kind = tower.encoder.modality
-            raise UserError(f"--chips: the {kind} encoder is no transformer, so it is not counted")
+            raise UserError(
+                f"--chips: the {kind} encoder is not a transformer, which --chips does not support"
+            )
 
 
 def _shapes_of(batch: Batch) -> Batch:
-    """The batch with shapes in place of its arrays."""
+    """The batch with shapes instead of arrays."""
     arrays = jax.tree.map(np.asarray, batch)
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), arrays)
 
@@ -88,12 +92,12 @@ def describe(work: Workload, settings: Settings, chip: chips.Chip, utilisation: 
         ("chips", _chips(settings, chip)),
         ("batch", f"{queries:,} x {short} queries, {documents:,} x {long} documents"),
         ("microbatches", f"{settings.query_microbatches}, {settings.document_microbatches}"),
-        *((name, f"{b / _GIB:8.2f} GiB a device") for name, b in verdict.memory.items()),
-        ("together", f"{_total(verdict)}, of {verdict.usable / _GIB:.2f} usable"),
+        *((name, f"{b / _GIB:8.2f} GiB per device") for name, b in verdict.memory.items()),
+        ("total", f"{_total(verdict)}, of {verdict.usable / _GIB:.2f} usable"),
         ("fits", "yes" if verdict.fits else "no"),
         *([] if verdict.fits else _advice(work, settings, chip, utilisation)),
-        ("FLOPs", f"{verdict.executed / _TERA:,.1f} T a step and device"),
-        ("", f"{verdict.useful / _TERA:,.1f} T without what is computed again"),
+        ("FLOPs", f"{verdict.executed / _TERA:,.1f} T per step and device"),
+        ("", f"{verdict.useful / _TERA:,.1f} T without recomputation"),
         *(("receives", f"{b / _GIB:8.2f} GiB of {name}") for name, b in verdict.traffic.items()),
         *([("step", timing(verdict, utilisation))] if verdict.fits else []),
         *_remarks(work, settings),
@@ -102,10 +106,12 @@ def describe(work: Workload, settings: Settings, chip: chips.Chip, utilisation: 
 
 
 def timing(verdict: Verdict, utilisation: float) -> str:
-    """How long a step takes, and what of."""
+    """The time of a step and its parts."""
     arithmetic = f"{verdict.arithmetic_seconds:.3g} s of arithmetic at {utilisation:.0%} of peak"
-    traffic = f"{verdict.traffic_seconds:.3g} s of traffic at the links' full rate"
-    return f"{verdict.seconds:.3g} s, MFU {verdict.mfu:.0%}: {arithmetic} beside {traffic}"
+    traffic = f"{verdict.traffic_seconds:.3g} s of communication at the full rate of the links"
+    return (
+        f"{verdict.seconds:.3g} s, MFU {verdict.mfu:.0%}: {arithmetic} in parallel with {traffic}"
+    )
 
 
 def _chips(settings: Settings, chip: chips.Chip) -> str:
@@ -117,9 +123,13 @@ def _remarks(work: Workload, settings: Settings) -> list[tuple[str, str]]:
     remarks = []
     share = whole_share(work, settings)
     if share > 0.05:
-        remarks.append(f"fsdp = {settings.fsdp} does not divide {share:.0%} of the weights: whole")
+        remarks.append(
+            f"fsdp = {settings.fsdp} does not divide {share:.0%} of the weights; they are not split"
+        )
     if not settings.execution.rounding:
-        remarks.append("the peak is bfloat16's; dtype is float32, which no chip multiplies as fast")
+        remarks.append(
+            "the peak is for bfloat16, but dtype is float32, which is slower on every chip"
+        )
     return [("remark", remark) for remark in remarks]
 
 
@@ -140,4 +150,4 @@ def _advice(work, settings: Settings, chip, utilisation: float) -> list[tuple[st
         "embeddings": "a smaller BATCH_SIZE",
         "activations": "shorter texts",
     }.get(most, "more chips, or an optimizer with less state (lion, adafactor)")
-    return [*changes, ("then", f"{total}, still too much, most of it {most}: take {remedy}")]
+    return [*changes, ("then", f"{total}, still too much, mostly {most}: use {remedy}")]

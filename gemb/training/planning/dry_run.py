@@ -1,4 +1,4 @@
-"""What a run would be: parameters, sharding, memory and FLOPs, from shapes alone."""
+"""Describes a run without starting it: parameters, sharding, memory and FLOPs."""
 
 import math
 
@@ -15,7 +15,7 @@ def dry_run(experiment: Experiment) -> str:
     """Describes a run without allocating parameters or training.
 
     Args:
-        experiment: the run; one batch is read, for its shapes.
+        experiment: the run; one batch is read for its shapes.
 
     Returns:
         Text: parameter count, sharding table, bytes per device, FLOPs of the compiled step.
@@ -35,9 +35,9 @@ def dry_run(experiment: Experiment) -> str:
             f"parameters      {sum(math.prod(s.shape) for s in abstract.params.values()):,}",
             f"devices         {devices.size} as {dict(devices.shape)}",
             f"batch           {_shape(batch.query)} queries, {_shape(batch.document)} documents",
-            f"state           {_bytes_per_device(abstract) / 2**20:,.1f} MiB a device",
-            f"temporaries     {temporaries / 2**20:,.1f} MiB a device",
-            f"FLOPs           {flops / 1e9:,.1f} G a step and device",
+            f"state           {_bytes_per_device(abstract) / 2**20:,.1f} MiB per device",
+            f"temporaries     {temporaries / 2**20:,.1f} MiB per device",
+            f"FLOPs           {flops / 1e9:,.1f} G per step and device",
             f"steps           {e.steps}",
             "",
             sharding_table(spec, places),
@@ -46,9 +46,9 @@ def dry_run(experiment: Experiment) -> str:
 
 
 def sharding_table(spec, places: TrainState) -> str:
-    """One line a parameter: path, shape, logical axes, mesh axes, shape of a device's part."""
+    """One line per parameter: path, shape, logical axes, mesh axes, shape on one device."""
     model = functional(spec)
-    rows = [("parameter", "shape", "logical axes", "mesh axes", "a device's part")]
+    rows = [("parameter", "shape", "logical axes", "mesh axes", "shape on one device")]
     for path, shape in sorted(model.shapes.items()):
         axes = ", ".join(map(str, model.logical_axes[path]))
         place = places.params[path]

@@ -1,8 +1,8 @@
-"""What a step would take of each device of a mesh that is not at hand: bytes, FLOPs, traffic.
+"""Estimates what a step needs on each device of any mesh: bytes, FLOPs, communication.
 
 State bytes and FLOPs are exact, from abstract shapes and from the trace of the step. The rest is an
-estimate from what autodiff keeps, within about a fifth of what XLA sets aside on CPU devices
-(`tests/training/scale_test.py`). Nothing of the model is compiled or allocated.
+estimate from what autodiff keeps, within about 20 % of what XLA allocates on CPU devices
+(`tests/training/scale_test.py`). The model is neither compiled nor allocated.
 """
 
 import dataclasses
@@ -23,10 +23,10 @@ from gemb.training.watching import ROWS
 
 
 def memory(work: Workload, settings: Settings) -> dict[str, float]:
-    """Bytes of a device by what they are for: state, weights, gradients, activations, loss."""
+    """Bytes of a device by purpose: state, weights, gradients, activations, loss."""
     here = held(work, settings)
     size = jnp.dtype(settings.execution.dtype).itemsize
-    # In use, the weights of two layers are whole over fsdp (one is fetched ahead), and the table.
+    # Two layers (one is prefetched) and the table are gathered over fsdp at a time.
     gathered = (2 * here.largest_layer + here.tables) * size / settings.tensor
     stacked = here.params * size
     cached = max(settings.query_microbatches, settings.document_microbatches) > 1
@@ -35,7 +35,7 @@ def memory(work: Workload, settings: Settings) -> dict[str, float]:
         "state": here.state,
         # a loop stacks the weights in the compute dtype
         "weights in use": gathered + (stacked if settings.execution.layers == "scan" else 0),
-        # gradient-cached, each side sums up its own
+        # with gradient caching each side accumulates its own gradients
         "gradients": here.params * 4 * (2 if cached and work.towers == 1 else 1),
         "activations": _activations(work, settings),
         "embeddings": 2 * embeddings,
@@ -46,10 +46,10 @@ def memory(work: Workload, settings: Settings) -> dict[str, float]:
 def flops(work: Workload, settings: Settings) -> tuple[float, float]:
     """FLOPs of the matrix products of a step, on each device: (executed, useful).
 
-    Executed ones include what is computed again; useful ones are three times the forward pass,
+    Executed FLOPs include recomputation; useful FLOPs are three times the forward pass,
     which is what model FLOPs utilisation counts.
     """
-    # Two microbatches take what any number of them takes.
+    # Two microbatches need as many FLOPs as any other number.
     parts = tuple(part if part % 2 else 2 for part in settings.parts)
     executed = _executed_flops(work, settings.execution, *parts)
     return executed / settings.devices, _useful_flops(work) / settings.devices
@@ -57,7 +57,7 @@ def flops(work: Workload, settings: Settings) -> tuple[float, float]:
 
 @functools.lru_cache(maxsize=64)
 def _executed_flops(work: Workload, execution: Execution, *parts: int) -> int:
-    execution = dataclasses.replace(execution, layers="scan")  # sooner traced
+    execution = dataclasses.replace(execution, layers="scan")  # faster to trace
     encoding = Encoding(functional(work.spec), execution, *parts)
     step = make_step(encoding, work.loss, work.optimizer)
     state = abstract_on(work, 1, 1, 1)
@@ -75,19 +75,19 @@ def _useful_flops(work: Workload) -> int:
 
 
 def traffic(work: Workload, settings: Settings, *, scatter: bool = True) -> dict[str, float]:
-    """Bytes that a device receives in a step, by what they are.
+    """Bytes that a device receives in a step, by kind.
 
-    As XLA has it: every microbatch of each side fetches the matrices of all layers over fsdp, once
+    As XLA does it: every microbatch of each side gathers the matrices of all layers over fsdp, once
     forward, once more if it is gradient-cached, and once backward unless layers are unrolled; an
-    unrolled step in one pass fetches them once. Every microbatch of each side sums its gradients.
-    Vectors are fetched three times for the loss and, where every query is watched, twice for that.
-    What fsdp does not divide lies whole. A ring of n moves
+    unrolled step in one pass gathers them once. Every microbatch of each side sums its gradients.
+    Embeddings are gathered three times for the loss and, if all queries are logged, twice for that.
+    Weights that fsdp does not divide are replicated. A ring of n devices moves
     (n - 1) / n of an array to gather or scatter it, twice that to sum it.
 
     Args:
-        work: what is computed.
-        settings: how, and on which mesh.
-        scatter: False where gradients are summed whole before each device takes its part, as by
+        work: the computation.
+        settings: execution settings and mesh.
+        scatter: False if gradients are summed completely before each device takes its part, as in
             the CPU's compiler.
     """
     size = jnp.dtype(settings.execution.dtype).itemsize
@@ -104,7 +104,7 @@ def traffic(work: Workload, settings: Settings, *, scatter: bool = True) -> dict
         fetches = 1
     matrices = fetches * here.split_layers + min(fetches, sum(parts)) * here.split_tables
     one = sum(parts) * size / settings.tensor
-    if work.towers == 2:  # each side has, about, half of all weights
+    if work.towers == 2:  # each side has about half of all weights
         matrices, one = matrices / (2 if fetches > 1 else 1), one / 2
     split = one * (here.split_layers + here.split_tables)
     whole = one * sum(math.prod(s.shape) for s in functional(work.spec).shapes.values()) - split
@@ -126,10 +126,10 @@ _saved = functools.lru_cache(maxsize=64)(saved_bytes)
 
 
 def _activations(work: Workload, settings: Settings) -> float:
-    """What the backward pass finds, of all that is kept until it, and what one layer needs in it.
+    """Bytes kept until the backward pass, and bytes that one layer needs in it.
 
     The backward pass of a layer holds what that layer computed and, about half as large, the
-    gradients of it. Tensor parallelism splits heads and columns, but not what runs between layers.
+    gradients of it. Tensor parallelism splits heads and columns, but not the residual stream.
     """
     kept, working = 0.0, 0.0
     plain = dataclasses.replace(settings.execution, remat="none")
@@ -152,7 +152,7 @@ def _activations(work: Workload, settings: Settings) -> float:
 
 @functools.lru_cache(maxsize=8)
 def _loss_temporaries(work: Workload) -> int:
-    """What XLA sets aside for the loss of the whole batch and its gradient, on one device here."""
+    """Bytes that XLA allocates for the loss of the whole batch and its gradient on one device."""
     (query, rows, _), (document, candidates, _) = work.sides
     vectors = (
         jax.ShapeDtypeStruct((rows, query.dim), jnp.float32),
@@ -168,7 +168,7 @@ def _loss_temporaries(work: Workload) -> int:
         return losses.evaluate(work.loss, *vectors, positive, fields)[0].sum()
 
     gradient = jax.jit(jax.value_and_grad(total))
-    # compiled and never run: how good the machine code is does not matter
+    # compiled but never run, so the quality of the machine code does not matter
     quickly = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     lowered = gradient.lower(vectors, work.batch.positive, fields)
     compiled = lowered.compile(compiler_options=quickly)

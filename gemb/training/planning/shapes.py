@@ -1,4 +1,4 @@
-"""What a computation costs, read off its trace: no array is made and nothing is compiled."""
+"""Costs of a computation from its trace, without arrays and compilation."""
 
 import dataclasses
 import functools
@@ -15,11 +15,11 @@ from gemb.structs import Inputs
 
 
 def matmul_flops(function: Callable, *shapes) -> int:
-    """FLOPs of all matrix products of a function, those in loops as often as they run.
+    """FLOPs of all matrix products of a function; those in loops count once per iteration.
 
-    A product of [m, k] and [k, n] counts 2 m k n. What is recomputed in a backward pass counts
-    again; elementwise arithmetic does not count, nor does a loop whose length is not known before
-    it runs count more than once.
+    A product of [m, k] and [k, n] counts 2 m k n. Recomputation in the backward pass counts
+    again. Elementwise arithmetic does not count. A loop of unknown length counts
+    as one iteration.
 
     Args:
         function: any traceable function.
@@ -53,7 +53,7 @@ def _flops(jaxpr) -> int:
 def _times(equation) -> int:
     if equation.primitive.name == "scan":
         return equation.params["length"]
-    # a shard_map's body has the shapes of one device
+    # the body of a shard_map has the shapes of one device
     return equation.params["mesh"].size if equation.primitive.name == "shard_map" else 1
 
 
@@ -66,24 +66,24 @@ def _jaxprs(params: dict):
 
 
 class Shapes(NamedTuple):
-    """The shapes of Inputs as a value that compares and hashes; from `shapes_of`.
+    """The shapes of Inputs as a hashable value; from `shapes_of`.
 
     Attributes:
         tree: jax's tree definition.
-        leaves: a jax.ShapeDtypeStruct for each array.
+        leaves: one jax.ShapeDtypeStruct per array.
     """
 
     tree: Any
     leaves: tuple[jax.ShapeDtypeStruct, ...]
 
     def rows(self, count: int) -> Inputs:
-        """Inputs of shapes alone, with so many rows."""
+        """Inputs of shapes, with a given number of rows."""
         leaves = [jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype) for x in self.leaves]
         return jax.tree.unflatten(self.tree, leaves)
 
     @property
     def inputs(self) -> Inputs:
-        """Inputs of shapes alone."""
+        """Inputs of shapes."""
         return jax.tree.unflatten(self.tree, self.leaves)
 
 
@@ -97,7 +97,7 @@ def shapes_of(inputs: Inputs) -> Shapes:
 def encoder_flops(spec: ModelSpec, query: Shapes, document: Shapes) -> int:
     """Useful FLOPs of a training step's encoders: three times the forward pass of both sides.
 
-    Padding counts, as the chip multiplies it too; what is recomputed does not, nor does the loss.
+    Padding counts, because the chip multiplies it too. Recomputation and the loss do not count.
 
     Args:
         spec: the model.
@@ -114,15 +114,15 @@ def encoder_flops(spec: ModelSpec, query: Shapes, document: Shapes) -> int:
 
 
 def saved_bytes(spec: TowerSpec, shapes: Shapes, execution: Execution) -> int:
-    """Bytes that autodiff keeps of one row between the forward and the backward pass.
+    """Bytes per row that autodiff keeps between the forward and the backward pass.
 
     Args:
         spec: the tower.
-        shapes: of its Inputs; their rows do not count.
-        execution: how it is computed; `remat` decides.
+        shapes: shapes of its Inputs, with any number of rows.
+        execution: execution settings; `remat` decides.
     """
     model = functional(ModelSpec.of(spec))
-    # A loop keeps what unrolled layers keep, and is traced sooner.
+    # A loop keeps what unrolled layers keep, and is faster to trace.
     execution = dataclasses.replace(execution, layers="scan")
 
     def kept(rows: int) -> int:
@@ -133,5 +133,5 @@ def saved_bytes(spec: TowerSpec, shapes: Shapes, execution: Execution) -> int:
         leaves = jax.tree.leaves(jax.eval_shape(backward, model.shapes, shapes.rows(rows)))
         return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
-    # Weights are among what is kept, whatever the rows: the difference is without them.
+    # What is kept includes the weights; the difference between two sizes does not.
     return kept(2) - kept(1)

@@ -1,6 +1,6 @@
-"""What a run computes and how it is laid out, and what that makes of its parameters.
+"""What a run computes, its layout on a mesh, and the resulting sizes of its parameters.
 
-Costs of it stand in `gemb.training.planning.estimate`.
+`gemb.training.planning.estimate` computes its costs.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from gemb.training.state import TrainState, abstract_state, state_shardings
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What of a run may change without changing what it computes.
+    """The settings of a run that do not change its results.
 
     Attributes:
         replica, fsdp, tensor: sizes of the mesh.
-        query_microbatches, document_microbatches: gradient-cached parts of each side.
-        execution: how the model is computed.
+        query_microbatches, document_microbatches: gradient-cached microbatches of each side.
+        execution: execution settings of the model.
     """
 
     replica: int
@@ -38,32 +38,32 @@ class Settings:
 
     @property
     def mesh(self) -> dict[str, int]:
-        """Axis -> size."""
+        """Mesh axis -> size."""
         return {axis: getattr(self, axis) for axis in AXES}
 
     @property
     def devices(self) -> int:
-        """How many there are."""
+        """Number of devices."""
         return math.prod(self.mesh.values())
 
     @property
     def parts(self) -> tuple[int, int]:
-        """Microbatches of the queries and of the documents."""
+        """(query microbatches, document microbatches)."""
         return self.query_microbatches, self.document_microbatches
 
     @property
     def ways(self) -> int:
-        """Parts that the batch is split into."""
+        """Number of parts that the batch is split into."""
         return self.replica * self.fsdp
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """What a run computes, whatever the devices. Equal only to itself.
+    """What a run computes, independent of devices. Equal only to itself.
 
     Attributes:
         spec, loss, optimizer: as `make_step` takes them.
-        batch: Batch of shapes, of all devices.
+        batch: Batch of shapes, over all devices.
     """
 
     spec: ModelSpec
@@ -78,7 +78,7 @@ class Workload:
 
     @property
     def towers(self) -> int:
-        """Sets of weights: 2 where each side has its own."""
+        """Number of towers: 2 if each side has its own weights."""
         return len(self.spec.towers)
 
     @property
@@ -95,14 +95,14 @@ class Workload:
 
 
 def whole_share(work: Workload, settings: Settings) -> float:
-    """Share of the layers' and tables' parameters that fsdp does not divide: they lie whole."""
+    """Share of the layers' and tables' parameters that fsdp does not divide, so not split."""
     here = held(work, settings)
     split = here.split_layers + here.split_tables
     return 0.0 if settings.fsdp == 1 else 1 - split / max(here.layers + here.tables, 1)
 
 
 def check_divides(work: Workload, settings: Settings) -> bool:
-    """Whether rows and microbatches split over the mesh, and heads and columns over tensor."""
+    """Whether rows and microbatches divide over the mesh, and heads and columns over tensor."""
     rows = all(
         rows % (settings.ways * parts) == 0
         for (_, rows, _), parts in zip(work.sides, settings.parts, strict=True)
@@ -114,13 +114,13 @@ def check_divides(work: Workload, settings: Settings) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Held:
-    """State bytes and parameters of one device; of all, those of layers and tables, split or not.
+    """State bytes and parameters of one device; parameters of layers and tables in total.
 
     Attributes:
         state: bytes of parameters and moments on one device.
         params: parameters on one device.
         layers, largest_layer, tables: parameters of all layers, of one, and of tables.
-        split_layers, split_tables: of those, what lies split over fsdp.
+        split_layers, split_tables: the parameters of those that are split over fsdp.
     """
 
     state: int
@@ -133,7 +133,7 @@ class Held:
 
 
 def held(work: Workload, settings: Settings) -> Held:
-    """What a device holds, and what of all parameters is split."""
+    """What one device holds, and how many parameters are split."""
     state = abstract_on(work, settings.replica, settings.fsdp, settings.tensor)
 
     def size(leaf) -> int:
