@@ -1,7 +1,7 @@
-"""Questions about models beyond the tasks' figures: reduction, retention, adaptive policies.
+"""Analyses of models beyond task figures: reduction, retention, adaptive classification.
 
-Functions take models, vectors or the result trees of `gemb.evaluation` as values; pages of what
-they return are in `gemb.reports`.
+Functions take models, vectors or the result trees of `gemb.evaluation`; their report pages are
+in `gemb.reports`.
 """
 
 from gemb.analysis.adaptive import evaluate_adaptive

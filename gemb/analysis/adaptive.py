@@ -1,6 +1,6 @@
-"""Adaptive classification: narrow prefixes first, wider ones only where a head is not sure.
+"""Adaptive classification: narrow prefixes first, wider ones only if a head is not confident.
 
-A head reads each width of one nested vector; an example leaves at the first width whose largest
+One head reads each width of a nested vector; an example exits at the first width whose largest
 softmax probability reaches that width's threshold. Functions take arrays and return figures.
 """
 
@@ -17,7 +17,7 @@ _RATES = np.concatenate([[0.0], np.geomspace(1e-4, 0.3, 40)])
 
 
 class Head(NamedTuple):
-    """A linear classifier of one width.
+    """A linear classifier for one width.
 
     Attributes:
         weights: [width, classes] float32.
@@ -36,7 +36,7 @@ def fit_heads(
     tied: bool = False,
     strength: float = 10.0,
 ) -> dict[int, Head]:
-    """Fits a softmax head at each width on frozen vectors, prefixes made unit length.
+    """Fits a softmax head at each width on frozen vectors, with prefixes of unit length.
 
     loss = sum over widths of mean cross-entropy + |weights|^2 / (2 * strength * examples).
 
@@ -46,7 +46,7 @@ def fit_heads(
         widths: leading coordinates that heads read.
         tied: False for a head of its own at each width (MRL); True for one matrix whose first rows
             serve each width (MRL-E), fitted at all widths together; the bias is each width's own.
-        strength: how far the data is followed, C in scikit-learn.
+        strength: inverse regularisation, C in scikit-learn.
 
     Returns:
         Heads by width, narrowest first.
@@ -84,7 +84,7 @@ def probabilities(heads: Mapping[int, Head], vectors: np.ndarray) -> dict[int, n
 def learn_thresholds(
     by_width: Mapping[int, np.ndarray], labels: np.ndarray, *, tolerance: float = 0.005
 ) -> dict[int, float]:
-    """Thresholds of the least expected width that keep the accuracy of the widest head.
+    """Finds thresholds that keep the accuracy of the widest head at the least expected width.
 
     Width by width, the surest examples leave as long as no more than a share of them would have
     been right at the widest head and is wrong here, net; of forty such shares the one of the least
@@ -93,10 +93,10 @@ def learn_thresholds(
     Args:
         by_width: {width: [examples, classes]} probabilities on validation examples.
         labels: [examples] classes.
-        tolerance: accuracy that may be given up against the widest head.
+        tolerance: accuracy that may be lost compared with the widest head.
 
     Returns:
-        {width: threshold}, narrowest first; above 1 where nothing leaves, 0 for the widest.
+        {width: threshold}, narrowest first; above 1 if no example exits, 0 for the widest.
 
     Raises:
         ValueError: shapes that do not fit, or a negative tolerance.
@@ -117,7 +117,7 @@ def learn_thresholds(
         enough = np.mean(predicted == labels) >= least - 1e-9
         if enough and used.mean() < best_width:
             best, best_width = thresholds, used.mean()
-    # Leaving nowhere early is always accurate enough.
+    # Never exiting early is always accurate enough.
     return best or dict.fromkeys(widths[:-1], 2.0) | {widths[-1]: 0.0}
 
 
@@ -131,7 +131,7 @@ def classify(
         thresholds: {width: threshold} for the same widths.
 
     Returns:
-        Classes [examples] int64, and the widths [examples] at which each example left.
+        Classes [examples] int64, and the widths [examples] at which each example exited.
 
     Raises:
         ValueError: probabilities and thresholds for other widths.
@@ -161,7 +161,7 @@ def evaluate_adaptive(
 
     Args:
         splits: those three names to ([examples, dim] vectors, [examples] classes).
-        widths: leading coordinates that heads read; the widest is what the others are held to.
+        widths: leading coordinates that heads read; the widest is the reference.
         tied: see `fit_heads`.
         tolerance: see `learn_thresholds`.
 
@@ -226,7 +226,7 @@ def _fit(vectors, labels, widths: list[int], classes: int, strength: float) -> d
 
 
 def _thresholds_at(by_width, labels, widths, rate: float) -> dict[int, float]:
-    """Per width, the lowest threshold whose examples lose no more than `rate` of themselves."""
+    """Per width, the lowest threshold at which at most a share `rate` of examples is lost."""
     finally_right = by_width[widths[-1]].argmax(axis=1) == labels
     staying, thresholds = np.ones(len(labels), bool), {}
     for width in widths[:-1]:

@@ -1,7 +1,7 @@
-"""What a model's prefixes are held against: PCA and random projections of its vectors.
+"""Baselines for nested prefixes: PCA and random projections of a model's vectors.
 
-A model whose vectors are turned is one more model to evaluate: at full width the same cosines, at a
-narrower one those of the projection. Plain truncation is the model itself.
+A model with rotated vectors is evaluated like any other: it has the same cosines at full width and
+those of the projection at a narrower one. The model itself gives plain truncation.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ METHODS = ("pca", "random")
 
 
 class Turned:
-    """A model whose vectors are multiplied by an orthogonal matrix; an `Encoder` itself.
+    """A model whose vectors are multiplied by an orthogonal matrix; it is an `Encoder` too.
 
     Args:
-        once: the model, and what it has encoded: shared by all that are turned from it.
-        axes: [dim, dim] orthogonal; None leaves the vectors as they are.
+        once: the model and its encoded texts, shared by all rotations of it.
+        axes: [dim, dim] orthogonal; None does not change the vectors.
     """
 
     def __init__(self, once: EncodedOnce, axes: np.ndarray | None = None):
@@ -31,7 +31,7 @@ class Turned:
 
     @property
     def fingerprint(self) -> str:
-        """Of the model and the matrix."""
+        """Fingerprint of the model and the matrix."""
         base = self._once.encoder.fingerprint
         if self._axes is None:
             return base
@@ -43,7 +43,7 @@ class Turned:
         return vectors if self._axes is None else vectors @ self._axes
 
     def with_prompts(self, prompts: Mapping[str, str]) -> "Turned":
-        """The same matrix behind the model under other prompts."""
+        """The same rotation of the model with other prompts."""
         key = tuple(sorted(prompts.items()))
         once = self._once.prompted.get(key)
         if once is None:
@@ -55,21 +55,21 @@ class Turned:
 def reduced(
     encoder: Encoder, documents: Sequence[str], methods: Sequence[str], *, seed: int = 0
 ) -> dict[str, Encoder]:
-    """A model and what its prefixes are held against; each text is encoded once for all of them.
+    """A model and its baselines; each text is encoded only once for all of them.
 
     Args:
         encoder: the model.
-        documents: texts that the principal axes are found from, for example
+        documents: texts that determine the principal axes, for example
             `gemb.evaluation.tasks.sample_documents`.
-        methods: among METHODS: "pca" turns vectors onto the principal axes of those documents,
+        methods: of METHODS: "pca" rotates vectors onto the principal axes of those documents,
             "random" onto random directions.
-        seed: of the random directions.
+        seed: seed of the random directions.
 
     Returns:
-        "" -> the model, then method -> the model turned.
+        "" -> the model, then method -> the rotated model.
 
     Raises:
-        UserError: an unknown method.
+        UserError: for an unknown method.
 
     Reference: Raunak, Gupta and Metze, Effective dimensionality reduction for word embeddings,
         2019, for PCA; Johnson and Lindenstrauss, 1984, for random directions.
@@ -92,15 +92,16 @@ def reduced(
 def with_reductions(
     encoders: Mapping[str, Encoder], documents: Sequence[str], methods: Sequence[str]
 ) -> tuple[dict[str, Encoder], list[tuple[str, str]]]:
-    """Models by name with what they are held against, and the pairs worth a comparison.
+    """Models by name with their baselines, and the pairs to compare.
 
     Args:
         encoders: name -> model.
         documents: as for `reduced`.
-        methods: among METHODS; none leaves the models as they are.
+        methods: of METHODS; empty for no baselines.
 
     Returns:
-        The models, "NAME METHOD" behind each; every two of the given, and each with its own.
+        The models, each followed by its "NAME METHOD"; and pairs: every two of the given models,
+        and each model with its own baselines.
     """
     pairs, made = list(combinations(encoders, 2)), {}
     if not methods:

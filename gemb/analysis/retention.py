@@ -1,6 +1,6 @@
-"""What students keep of their teacher: quality by task and width, speed, size, likeness of scores.
+"""What students keep of their teacher: quality by task and width, speed, size, score agreement.
 
-It takes the tree of `gemb.evaluation.suite.summary` over the teacher and its students;
+The input is the tree of `gemb.evaluation.suite.summary` for the teacher and its students;
 `gemb.reports.retention_page` shows the result.
 """
 
@@ -16,14 +16,14 @@ from gemb.metrics.correlation import spearman
 from gemb.reports.retention_page import write_retention_page
 
 RESULTS, REPORT = "retention.json", "retention.html"
-_PAIRS = 1000  # pairs of texts whose scores are kept
+_PAIRS = 1000  # pairs of texts whose scores are reported
 _TURNS = 3
 
 
 def measure_retention(
     tree: Mapping[str, Any], embedders: Mapping[str, Any], teacher: str, texts: Sequence[str]
 ) -> dict[str, Any]:
-    """Compares every other model with the teacher.
+    """Compares all other models with the teacher.
 
     Args:
         tree: from `gemb.evaluation.suite.summary`, over all of `embedders`.
@@ -33,7 +33,7 @@ def measure_retention(
 
     Returns:
         "teacher"; "kept" (task, or "mean of tasks" -> student -> width -> share of the teacher's
-        main figure at full width); "speed" (model -> texts a second), "bytes" (model -> bytes of
+        main figure at full width); "speed" (model -> texts per second), "bytes" (model -> bytes of
         its weights in float32); "scores" (student -> {"teacher", "student": cosines of the same
         pairs of texts, "spearman"}); "front" (model -> its mean of tasks at full width).
     """
@@ -66,14 +66,14 @@ def report_retention(output: str | Path, *compared) -> dict[str, Any]:
     """Writes retention.json and retention.html.
 
     Args:
-        output: folder to write.
+        output: the folder to write.
         *compared: as for `measure_retention`.
 
     Returns:
         The content of retention.json.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: if a file cannot be written.
     """
     kept = measure_retention(*compared)
     write_json(Path(output) / RESULTS, kept)
@@ -91,7 +91,7 @@ def _full(by_width: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def _timed(embedders: Mapping[str, Any], texts: Sequence[str]) -> tuple[dict, dict]:
-    """Vectors of the texts, and texts a second, by model; the first turn compiles, untimed."""
+    """Vectors of the texts, and texts per second, by model; the first turn only compiles."""
     vectors = {name: model.encode(texts, kind="document") for name, model in embedders.items()}
     best = dict.fromkeys(embedders, float("inf"))
     for _ in range(_TURNS):
@@ -103,7 +103,7 @@ def _timed(embedders: Mapping[str, Any], texts: Sequence[str]) -> tuple[dict, di
 
 
 def _cosines(vectors: np.ndarray) -> np.ndarray:
-    """Of the same pairs of rows for every model, evenly spaced among all pairs."""
+    """Scores of the same pairs of rows for every model, evenly spaced among all pairs."""
     left, right = np.triu_indices(len(vectors), 1)
     chosen = np.unique(np.linspace(0, len(left) - 1, min(_PAIRS, len(left))).astype(int))
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -1,7 +1,7 @@
-"""Who competes with whom: the candidate list of each query, as masks computed tile by tile.
+"""Masks that decide which candidates compete for each query, computed tile by tile.
 
-Here belong equal texts (false negatives), owners of hard negatives, opt-outs, score margins and
-guides. The softmax over the candidates that remain does not. Everything is a function of a few
+They cover equal texts (false negatives), owners of hard negatives, rows without in-batch
+negatives, score margins and guides. Everything is a function of a few
 rows and a few columns, so that the dense, the blockwise and the ring form share it.
 
 A candidate is a known positive of query i when some query of the global batch with i's text has a
@@ -30,7 +30,7 @@ DIRECTIONS = (
 )
 TO_QUERY = (QUERY_TO_QUERY, DOCUMENT_TO_QUERY)
 FROM_QUERY = (QUERY_TO_DOCUMENT, QUERY_TO_QUERY)
-READS = ("query_id", "document_id", "in_batch")  # the fields that say who competes with whom
+READS = ("query_id", "document_id", "in_batch")  # the fields that decide who competes
 
 
 class Queries(NamedTuple):

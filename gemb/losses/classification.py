@@ -1,7 +1,7 @@
 """Classification at every width of a nested embedding.
 
-Here belongs the cross-entropy of nested classifiers. Their weights belong to a model and are
-arguments here. Losses between texts do not belong here.
+The cross-entropy of nested classifiers. Their weights are parameters of a model and arguments
+here.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,6 @@
-"""Losses put together: evaluated whatever they return, weighted and added, with a name for each.
+"""Combines losses: evaluates them, weights and adds them, with a name for each term.
 
-Here belongs what the training step needs to run any loss that a config names. Arithmetic on
-embeddings does not.
+The training step uses this module to run any loss that a config names.
 """
 
 from collections.abc import Callable, Mapping

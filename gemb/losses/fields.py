@@ -1,7 +1,7 @@
-"""What a loss may read of a batch besides its embeddings, as one value.
+"""The optional arrays of a batch that losses read in addition to embeddings, as one value.
 
-Here belong the names, shapes and meanings of these optional arrays, and who gives each. The checks
-are made in gemb.losses.inputs; what a loss does with a field is up to the loss.
+Their names, shapes and meanings, and where each comes from. They are checked in
+gemb.losses.inputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from gemb import checks
 
 
 class Fields(NamedTuple):
-    """What a loss may read of a batch besides its embeddings; None where it is not known.
+    """The optional arrays of a batch that losses read; None for missing ones.
 
     Every loss reads `query_mask`, `document_mask` and `weights`; its docstring names what else it
     reads. Other fields change nothing, so one value serves all the losses of a sum. A dict with

@@ -1,6 +1,6 @@
 """Losses for pairs with a grade of similarity: CoSENT and regression of the cosine.
 
-Here belong losses of (query_i, its positive, its grade). Losses with negatives do not.
+Losses of (query_i, its positive, its grade), without negatives.
 """
 
 import jax

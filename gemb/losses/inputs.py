@@ -1,6 +1,6 @@
 """The border of every loss: its arguments checked, in the dtype of the arithmetic.
 
-Here belongs what all losses do with their arguments before and after their own formula. Errors come
+What all losses do with their arguments before and after their own formula. Errors are raised
 before any arithmetic and name the argument.
 """
 
@@ -83,7 +83,7 @@ def prepare(
         document: [candidates, dim] floats.
         positive: [batch] integers, the index of each query's positive among the candidates.
         fields: what the loss was given.
-        reads: names of the fields that the loss can use, besides `ALWAYS`.
+        reads: names of the fields that the loss can use, in addition to `ALWAYS`.
         needs: names of the fields that it cannot do without.
 
     Returns:

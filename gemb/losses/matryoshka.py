@@ -1,6 +1,6 @@
 """Nested losses: any loss over the leading coordinates of the embeddings (Matryoshka).
 
-Here belong the wrappers that slice widths and layers. The losses that they wrap do not; heads that
+Wrappers around other losses that slice widths and layers. Heads that
 classify at every width are in gemb.losses.classification.
 """
 

@@ -1,6 +1,6 @@
 """Regularisers: how embeddings spread over the sphere, whatever they are paired with.
 
-Here belong terms to weigh into a loss with `weighted_sum`; wrap them in `matryoshka` to have them
+Terms to add to a loss with `weighted_sum`; wrap them in `matryoshka` to apply them
 at every width. Except for `alignment` they belong to the batch: each real row carries the value, so
 that the mean over the rows is the regulariser. They look at queries and at their positives apart.
 """

@@ -1,6 +1,6 @@
 """Measures of classes and of binary decisions, in float64 numpy, equal to scikit-learn's.
 
-How classes come to be predicted (probes, thresholds on a cosine) stands in gemb.evaluation.
+The predictions (by probes or thresholds on a cosine) are made in gemb.evaluation.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
-"""Correlation of two lists of scores, in float64: what STS tasks are judged by.
+"""Correlation of two lists of scores, in float64; the metrics of STS tasks.
 
-Equal to scipy.stats where that is defined. Where one side is constant, which scipy answers with
-NaN, the correlation is 0: the side tells nothing about the other.
+Equal to scipy.stats where that is defined. If one side is constant, for which scipy returns
+NaN, the correlation is 0.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Measures of how vectors fill their space, in float64 numpy.
 
-Here belong figures of one set of embeddings: dimensions in use, isotropy, spread, and the agreement
+Figures of one set of embeddings: dimensions in use, isotropy, spread, and the agreement
 of pairs. Rankings are in gemb.metrics.ranking; the same notions as trainable losses are in
 gemb.losses.regularizers.
 """
@@ -42,7 +42,7 @@ def effective_rank(vectors: np.ndarray, *, center: bool = True) -> float:
 
 
 def isotropy(vectors: np.ndarray) -> float:
-    """How even the vectors lie around the origin: min over max of a partition function.
+    """How evenly the vectors surround the origin: min over max of a partition function.
 
     I = min_c Z(c) / max_c Z(c),  Z(c) = sum_i e^{c . x_i},  c over the eigenvectors of X^T X and
     their opposites
@@ -72,7 +72,7 @@ def isotropy(vectors: np.ndarray) -> float:
 
 
 def mean_cosine(vectors: np.ndarray) -> float:
-    """The mean cosine of different rows: 0 without, 1 with total collapse to one direction.
+    """The mean cosine of different rows; 1 if all have collapsed to one direction.
 
     Args:
         vectors: [rows, dim] floats with at least two rows, none zero.

@@ -1,4 +1,4 @@
-"""Vectors on a plane, by PCA, t-SNE or UMAP."""
+"""Projects vectors onto a plane, by PCA, t-SNE or UMAP."""
 
 import numpy as np
 
@@ -24,12 +24,12 @@ def require_method(method: str) -> None:
 
 
 def project(vectors: np.ndarray, method: str = "pca", *, seed: int = 0) -> np.ndarray:
-    """Lays vectors on a plane.
+    """Projects vectors onto a plane.
 
     Args:
         vectors: [points, dim] floats, two points at least.
         method: "pca", the two directions of the largest variance; "tsne" (scikit-learn) or "umap"
-            (umap-learn, if installed), which keep neighbours together and make distances up.
+            (umap-learn, if installed), which keep neighbours together but not distances.
         seed: of t-SNE and UMAP.
 
     Returns:

@@ -1,7 +1,7 @@
 """Measures of ranked lists: nDCG, recall and reciprocal rank, equal to trec_eval's.
 
-Here belongs what turns rankings and relevance grades into figures, in float64 numpy. How a ranking
-comes about (gemb.search) and which texts are ranked (gemb.evaluation) does not.
+Turns rankings and relevance grades into figures, in float64 numpy. Rankings are made in
+gemb.search; gemb.evaluation chooses the texts.
 
 Conventions, those of trec_eval: a document without a grade is not relevant; a grade below 1 is not
 relevant and gains nothing; the gain is the grade itself (linear); recall divides by all relevant

@@ -1,4 +1,4 @@
-"""Whether a classifier is as often right as it is sure."""
+"""Calibration: whether a classifier's confidence equals its accuracy."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray, *, bins: int = 10) -> Reliability:
-    """Holds confidences against what came true.
+    """Compares confidences with outcomes.
 
     ECE = sum over bins of (items of the bin / items) |accuracy - mean confidence|
 

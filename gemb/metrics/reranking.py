@@ -1,4 +1,4 @@
-"""Measures of short lists put in order: average precision and reciprocal rank, as trec_eval's."""
+"""Metrics of re-ranking: average precision and reciprocal rank, equal to trec_eval's."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
-"""Whether two models differ on one task: paired bootstrap and paired randomisation, in numpy.
+"""Tests whether two models differ on a task: paired bootstrap and randomisation, in numpy.
 
-Both take what each model did on the same items (queries, pairs, texts). A figure that is the mean
-of the items needs nothing else; any other figure (a rank correlation, an average precision) comes
-as a function of the items.
+Both take the results of each model on the same items (queries, pairs, texts). A figure that is the
+mean of the items needs nothing else; any other figure (a rank correlation, an average precision) is
+given as a function of the items.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _CHUNK = 1 << 22  # numbers held at a time
 
 
 class Bootstrap(NamedTuple):
-    """What a paired bootstrap gives.
+    """The result of a paired bootstrap.
 
     Attributes:
         difference: the right model's figure less the left one's.
@@ -40,7 +40,7 @@ def paired_bootstrap(
     samples: int = 10_000,
     seed: int = 0,
 ) -> Bootstrap:
-    """Resamples the items, with replacement, and looks at how the difference varies.
+    """Resamples the items with replacement and measures how the difference varies.
 
     p = P(|d* - d| >= |d|), d the difference and d* that of a resample
 

@@ -1,7 +1,7 @@
-"""What results look like: pages, plots and tables of the result trees that other rooms return.
+"""Report pages, plots and tables of the results that other packages return.
 
-Everything here takes plain values (dicts, lists, arrays) and returns or writes text. What is
-measured, and how, belongs in the rooms above.
+Everything here takes plain values (dicts, lists, arrays) and returns or writes text. Nothing is
+measured here.
 """
 
 from gemb.reports.checkpoints_page import write_checkpoints_page

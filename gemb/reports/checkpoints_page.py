@@ -1,6 +1,6 @@
-"""The page of a run's checkpoints: every task's figures against the steps of training.
+"""The report of a run's checkpoints: the figures of every task against the training step.
 
-It takes the tree that `gemb.evaluation.checkpoints.evaluate_checkpoints` returns.
+Its input is the tree that `gemb.evaluation.checkpoints.evaluate_checkpoints` returns.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ def write_checkpoints_page(path: str | Path, title: str, tree: Mapping[str, Any]
     """Writes the page: curves over the steps, then tables.
 
     Args:
-        path: where; an existing file is replaced in one step.
+        path: the file to write; an existing file is replaced in one step.
         title: the heading.
         tree: from `gemb.evaluation.checkpoints.evaluate_checkpoints`.
 
@@ -46,7 +46,7 @@ def headline(tree: Mapping[str, Any]) -> str:
 
 
 def steps_section(tree: Mapping[str, Any]) -> str:
-    """The mean of tasks, and each task's main metric, against step: a line a width."""
+    """The mean of tasks and each task's main metric against the step, one line per width."""
     widths = suite_page.widths_of(tree)
     order = [f"width {width}" for width in widths]
 
@@ -62,5 +62,7 @@ def steps_section(tree: Mapping[str, Any]) -> str:
     for task, about in tree["tasks"].items():
         main = about["main"]
         shown[f"{task}, {main}"] = drawn(main, tree["results"][task], main)
-    about = "The best was picked by these very figures: on other data it may not be the best."
-    return html.section("Over the steps of training", about, html.figures(shown))
+    about = (
+        "The best checkpoint was chosen by these figures. On other data another one may be better."
+    )
+    return html.section("Figures during training", about, html.figures(shown))

@@ -1,6 +1,6 @@
-"""The page of several runs: a table, where their configs differ, a plot for each metric.
+"""The report that compares runs: a table, the differences of their configs, one plot per metric.
 
-It takes the tree that `gemb.runs.comparison.compare` returns.
+Its input is the tree that `gemb.runs.comparison.compare` returns.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def write_comparison_page(path: str | Path, tree: Tree) -> None:
     """Writes a self-contained HTML page; an existing file is replaced in one step.
 
     Args:
-        path: where to write it.
+        path: the file to write.
         tree: from `gemb.runs.comparison.compare`.
 
     Raises:
@@ -29,17 +29,17 @@ def write_comparison_page(path: str | Path, tree: Tree) -> None:
 
 
 def runs_section(tree: Tree) -> str:
-    """How far each run is, and its last and best figures."""
+    """The progress of each run, and its last and best figures."""
     head, rows = runs_table(tree)
     about = (
-        f"Last and best are of running means over {tree['smoothing']} logged steps. Best is told "
-        "of metrics of which more or less is known to be better; its step stands behind it."
+        f"Last and best are taken from running means over {tree['smoothing']} logged steps. "
+        "Best is shown, with its step, for metrics with a known better direction."
     )
     return html.section("Runs", about, html.table(head, rows))
 
 
 def runs_table(tree: Tree) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of texts, a column a run; rows that no run fills are left out."""
+    """Header and rows with one column per run; rows without any value are left out."""
     runs = tree["runs"]
     results = list(dict.fromkeys(name for run in runs.values() for name in run["result"] or ()))
     figures = ["state", "steps", "seconds", *results]
@@ -52,14 +52,17 @@ def runs_table(tree: Tree) -> tuple[list[str], list[list[str]]]:
 
 
 def curves_section(tree: Tree) -> str:
-    """A figure for each metric, every run in its colour."""
+    """One plot per metric; each run has one colour."""
     lacking = [
         f"{name} has no {metric}"
         for metric, curves in tree["curves"].items()
         for name in tree["runs"]
         if name not in curves
     ]
-    about = f"Thin: logged; thick: running mean over {tree['smoothing']} logged steps. "
+    about = (
+        "Thin lines: logged values. Thick lines: running means over "
+        f"{tree['smoothing']} logged steps. "
+    )
     about += f"{'; '.join(lacking)}." if lacking else ""
     names = list(tree["runs"])
     drawn = {
@@ -70,17 +73,17 @@ def curves_section(tree: Tree) -> str:
 
 
 def config_section(tree: Tree) -> str:
-    """The bindings that differ, a column a run; '' for one run."""
+    """The bindings that differ, one column per run; '' for a single run."""
     if len(tree["runs"]) < 2:
         return ""
     if not tree["config"]:
-        return html.section("Configs", "No binding differs.")
+        return html.section("Configs", "All runs have the same bindings.")
     rows = [
         [binding, *(_NONE if values[name] is None else values[name] for name in tree["runs"])]
         for binding, values in tree["config"].items()
     ]
     head = ["binding", *tree["runs"]]
-    about = f"Only what differs; {_NONE} where a config does not bind it."
+    about = f"Only bindings that differ are shown. {_NONE}: not bound in this config."
     return html.section("Configs", about, html.table(head, rows, texts=len(head)))
 
 
@@ -102,7 +105,7 @@ def _cell(run: Mapping[str, Any], figure: str) -> str:
 
 
 def number(value: float) -> str:
-    """A figure in the digits that it deserves.
+    """A figure with a suitable number of digits.
 
     Example:
         >>> number(12345.6), number(0.51234), number(0.0000123)

@@ -1,4 +1,4 @@
-"""The section of a run's report on size and speed: precisions, widths and what they cost."""
+"""The section of a run's report on the size and speed of precisions and widths."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +7,9 @@ from gemb.reports import figures, html
 from gemb.reports.wording import figure_of, label_of
 
 _COSTS = (
-    "The trained model, a mark a width. The broad line joins what nothing else beats in both, with "
-    "its widths. Re-scored: the first ten times as many hits are scored again in float32, which "
-    "has to lie on disk then."
+    "The trained model; one mark per width. The broad line joins the points that no other point "
+    "beats in both quality and cost, with their widths. Re-scored: ten times as many hits are "
+    "retrieved and scored again in float32, so the float32 vectors must be on disk as well."
 )
 
 
@@ -36,7 +36,7 @@ def costs_section(results: figures.Curves, precisions: Sequence[Mapping[str, Any
     }
     drawn = {
         "Quality against size": figures.trade_figure(
-            "size", sizes, ("bytes a vector", "nDCG@10"), more_is_better=False
+            "size", sizes, ("bytes per vector", "nDCG@10"), more_is_better=False
         ),
         "Quality against speed": figures.trade_figure(
             "speed",

@@ -44,14 +44,14 @@ def loss_figure(loss_curve: Sequence[Mapping[str, float]]) -> str:
 def curves_figure(
     results: Curves, metrics: Sequence[str], label: str, bottom: float | None = None
 ) -> str:
-    """Metrics of every system against width, on a log2 axis; a system without widths is a line.
+    """Metrics of each system against width; a horizontal line for a system without widths.
 
     Args:
         results: system -> width -> metric -> figure; a width that is no number ("text") gives a
             horizontal line.
         metrics: the metrics to draw, the first solid, the second dashed.
-        label: what stands at the upright axis.
-        bottom: where the upright axis starts; None for wherever the figures do.
+        label: the label of the y-axis.
+        bottom: the start of the y-axis; None to fit the figures.
 
     Returns:
         An SVG element.
@@ -86,12 +86,12 @@ def curves_figure(
 def steps_figure(
     name: str, curves: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[str]
 ) -> str:
-    """A metric of several runs against step: each run's running mean, thinly what was logged.
+    """A metric of several runs against the step: running means thick, logged values thin.
 
     Args:
-        name: of the metric.
+        name: the name of the metric.
         curves: run -> {"step", "raw", "smooth"}.
-        order: every run of the page, so that a run has one colour in all its figures.
+        order: all runs of the page, so that a run has the same colour in all figures.
 
     Returns:
         An SVG element.
@@ -119,12 +119,12 @@ def trade_figure(
     *,
     more_is_better: bool,
 ) -> str:
-    """Quality against cost, on a log axis; what nothing else beats in both is underlined.
+    """Quality against cost on a log axis, with a line through the points that no other point beats.
 
     Args:
-        name: of the figure.
+        name: the name of the figure.
         points: series -> (cost or speed, quality, the point's label).
-        labels: of the two axes.
+        labels: the labels of the two axes.
         more_is_better: True for a speed, False for a cost.
 
     Returns:
@@ -140,7 +140,7 @@ def trade_figure(
             color = palette[i % len(palette)]
             axes.plot(across, up, lw=1, marker="o", ms=5, color=color, label=series)
             for x, y, text in zip(across, up, texts, strict=True):
-                if (x, y) in unnamed:  # the others' would lie over each other
+                if (x, y) in unnamed:  # otherwise labels would overlap
                     unnamed.remove((x, y))
                     axes.annotate(text, (x, y), (-4, 6), textcoords="offset points", fontsize=8)
         axes.plot(*zip(*best, strict=True), color=TEXT, lw=5, alpha=0.15, zorder=1)
@@ -160,12 +160,12 @@ def trade_figure(
 def scatter_figure(
     name: str, points: tuple[Sequence[float], Sequence[float]], labels: tuple[str, str]
 ) -> str:
-    """Two scores of the same things against each other, with the line where they are equal.
+    """Two scores of the same items against each other, with the line of equal scores.
 
     Args:
-        name: of the figure.
-        points: the scores across and up.
-        labels: of the two axes.
+        name: the name of the figure.
+        points: the scores on the x-axis and the y-axis.
+        labels: the labels of the two axes.
 
     Returns:
         An SVG element.
@@ -181,10 +181,10 @@ def scatter_figure(
 
 
 def reliability_figure(name: str, curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Accuracy against confidence, a line a model; right on the diagonal would be calibrated.
+    """Accuracy against confidence, one line per model; a calibrated model is on the diagonal.
 
     Args:
-        name: of the figure.
+        name: the name of the figure.
         curves: model -> {"confidence", "accuracy", "counts"}, see `gemb.metrics.reliability`.
 
     Returns:
@@ -203,7 +203,7 @@ def reliability_figure(name: str, curves: Mapping[str, Mapping[str, Sequence[flo
 
 
 def front(points: Sequence[tuple[float, float]], more_is_better: bool) -> list[tuple[float, float]]:
-    """The points that no other beats in both coordinates, left to right.
+    """The points that no other point beats in both coordinates (Pareto front), left to right.
 
     Args:
         points: (cost or speed, quality).

@@ -75,7 +75,7 @@ def page(title: str, subtitle: str, parts: Sequence[str]) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # An icon in the page itself: without one a browser asks the server for /favicon.ico.
+        # An empty inline icon; otherwise a browser requests /favicon.ico.
         '<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<main>\n"
         f'<header>\n<h1>{escape(title)}</h1>\n<p class="quiet">{escape(subtitle)}</p>\n</header>\n'
@@ -95,13 +95,13 @@ def write_page(path: str | os.PathLike, title: str, subtitle: str, parts: Sequen
 
 
 def section(title: str, about: str, *parts: str) -> str:
-    """A card with a heading, a quiet line that explains it, and HTML."""
+    """A card with a heading, a line that explains it, and HTML."""
     about = f'<p class="quiet">{escape(about)}</p>' if about else ""
     return f"<section>\n<h2>{escape(title)}</h2>\n{about}\n" + "\n".join(parts) + "\n</section>"
 
 
 def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
-    """Large figures side by side: (figure, what it is, a quiet remark) each."""
+    """Large figures side by side; each is (figure, what it is, remark)."""
     shown = (
         f'<div class="tile"><span class="quiet">{escape(what)}</span><b>{escape(figure)}</b>'
         f'<span class="quiet">{escape(remark)}</span></div>'
@@ -126,9 +126,9 @@ def definitions(values: Mapping[str, object]) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
-    """A table of which the first `texts` columns are words and the others figures.
+    """A table whose first `texts` columns are words and the others figures.
 
-    A row whose first cell differs from the one above starts a group.
+    A row whose first cell differs from the one above starts a new group.
     """
     kinds = ["" if column < texts else ' class="number"' for column in range(len(head))]
     top = "".join(f"<th{kind}>{escape(h)}</th>" for kind, h in zip(kinds, head, strict=True))

@@ -1,4 +1,4 @@
-"""A map as an SVG element: one mark a text, which a browser shows when the pointer rests on it."""
+"""A map as an SVG element: one mark per text; hovering over a mark shows its text."""
 
 from collections.abc import Mapping
 from html import escape
@@ -8,33 +8,33 @@ import numpy as np
 
 _WIDTH, _HEIGHT, _EDGE = 640, 440, 14
 _COLORS = ("#2f7de1", "#e08a1e", "#2ba36b", "#b05bd6", "#d6485b", "#3aa6b9", "#8a8f98", "#a3801c")
-_LEGEND = 8  # groups that a legend names; more share colours
+_LEGEND = 8  # most groups in a legend; more groups share colours
 MAPS = {
-    "pca": "The two directions of the largest variance.",
-    "tsne": "By t-SNE: neighbours stay together, distances between groups mean nothing.",
-    "umap": "By UMAP: neighbours stay together, distances between groups mean little.",
+    "pca": "PCA: the two directions with the largest variance.",
+    "tsne": "t-SNE: neighbours stay together; distances between groups have no meaning.",
+    "umap": "UMAP: neighbours stay together; distances between groups have little meaning.",
 }
 HOVER = (
-    "Rest the pointer on a mark to read its text; lines join a query, or a sentence, with what "
-    "belongs to it."
+    "Hover over a mark to read its text. Lines connect queries with their answers, or sentences "
+    "with their partners."
 )
 
 
 def map_figure(name: str, plane: Mapping[str, Any]) -> str:
-    """Draws a map; no script is needed to see the texts.
+    """Draws a map; the texts are shown without scripts.
 
     Args:
-        name: read out in the picture's place.
+        name: the description for screen readers.
         plane: from `gemb.evaluation.maps.task_map`.
 
     Returns:
-        An SVG element, with a legend below it where the groups are few.
+        An SVG element, with a legend below it if the groups are few.
     """
     places = _on_page(np.array(plane["places"], np.float64))
     groups = list(dict.fromkeys(plane["groups"]))
     color = {group: _COLORS[i % len(_COLORS)] for i, group in enumerate(groups)}
     lines = "".join(f'<path d="M{_at(places[a])}L{_at(places[b])}"/>' for a, b in plane["links"])
-    # Queries lie over documents: they are fewer.
+    # Queries are drawn over documents, because they are fewer.
     order = sorted(range(len(places)), key=lambda i: plane["groups"][i] == "query")
     marks = "".join(
         _mark(places[i], color[plane["groups"][i]], plane["groups"][i], plane["texts"][i])
@@ -65,7 +65,7 @@ def _legend(color: Mapping[str, str]) -> str:
 
 
 def _on_page(places: np.ndarray) -> np.ndarray:
-    """Scaled into the picture, both coordinates alike; up is up."""
+    """Scales points into the picture, both coordinates by the same factor."""
     low, high = places.min(axis=0), places.max(axis=0)
     size = np.array([_WIDTH, _HEIGHT], np.float64)
     scale = ((size - 2 * _EDGE) / np.maximum(high - low, 1e-12)).min()

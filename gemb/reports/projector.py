@@ -1,4 +1,4 @@
-"""Vectors as the files that TensorBoard's projector reads."""
+"""Writes vectors as files for TensorBoard's projector."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ def write_tables(
     """Writes tables and projector_config.pbtxt: `tensorboard --logdir=FOLDER`, tab Projector.
 
     Args:
-        folder: where; made if it is missing.
+        folder: the folder to write; it is created if it is missing.
         named: (name, vectors [points, dim], texts, groups) of each table.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written.
+        UserError: if the disk is full or the folder cannot be written.
     """
     config = []
     for name, vectors, texts, groups in named:

@@ -1,6 +1,6 @@
-"""The page of what students keep of their teacher: quality, speed, size, likeness of scores.
+"""The report on what students keep of their teacher: quality, speed, size, agreement of scores.
 
-It takes the tree that `gemb.analysis.retention.measure_retention` returns.
+Its input is the tree that `gemb.analysis.retention.measure_retention` returns.
 """
 
 from collections.abc import Mapping
@@ -9,15 +9,17 @@ from typing import Any
 
 from gemb.reports import figures, html
 
-_KEPT = "Each figure over the teacher's at its full width."
-_SPEED = "Texts of the tasks, encoded in turns, best of three; on a busy machine read ratios only."
+_KEPT = "Each figure as a share of the teacher's figure at full width."
+_SPEED = (
+    "Models encode the same texts in turns; best of three. On a busy machine compare ratios only."
+)
 
 
 def write_retention_page(path: str | Path, kept: Mapping[str, Any]) -> None:
     """Writes a self-contained HTML page; an existing file is replaced in one step.
 
     Args:
-        path: where to write it.
+        path: the file to write.
         kept: from `gemb.analysis.retention.measure_retention`.
 
     Raises:
@@ -52,9 +54,9 @@ def _cost_section(kept: Mapping[str, Any]) -> str:
         ]
         for name in kept["speed"]
     ]
-    head = ["model", "texts/s", "over the teacher's", "MiB, float32", "over the teacher's"]
+    head = ["model", "texts/s", "times the teacher", "MiB, float32", "times the teacher"]
     points = {n: [(kept["speed"][n], kept["front"][n], n)] for n in kept["speed"]}
-    labels = ("texts a second", "mean of tasks")
+    labels = ("texts per second", "mean of tasks")
     drawn = figures.trade_figure("pareto", points, labels, more_is_better=True)
     shown = html.figures({"Quality against speed, at full width": drawn})
     return html.section("Speed and size", _SPEED, html.table(head, rows), shown)
@@ -69,5 +71,5 @@ def _scores_section(kept: Mapping[str, Any]) -> str:
         )
         for name, pair in kept["scores"].items()
     }
-    about = "The same pairs of texts, of which most have nothing to do with each other."
+    about = "Scores of the same pairs of texts; most pairs are unrelated."
     return html.section("Scores of student and teacher", about, html.figures(drawn))

@@ -1,6 +1,6 @@
-"""The page of one run: retrieval by the trained model, the one it started from, and BM25.
+"""The report of one run: retrieval by the trained model, its base model, and BM25.
 
-One function for each section: it takes its part of the results and returns HTML, or "" if there is
+One function per section: it takes its part of the results and returns HTML, or "" if there is
 nothing to show.
 """
 
@@ -16,7 +16,7 @@ from gemb.reports.wording import figure_of, label_of
 
 _EXACT = ("ndcg@10", "recall@10", "recall@100", "mrr@10", "queries_per_second")
 _APPROXIMATE = (*(f"scann_{name}" for name in _EXACT), "scann_agreement@10")
-_NESTED = "A vector is cut to its first dimensions and made unit length again."
+_NESTED = "Vectors are cut to their first dimensions and scaled to unit length again."
 
 
 def write_run_page(
@@ -33,11 +33,11 @@ def write_run_page(
     """Writes a self-contained HTML page; an existing file is replaced in one step.
 
     Args:
-        path: where to write it.
+        path: the file to write.
         title: the heading.
-        summary: what was run: label -> value, shown as it is.
+        summary: facts about the run: label -> value.
         results: system -> width -> metric -> figure, as `evaluate_vectors` and `evaluate_bm25` give
-            them, the systems being "bm25", "pretrained", "trained" or others.
+            them; systems are "bm25", "pretrained", "trained" or others.
         loss_curve: rows with "step" and "loss".
         examples: queries with hits before and after training, from `example_queries`.
         precisions: rows of `gemb.evaluation.precision.evaluate_precisions` of the trained model.
@@ -59,7 +59,7 @@ def write_run_page(
         ),
         table_section(
             "Approximate search by ScaNN",
-            "Agreement is the share of exact search's first ten that ScaNN finds.",
+            "Agreement is the share of the exact first ten hits that ScaNN finds.",
             results,
             _APPROXIMATE,
         ),
@@ -69,11 +69,11 @@ def write_run_page(
 
 
 def headline(results: figures.Curves) -> str:
-    """nDCG@10 of each system at its greatest width, and what training gained."""
+    """nDCG@10 of each system at its largest width, and the gain by training."""
     shown = []
     for system, rows in reversed(results.items()):
         width = max(rows, key=_order)
-        remark = f"width {width}" if width.isdigit() else "over the words of the text"
+        remark = f"width {width}" if width.isdigit() else "on the words of the text"
         base = results.get("pretrained", {}).get(width)
         if base and system != "pretrained":
             remark += f", {_gain(rows[width], base)} over pretrained"
@@ -111,11 +111,11 @@ def map_section(plane: Mapping[str, Any] | None) -> str:
 
 
 def examples_section(examples: Sequence[Mapping[str, Any]]) -> str:
-    """Each query, to be opened, with its first hits before and after training."""
+    """Each query with its first hits before and after training, in an element that opens."""
     if not examples:
         return ""
     about = (
-        "Evenly spaced in the test set, not picked by result. "
+        "Queries are evenly spaced in the test set, not selected by result. "
         "\u2713 marks a relevant document, \u2717 any other."
     )
     shown = []
@@ -127,14 +127,14 @@ def examples_section(examples: Sequence[Mapping[str, Any]]) -> str:
         shown.append(
             f"<details{' open' if i == 0 else ''}><summary>{escape(example['query'])}"
             f'<span class="quiet">{_ranks(example)}</span></summary>'
-            f'<p class="quiet">Looked for: <code>{escape(example["relevant"])}</code></p>'
+            f'<p class="quiet">Expected: <code>{escape(example["relevant"])}</code></p>'
             f'<div class="grid">{columns}</div></details>'
         )
     return html.section("Example queries", about, *shown)
 
 
 def table_section(title: str, about: str, results: figures.Curves, metrics: Sequence[str]) -> str:
-    """A table of metrics by system and width; rows and columns without any figure are left out."""
+    """A table of metrics by system and width, without empty rows and columns."""
     rows = [
         (system, width, values)
         for system, by_width in results.items()
@@ -151,7 +151,7 @@ def table_section(title: str, about: str, results: figures.Curves, metrics: Sequ
     head = ["system", "width", *map(label_of, present)]
     base = results.get("pretrained", {})
     if any(system != "pretrained" and width in base for system, width, _ in rows):
-        about += f" The gain is in {label_of(present[0])}, over the pretrained model at that width."
+        about += f" The gain is in {label_of(present[0])}, against the pretrained model."
         head.append("gain")
         for line, (system, width, values) in zip(cells, rows, strict=True):
             other = None if system == "pretrained" else base.get(width)
@@ -160,7 +160,7 @@ def table_section(title: str, about: str, results: figures.Curves, metrics: Sequ
 
 
 def _speeds(results: figures.Curves) -> dict[str, dict[str, dict[str, float]]]:
-    """Queries per second of each way of searching, taken from the last system with vectors."""
+    """Queries per second of each search method, from the last system with vectors."""
     speeds = {}
     for system, rows in results.items():
         for name, metric in (
@@ -197,7 +197,7 @@ def _ranks(example: Mapping[str, Any]) -> str:
     before, after = example["before_rank"], example["after_rank"]
     change = (before or 1e9) - (after or 1e9)
     kind = "better" if change > 0 else "worse" if change < 0 else ""
-    before, after = (f"rank {rank}" if rank else "not in 100" for rank in (before, after))
+    before, after = (f"rank {rank}" if rank else "not in the first 100" for rank in (before, after))
     return f'{before} \u2192 <span class="{kind}">{after}</span>'
 
 

@@ -1,6 +1,6 @@
-"""The page of models over tasks: tables of tasks by width, curves, and which differences hold.
+"""The report of models on tasks: tables by width, curves, and significant differences.
 
-It takes the tree that `gemb.evaluation.suite.summary` returns.
+Its input is the tree that `gemb.evaluation.suite.summary` returns.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from gemb.reports import figures, html
 from gemb.reports.map_figure import HOVER, MAPS, map_figure
 
 Tree = Mapping[str, Any]
-_NESTED = "A vector is cut to its first dimensions and made unit length again."
+_NESTED = "Vectors are cut to their first dimensions and scaled to unit length again."
 _CALLED = (
-    "A difference is called one only where every p is below 0.05: of a paired bootstrap and, where "
-    "the models' answers can be swapped, of a paired randomisation test. With many rows some fall "
-    "below 0.05 by chance: one in twenty, where no model is better."
+    "A difference is reported only if every test gives p < 0.05: a paired bootstrap and, if the "
+    "models' answers can be swapped, a paired randomisation test. In a table with many rows some p "
+    "are below 0.05 by chance: one in twenty if no model is better."
 )
 
 
@@ -26,7 +26,7 @@ def write_suite_page(
     """Writes a self-contained HTML page; an existing file is replaced in one step.
 
     Args:
-        path: where to write it.
+        path: the file to write.
         tree: from `gemb.evaluation.suite.summary`.
         maps: (task, model) -> `gemb.evaluation.maps.task_map`.
 
@@ -50,7 +50,7 @@ def write_suite_page(
 
 
 def headline(tree: Tree) -> str:
-    """Each model's average at its full width."""
+    """The average of each model at its full width."""
     shown = []
     for model, rows in tree["averages"].items():
         width = max(rows, key=int)
@@ -60,7 +60,7 @@ def headline(tree: Tree) -> str:
 
 
 def main_section(tree: Tree) -> str:
-    """The main metric of each task, a row a model and a column a width; the average below."""
+    """The main metric of each task, one row per model and one column per width; averages below."""
     widths = widths_of(tree)
     rows = [
         [task, _counted(info), model, *_row(by_width, widths, info["main"])]
@@ -77,7 +77,7 @@ def main_section(tree: Tree) -> str:
 
 
 def comparisons_section(tree: Tree) -> str:
-    """Pairs of models on every task, and whether they differ; narrower widths to be opened."""
+    """Pairs of models on every task, and whether they differ; narrower widths can be opened."""
     full, narrower = [], []
     for row in tree["comparisons"]:
         widest = [str(tree["models"][model]["dim"]) for model in row["models"]]
@@ -92,7 +92,7 @@ def comparisons_section(tree: Tree) -> str:
     if narrower:
         table = html.table(head, narrower, texts=3)
         shown.append(f"<details><summary>At narrower widths</summary>{table}</details>")
-    return html.section("Which differences hold", _CALLED, *shown)
+    return html.section("Significant differences", _CALLED, *shown)
 
 
 def _compared(row: Tree) -> list[str]:
@@ -102,7 +102,7 @@ def _compared(row: Tree) -> list[str]:
     return [
         row["task"],
         f"{left} \u2192 {right}",
-        better if row["different"] else "no difference shown",
+        better if row["different"] else "no significant difference",
         " / ".join(map(str, dict.fromkeys(row["widths"]))),
         _signed(row["difference"]),
         f"{_signed(row['low'])} to {_signed(row['high'])}",
@@ -112,7 +112,7 @@ def _compared(row: Tree) -> list[str]:
 
 
 def retention_section(tree: Tree) -> str:
-    """What each narrower width keeps of the full one's main figure, in percent."""
+    """The share of the full width's main figure that each narrower width keeps, in percent."""
     widths = widths_of(tree)
     if len(widths) < 2:
         return ""
@@ -127,17 +127,17 @@ def retention_section(tree: Tree) -> str:
         full = by_width[max(by_width, key=int)]["tasks"]
         kept = (by_width[w]["tasks"] if w in by_width else None for w in widths)
         rows.append(["mean of tasks", "", model, *(_share(value, full) for value in kept)])
-    about = "Each figure over the same model's at its full width."
+    about = "Each figure as a share of the same model's figure at full width."
     table = html.table(["task", "metric", "model", *widths], rows, texts=3)
     return html.section("What narrower vectors keep", about, table)
 
 
 def wins_section(tree: Tree) -> str:
-    """The items that two models at their full widths tell apart, to be opened."""
+    """The items with different results of two models at full width, in elements that open."""
     shown = []
     for row in tree["wins"]:
         (left, right), (better, worse, equal) = row["models"], row["counts"]
-        told = [
+        shown_rows = [
             [
                 right if side == "better" else left,
                 one["text"],
@@ -146,20 +146,20 @@ def wins_section(tree: Tree) -> str:
             for side in ("better", "worse")
             for one in row[side]
         ]
-        if not told:
+        if not shown_rows:
             continue
         counts = f"{right} better on {better:,}, worse on {worse:,}, equal on {equal:,}"
-        table = html.table(["better", "text", left, right], told, texts=2)
+        table = html.table(["better", "text", left, right], shown_rows, texts=2)
         shown.append(
             f"<details><summary>{escape(row['task'])}: {escape(left)} \u2192 {escape(right)}"
             f'<span class="quiet">{escape(counts)}</span></summary>{table}</details>'
         )
-    about = "The largest differences of single items, by the task's main metric at full width."
+    about = "The items with the largest differences in the task's main metric at full width."
     return html.section("Won and lost", about, *shown) if shown else ""
 
 
 def curves_section(tree: Tree) -> str:
-    """Averages and each task's main metric against width; nothing where there is one width."""
+    """Averages and each task's main metric against width; nothing for a single width."""
     if len(widths_of(tree)) < 2:
         return ""
     sizes = {
@@ -169,7 +169,7 @@ def curves_section(tree: Tree) -> str:
     drawn = {
         "Mean of tasks": figures.curves_figure(tree["averages"], ["tasks"], "mean of tasks"),
         "Mean of tasks against size": figures.trade_figure(
-            "size", sizes, ("bytes a vector, float32", "mean of tasks"), more_is_better=False
+            "size", sizes, ("bytes per vector, float32", "mean of tasks"), more_is_better=False
         ),
     }
     for task, info in tree["tasks"].items():
@@ -179,21 +179,22 @@ def curves_section(tree: Tree) -> str:
 
 
 def calibration_section(tree: Tree) -> str:
-    """How sure the probes of classification tasks are against how often they are right."""
+    """Calibration of the probes of classification tasks."""
     drawn = {}
     for task, models in tree.get("details", {}).items():
         curves = {name: row["reliability"] for name, row in models.items() if "reliability" in row}
         if curves:
             drawn[task] = figures.reliability_figure(task, curves)
     about = (
-        "The logistic probe at full width, by ten bins of its largest probability: above the "
-        "diagonal it is right more often than it is sure. The larger a mark, the more texts."
+        "The logistic probe at full width, in ten bins of its largest probability. Above the "
+        "diagonal it is right more often than its probability says. Larger marks stand for more "
+        "texts."
     )
     return html.section("Calibration", about, html.figures(drawn)) if drawn else ""
 
 
 def maps_section(maps: Mapping[tuple[str, str], Tree]) -> str:
-    """Texts of each task on a plane, a map a model."""
+    """Maps of the texts of each task, one per model."""
     if not maps:
         return ""
     drawn = {
@@ -205,7 +206,7 @@ def maps_section(maps: Mapping[tuple[str, str], Tree]) -> str:
 
 
 def figures_section(tree: Tree) -> str:
-    """Every figure of every task, to be opened."""
+    """All figures of all tasks, in an element that opens."""
     shown = []
     for task, by_model in tree["results"].items():
         names = list(
@@ -223,23 +224,23 @@ def figures_section(tree: Tree) -> str:
 
 
 def models_section(tree: Tree) -> str:
-    """What was measured, and how long it took."""
+    """The models, and how long the evaluation took."""
     values = {
         model: f"{info['dim']} dimensions, fingerprint {info['fingerprint']}, "
-        f"{sum(info['seconds'].values()):,.1f} s this time (what is cached takes none)"
+        f"{sum(info['seconds'].values()):,.1f} s in this run (cached results take no time)"
         for model, info in tree["models"].items()
     }
     return html.section("Models", "", html.definitions(values))
 
 
 def widths_of(tree: Tree) -> list[str]:
-    """Every width of any model, widest first."""
+    """The widths of all models, widest first."""
     found = {width for rows in tree["averages"].values() for width in rows}
     return sorted(found, key=int, reverse=True)
 
 
 def _counted(info: Mapping[str, Any]) -> str:
-    """The main metric and, where it is known, over how many items."""
+    """The main metric and, if known, the number of items."""
     return info["main"] + ("" if info["items"] is None else f" of {info['items']:,}")
 
 

@@ -1,7 +1,7 @@
-"""Drawings for a page: matplotlib's axes as bare SVG in the page's own colours, light or dark.
+"""Drawings for a page: matplotlib's axes as SVG in the page's colours, light or dark.
 
-matplotlib is imported with the first drawing, without pyplot: no window system and no global
-state is touched.
+matplotlib is imported with the first drawing, without pyplot, so it needs no window system and
+changes no global state.
 """
 
 import functools
@@ -11,7 +11,10 @@ import sys
 
 from gemb.checks import MissingExtra, needs
 
-TEXT, GRID = "#010203", "#010204"  # stand for the page's own colours until the SVG is written
+TEXT, GRID = (
+    "#010203",
+    "#010204",
+)  # placeholders that the written SVG replaces by the page's colours
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -37,15 +40,15 @@ _STYLE = {
 
 
 def svg(name: str, draw) -> str:
-    """Draws axes and gives the bare SVG: no prolog, no metadata, no ids that clash in one page.
+    """Draws axes and returns the SVG without prolog, metadata and conflicting ids.
 
     Args:
-        name: what screen readers say.
-        draw: called with matplotlib's axes; TEXT and GRID are the page's colours.
+        name: the description for screen readers.
+        draw: called with matplotlib's axes; TEXT and GRID stand for the page's colours.
 
     Returns:
-        The SVG; a paragraph that says what to install where matplotlib is missing, so that a page
-        keeps its tables.
+        The SVG; if matplotlib is missing, a paragraph that says what to install, so that the page
+        still has its tables.
     """
     import io
 
@@ -54,14 +57,14 @@ def svg(name: str, draw) -> str:
             import matplotlib
             from matplotlib.figure import Figure
     except MissingExtra as error:
-        _say_once(f"the report has no drawings: {error}")
+        _say_once(f"the report has no plots: {error}")
         return f'<p class="quiet">{html.escape(str(error))}</p>'
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
         lines, labels = axes.get_legend_handles_labels()
-        if len(lines) > 1:  # a place of its own: matplotlib's search for a free one takes seconds
+        if len(lines) > 1:  # a fixed place: matplotlib's search for a free one takes seconds
             figure.legend(lines, labels, fontsize=9.5, loc="outside lower center", ncols=3)
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})

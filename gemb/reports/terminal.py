@@ -1,4 +1,4 @@
-"""The main figures as plain text, for the terminal."""
+"""The main figures as plain text for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from gemb.reports.suite_page import widths_of
 
 
 def tasks_table(tree: Mapping[str, Any]) -> str:
-    """Main figures: a row a task and model, a column a width.
+    """Main figures: one row per task and model, one column per width.
 
     Args:
         tree: from `gemb.evaluation.suite.summary`.
@@ -28,7 +28,7 @@ def tasks_table(tree: Mapping[str, Any]) -> str:
 
 
 def run_table(retrieval: Mapping[str, Any]) -> str:
-    """nDCG@10: a row a system, a column a width; ScaNN's figure behind the slash.
+    """nDCG@10: one row per system, one column per width; ScaNN's figure after the slash.
 
     Args:
         retrieval: system -> width -> metric -> figure, as `evaluate_vectors` gives it.
@@ -39,7 +39,7 @@ def run_table(retrieval: Mapping[str, Any]) -> str:
         cells = []
         for width in widths:
             values = retrieval[system].get(width) or retrieval[system].get("text")
-            if not values:  # a model that is not as wide
+            if not values:  # the model is not as wide
                 cells.append("")
                 continue
             near = values.get("scann_ndcg@10")
@@ -49,7 +49,7 @@ def run_table(retrieval: Mapping[str, Any]) -> str:
 
 
 def comparison_table(tree: Mapping[str, Any]) -> str:
-    """Last and best figures: a row a figure, a column a run.
+    """Last and best figures: one row per figure, one column per run.
 
     Args:
         tree: from `gemb.runs.comparison.compare`.
@@ -64,7 +64,7 @@ def comparison_table(tree: Mapping[str, Any]) -> str:
 
 
 def retention_lines(kept: Mapping[str, Any]) -> str:
-    """What each student keeps of its teacher: a line a student.
+    """What each student keeps of its teacher: one line per student.
 
     Args:
         kept: from `gemb.analysis.retention.measure_retention`.

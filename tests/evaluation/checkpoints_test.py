@@ -145,7 +145,7 @@ def test_figures_over_the_steps_and_the_cache(made, tasks, tmp_path):
     write_checkpoints_page(tmp_path / "page.html", "gemb: <run>", tree)
     page = (tmp_path / "page.html").read_text()
     assert page.count("<svg") == 1 + len(tasks)
-    for text in ("width 8", "Over the steps", "best checkpoint", "gemb: &lt;run&gt;"):
+    for text in ("width 8", "Figures during training", "best checkpoint", "gemb: &lt;run&gt;"):
         assert text in page
 
 

@@ -121,7 +121,10 @@ def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, capsys)
 
     monkeypatch.setattr("fcntl.flock", none)
     with sole_run(tmp_path):
-        assert "does not support locks (No locks available); do not start a second run" in capsys.readouterr().err
+        assert (
+            "does not support locks (No locks available); do not start a second run"
+            in capsys.readouterr().err
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """Softmax losses without the batch-by-candidates matrix, on one device.
 
-Here belongs the walk over blocks of rows; the arithmetic of a block is in `softmax`, and rows
-spread over a mesh are in `ring`.
+This module loops over blocks of rows. The arithmetic of a block is in `softmax`; the form for a
+mesh is in `ring`.
 
-Nearly always the mean of the loss is differentiated: then one pass computes the loss of each row
-and, while the block's logits are at hand, the gradients of their sum, which the backward pass only
-scales. If the cotangents differ from row to row, it walks a second time.
+Usually the mean of the loss is differentiated: then one pass computes the loss of each row
+and, from the same logits, the gradients of their sum, which the backward pass only
+scales. If the cotangents differ between rows, it makes a second pass.
 """
 
 import functools

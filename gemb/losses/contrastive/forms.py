@@ -1,6 +1,6 @@
 """The forms of a contrastive loss: the same value and gradient, computed in different ways.
 
-Here belong the forms' settings and the choice between them. What each form does is in
+The settings of the forms and the choice between them. They are implemented in
 `softmax.dense`, `blockwise` and `ring`.
 """
 

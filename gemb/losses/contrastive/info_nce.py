@@ -1,7 +1,7 @@
 """InfoNCE, from queries to documents or both ways.
 
-Here belong the public function and what its options mean. Masks are in gemb.losses.candidates, the
-arithmetic in `softmax`, the ways to compute it in `forms`, one softmax over several directions in
+The public function and its options. Masks are in gemb.losses.candidates, the
+arithmetic is in `softmax`, the forms are in `forms`, and one softmax over several directions is in
 `joint`.
 """
 

@@ -1,6 +1,6 @@
 """Contrastive losses with one softmax over several directions: GTE's, and GIST with a guide.
 
-Here belong the public functions and what their options mean. One direction, or the average of two,
+The public functions and their options. One direction, or the average of two,
 is `info_nce`. Masks are in gemb.losses.candidates, the arithmetic in `softmax`.
 """
 

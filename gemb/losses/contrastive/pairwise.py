@@ -1,6 +1,6 @@
 """Losses over pairs and triplets of one query: sigmoid, several positives, triplet.
 
-Here belong losses that compare a query with its candidates in other ways than by one softmax with
+These losses compare a query with its candidates in other ways than by one softmax with
 one target. The softmax losses are in `info_nce` and `joint`, losses on graded pairs in
 gemb.losses.graded. False negatives by text are left out as described in gemb.losses.candidates.
 """

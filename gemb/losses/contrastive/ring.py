@@ -1,6 +1,6 @@
 """Softmax losses over a mesh, without any device ever holding all documents' logits.
 
-Here belongs the exchange between devices: each keeps its queries, and the candidates travel round a
+This module exchanges data between devices: each keeps its queries, and the candidates go around a
 ring of the named mesh axes, or are gathered. The arithmetic of a tile is in `softmax`. On one
 device `blockwise` is faster: a ring must go round twice, first for the softmaxes' denominators,
 then for the gradients, that is four products of matrices instead of three.

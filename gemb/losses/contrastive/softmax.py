@@ -1,8 +1,8 @@
 """The masked softmax that every contrastive loss shares, one tile of rows and columns at a time.
 
-Here belong the logits of a tile, the running statistics of a row's softmax, the loss they give and
-its gradient. Which tiles are visited, and in what order, the callers decide: `dense` makes one tile
-of everything, `blockwise` goes over blocks of rows, `ring` over devices.
+This module has the logits of a tile, the running statistics of a row's softmax, the resulting loss
+and its gradient. The callers choose the tiles and their order: `dense` makes one tile
+of everything, `blockwise` loops over blocks of rows, `ring` over devices.
 
 A loss is a list of softmaxes, each over the union of one or more directions (see
 gemb.losses.candidates); row i of each belongs to query i and its positive, and the loss of a row is

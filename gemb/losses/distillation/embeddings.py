@@ -1,8 +1,8 @@
 """Embedding distillation: a student that embeds as its teachers do.
 
-Here belong losses against a teacher's vectors, and the way to put several teachers into one vector.
-Losses against scores are in `scores`, Jasper's losses on the geometry of a whole batch in `jasper`.
-Where a student's width is not its teacher's, a projection head comes before the loss, not in it.
+Losses on a teacher's vectors, and a function that combines several teachers into one vector.
+Losses on scores are in `scores`, Jasper's losses on the geometry of a whole batch in `jasper`.
+If the widths of student and teacher differ, add a projection head to the student.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Jasper's losses: the geometry of a batch of texts, student against teachers, without labels.
 
-Here belong losses on all texts of a batch at once, queries and documents alike: each value belongs
+These losses use all texts of a batch at once, queries and documents alike: each value belongs
 to the batch, and each real row carries it, so that the mean over the rows is the loss. Losses of
 one text or one query at a time are in `embeddings`, as is `concatenate_teachers`. Except in
 `jasper_cosine`, the teacher may be of any width: only its similarities are looked at.

@@ -1,7 +1,7 @@
 """Distillation of every layer: a student whose token vectors are its teacher's, layer by layer.
 
-Here belong the distance of token vectors, which the training step takes while it has them, and the
-in-batch loss of those distances. Losses against embeddings are in `embeddings`.
+This module has the distance of token vectors, which the training step computes, and the
+in-batch loss of those distances. Losses on embeddings are in `embeddings`.
 """
 
 import jax

@@ -2,9 +2,9 @@
 
     mean over unordered {a, b} of [aim_a > aim_b] max(0, score_b - score_a + margin)
 
-Here belong three ways to compute it for a few million numbers: by sorting and counting, block by
-block, and by sampling. What the numbers are (similarities of texts, in `jasper`) does not matter
-here. `real` says which numbers take part.
+This module computes it for a few million numbers in three ways: by sorting and counting, block by
+block, and by sampling. The numbers are similarities of texts in `jasper`, but may be any.
+`real` says which numbers take part.
 """
 
 import jax

@@ -1,8 +1,8 @@
 """Score distillation: a student that scores candidates as its teachers do.
 
-Here belong losses against a teacher's scores, which come as such (from a cross-encoder) or from its
-vectors. Losses against the vectors themselves are in `embeddings`. Score and embedding distillation
-combine in `weighted_sum`.
+Losses on a teacher's scores, given directly (by a cross-encoder) or computed from its
+vectors. Losses on the vectors are in `embeddings`. Combine score and embedding distillation
+with `weighted_sum`.
 """
 
 import jax
