@@ -239,7 +239,7 @@ def test_a_missing_file_and_a_missing_binding_are_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.gin does not exist"):
         config.load(["nowhere.gin"])
     config.load([])
-    with pytest.raises(UserError, match=r"binds nothing of experiment\.Experiment"):
+    with pytest.raises(UserError, match=r"does not bind experiment\.Experiment"):
         config.configured(Experiment)
     (tmp_path / "half.gin").write_text(
         "from __gin__ import dynamic_registration\n"

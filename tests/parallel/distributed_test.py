@@ -156,7 +156,7 @@ def test_a_process_that_is_slow_to_speak_is_hung_up_on_and_may_report_again(coor
 def test_a_taken_port_is_one_line():
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(UserError, match=f"cannot listen at port {port}"):
+        with pytest.raises(UserError, match=f"cannot listen on port {port}"):
             call_the_roll(f"localhost:{port}", 0, 2, timeout_seconds=1)
 
 

@@ -156,7 +156,13 @@ def test_sizes_speeds_and_the_map_are_shown(tmp_path):
     write_run_page(path, **settings, precisions=rows, plane=plane)
     page = path.read_text()
     texts = " ".join(_Page(page).texts)
-    for text in ("Size and speed", "binary, re-scored", "31,250", "By t-SNE", "query: <i>ask</i>"):
+    for text in (
+        "Size and speed",
+        "binary, re-scored",
+        "31,250",
+        "t-SNE: neighbours",
+        "query: <i>ask</i>",
+    ):
         assert text in texts
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)

@@ -255,7 +255,7 @@ def test_mistakes_are_told():
         dry_run_on_chips(run, "v5e:8", utilisation=40)
     with pytest.raises(UserError, match="teacher"):
         dry_run_on_chips(dataclasses.replace(run, teacher=object()), "v5e:8")
-    with pytest.raises(UserError, match="only the default objective is counted"):
+    with pytest.raises(UserError, match="only the default objective is supported"):
         dry_run_on_chips(dataclasses.replace(run, objective=head_only()), "v5e:8")
 
 

@@ -51,7 +51,7 @@ def test_what_does_not_fit_is_told(models):
         UserError, match=r"model 2 does not fit the first: .* is \(16,\), not \(8,\)"
     ):
         soup([models[0], model(0, width=16)])
-    with pytest.raises(UserError, match="not computed like the first: pooling is 'cls'"):
+    with pytest.raises(UserError, match="computed differently from the first: pooling is 'cls'"):
         soup([models[0], with_tower(models[1], pooling="cls")])
     with pytest.raises(UserError, match="expected 3 numbers of 0 or more"):
         soup(models, [1, 2])

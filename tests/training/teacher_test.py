@@ -268,7 +268,9 @@ def test_a_teacher_that_changed_by_one_byte_is_refused(data, tmp_path):
     content = bytearray(weights.read_bytes())
     content[-4] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(UserError, match=r"another teacher taught \(fingerprint .* have changed"):
+    with pytest.raises(
+        UserError, match=r"the rows of another teacher \(fingerprint .* have changed"
+    ):
         own().join(STUDENT.spec, LOSS, batches, ONE_DEVICE(), None)
 
 
@@ -289,26 +291,26 @@ def test_teachers_that_do_not_fit_are_one_line(data, tmp_path):
     def join(teacher, loss=LOSS):
         teacher.join(STUDENT.spec, loss, batches, ONE_DEVICE(), None)
 
-    with pytest.raises(UserError, match="scratch and scratch are one model"):
+    with pytest.raises(UserError, match="scratch and scratch are the same model"):
         teachers.live([TEACHER, TEACHER])
-    with pytest.raises(UserError, match="student's vectors are of unit length and the teacher's"):
+    with pytest.raises(UserError, match="student's vectors are of unit length, but the teacher's"):
         join(teachers.live([model(2, normalize=False)]))
     with pytest.raises(UserError, match=r"teacher_query: expected .*\(4, 16\), got \(4, 8\)"):
         join(teachers.live([model(2, width=8)]))
     with pytest.raises(UserError, match=r"query_length: .*99 exceeds the model's 32 positions"):
         teachers.live([TEACHER], query_length=99)
-    with pytest.raises(UserError, match="the loss reads nothing of it"):
+    with pytest.raises(UserError, match="the loss reads none of its fields"):
         join(teachers.live([TEACHER]), losses.info_nce)
     scored = teachers.scored("any", folder=str(tmp_path))
-    with pytest.raises(UserError, match="the loss reads nothing of it"):
+    with pytest.raises(UserError, match="the loss reads none of its fields"):
         scored.check(STUDENT.spec, losses.info_nce)
-    with pytest.raises(UserError, match="without hard negatives a query has one candidate"):
+    with pytest.raises(UserError, match="without hard negatives a query has only one candidate"):
         join(scored, losses.margin_mse)
     with pytest.raises(UserError, match="teacher_query: expected the teacher's vectors"):
         losses.embedding_distance(*np.zeros((2, 4, 8), np.float32), np.arange(4))
     with pytest.raises(UserError, match="expected a list of one or more"):
         teachers.live([])
-    with pytest.raises(UserError, match="nothing to teach"):
+    with pytest.raises(UserError, match="has no cache to fill"):
         taught(data, teachers.live([TEACHER]))
 
 
@@ -317,8 +319,7 @@ def test_texts_that_the_teacher_cuts_are_told_with_their_share(capsys):
     for _ in range(2):  # once only
         teacher.fields(["short"] * 60, ["far more than sixteen bytes"] * 20)
     assert capsys.readouterr().err == (
-        "warning: the teacher scratch cuts 25.0% of the texts to 16 tokens and embeds what is "
-        "left\n"
+        "warning: the teacher scratch cuts 25.0% of the texts to 16 tokens and ignores the rest\n"
     )
 
 
@@ -343,7 +344,7 @@ def test_vectors_of_files_are_found_by_their_texts(files, data):
     np.testing.assert_array_equal(found["teacher_query"], rows[[3]])
     np.testing.assert_array_equal(found["teacher_document"], [rows[PAIRS**2 + 4], np.zeros(16)])
     teacher.join(STUDENT.spec, LOSS, data(PROCESSORS, 0), ONE_DEVICE(), None)
-    with pytest.raises(UserError, match="the text 'nobody' of the training data is not among"):
+    with pytest.raises(UserError, match="it lacks the text 'nobody' of the training data"):
         teacher.fields(["nobody"], ["tell 1"])
     assert write(-rows).identity != teacher.identity
 
@@ -430,11 +431,11 @@ def test_layers_that_do_not_fit_are_one_line(data, tmp_path):
         join(model(1, width=8))
     with pytest.raises(UserError, match="student has two towers"):
         join(two_towers(model(1), model(2)))
-    with pytest.raises(UserError, match="two towers; one model teaches layers"):
+    with pytest.raises(UserError, match="two towers; layerwise needs"):
         teachers.layerwise(two_towers(model(1), model(2)))
-    with pytest.raises(UserError, match="the loss reads nothing of it"):
+    with pytest.raises(UserError, match="the loss reads none of its fields"):
         join(one_layer(0), losses.info_nce)
-    with pytest.raises(ValueError, match="query_microbatches: a teacher of layers"):
+    with pytest.raises(ValueError, match="query_microbatches: the objective layerwise"):
         run(
             tmp_path, data, teachers.layerwise(DEEP), model=one_layer(0), loss=LAYERWISE,
             query_microbatches=2,
