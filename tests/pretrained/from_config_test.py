@@ -72,7 +72,7 @@ def test_layers_of_a_pattern_that_the_config_only_implies_can_be_told_again(laye
         ({"config": {"model_type": "qwen3"}}, "hidden_size"),
         (
             {"config": CONFIG | {"layer_types": ["full_attention", "chunked"]}},
-            "layer_types: 'chunked' is not one of",
+            "layer_types: expected a list of full_attention and sliding_attention or null",
         ),
     ],
 )

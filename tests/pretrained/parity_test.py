@@ -138,7 +138,7 @@ def test_broken_folders_are_one_line(tmp_path):
         ({"num_hidden_layers": 1}, r"tensors left over: encoder\.layer\.1"),
         ({"intermediate_size": 65}, r"has shape \(64, 32\), expected \(65, 32\)"),
         ({"model_type": "mamba"}, r"model_type 'mamba' is not supported; known: bert"),
-        ({"hidden_act": "mish"}, r"hidden_act 'mish'"),
+        ({"hidden_act": "mish"}, r'config.json: hidden_act: expected one of .*, got "mish"'),
         ({"vocab_size": 200}, r"knows 259 tokens, but the weights have only 200 rows"),
         ({"max_position_embeddings": 40}, r"max_length: 48 exceeds the model's 40 positions"),
     ]
