@@ -150,7 +150,7 @@ def text_spec(config: dict) -> TextSpec:
 
 def is_causal(config: dict) -> bool:
     """Whether config.json asks for causal attention."""
-    return config["is_causal"] and not config.get("use_bidirectional_attention")
+    return config.get("is_causal", True) and not config.get("use_bidirectional_attention")
 
 
 def _activation(config: dict) -> str:
