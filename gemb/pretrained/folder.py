@@ -13,14 +13,33 @@ from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.families import FAMILIES, bert, static
 from gemb.pretrained.families.family import Family
 from gemb.pretrained.fetch import model_folder
-from gemb.pretrained.keys import warn_unknown
+from gemb.pretrained.keys import Rule, read_keys, warn_unknown, whole
 from gemb.pretrained.sentence_transformers import Modules, read_json, read_modules
 from gemb.pretrained.weights import TensorFiles, params_from_tensors
 from gemb.processors.text import TextProcessor, from_folder
 from gemb.structs import Prompts
 
 MANIFEST = "gemb.json"
+_MANIFEST_KEYS = {
+    "max_length": whole(None).or_null(),
+    "widths": Rule(
+        "a list of whole numbers above 0",
+        lambda value: isinstance(value, list) and all(type(w) is int and w > 0 for w in value),
+    ),
+    "heads": Rule(
+        "projections by name",
+        lambda value: isinstance(value, dict) and all(map(_is_projection, value.values())),
+    ),
+}
 _UNLIMITED = 512  # tokens of a model that has no limit of its own, as T5
+
+
+def _is_projection(layers) -> bool:
+    """Whether a head of gemb.json is layers of (inputs, outputs, activation, bias)."""
+    kinds = [int, int, str, bool]
+    return isinstance(layers, list) and all(
+        isinstance(layer, list) and [type(value) for value in layer] == kinds for layer in layers
+    )
 
 
 def read(model: str, *, weights: bool = True) -> Tower:
@@ -37,6 +56,7 @@ def read(model: str, *, weights: bool = True) -> Tower:
     folder = model_folder(model)
     modules = read_modules(folder)
     manifest = read_json(folder / MANIFEST, default={})
+    read_keys(manifest, _MANIFEST_KEYS, folder / MANIFEST)
     config = _config(modules)
     spec = _tower_spec(folder, config, modules, manifest)
     processor = _processor(folder, spec, modules, manifest)
@@ -119,7 +139,7 @@ def _tower_spec(folder: Path, config: dict, modules: Modules, manifest: dict) ->
             dense=modules.dense,
             heads=_heads(manifest),
             normalize=modules.normalize,
-            widths=_widths(manifest),
+            widths=tuple(manifest.get("widths", ())),
             similarity=modules.similarity,
         )
     except (ValueError, TypeError, AttributeError) as error:
@@ -139,13 +159,6 @@ def _length(folder: Path, modules: Modules, manifest: dict, limit: int) -> int:
     return said or int(min(modules.tokenizer_length or limit, limit))
 
 
-def _widths(manifest: dict) -> tuple[int, ...]:
-    widths = manifest.get("widths", ())
-    if not isinstance(widths, list | tuple) or not all(isinstance(w, int) for w in widths):
-        raise ValueError(f"gemb.json: widths: expected a list of numbers, got {widths!r}")
-    return tuple(widths)
-
-
 def _heads(manifest: dict) -> tuple:
     return tuple(
         (name, tuple(DenseSpec(*layer) for layer in layers))
@@ -159,6 +172,8 @@ def _dense_params(tensors: TensorFiles, number: int, spec: TowerSpec, place: Pat
     if shape.bias:
         expected["bias"] = ("linear.bias", (shape.outputs,))
     params = {}
+    if leftover := sorted(set(tensors) - {name for name, _ in expected.values()}):
+        raise UserError(f"{place}: tensors left over: {', '.join(leftover[:5])}")
     for part, (name, size) in expected.items():
         found = tensors.shape(name) if name in tensors else "none"
         if found != size:

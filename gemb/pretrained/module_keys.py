@@ -148,7 +148,10 @@ SETTINGS = {
     ),
     "default_prompt_name": text(None).or_null(),
     "similarity_fn_name": one_of(*SIMILARITIES).or_null("cosine"),
-    "truncate_dim": whole(None).or_null(),
+    "truncate_dim": Rule(
+        "null: gemb gives whole vectors; remove the key, and choose a nested width when you embed",
+        lambda value: value is None,
+    ),
     "model_type": only("SentenceTransformer"),
     "__version__": ANY,
     "requirements": ANY,
