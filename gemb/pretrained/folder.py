@@ -81,6 +81,12 @@ def _weights(folder: Path, config: dict, spec: TowerSpec, modules: Modules) -> t
     """(parameters, published tensors that no embedding needs)."""
     family = FAMILIES[config["model_type"]]
     tensors = TensorFiles(modules.encoder)
+    layers = spec.encoder.stack.layers
+    if layers > len(tensors):  # found here in no time; building so many layers may take hours
+        raise UserError(
+            f"{modules.encoder}/config.json: {family.layer_count}: {layers} layers, and the "
+            f"weights hold only {len(tensors)} tensors"
+        )
     params, kept = params_from_tensors(tensors, family, spec, modules.encoder)
     for number, place in enumerate(modules.dense_folders):
         params |= _dense_params(TensorFiles(place), number, spec, place)
