@@ -13,13 +13,33 @@ from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.families import FAMILIES, bert, static
 from gemb.pretrained.families.family import Family
 from gemb.pretrained.fetch import model_folder
+from gemb.pretrained.keys import Rule, read_keys, warn_unknown, whole
 from gemb.pretrained.sentence_transformers import Modules, read_json, read_modules
 from gemb.pretrained.weights import TensorFiles, params_from_tensors
 from gemb.processors.text import TextProcessor, from_folder
 from gemb.structs import Prompts
 
 MANIFEST = "gemb.json"
+_MANIFEST_KEYS = {
+    "max_length": whole(None).or_null(),
+    "widths": Rule(
+        "a list of whole numbers above 0",
+        lambda value: isinstance(value, list) and all(type(w) is int and w > 0 for w in value),
+    ),
+    "heads": Rule(
+        "projections by name",
+        lambda value: isinstance(value, dict) and all(map(_is_projection, value.values())),
+    ),
+}
 _UNLIMITED = 512  # tokens of a model that has no limit of its own, as T5
+
+
+def _is_projection(layers) -> bool:
+    """Whether a head of gemb.json is layers of (inputs, outputs, activation, bias)."""
+    kinds = [int, int, str, bool]
+    return isinstance(layers, list) and all(
+        isinstance(layer, list) and [type(value) for value in layer] == kinds for layer in layers
+    )
 
 
 def read(model: str, *, weights: bool = True) -> Tower:
@@ -36,6 +56,7 @@ def read(model: str, *, weights: bool = True) -> Tower:
     folder = model_folder(model)
     modules = read_modules(folder)
     manifest = read_json(folder / MANIFEST, default={})
+    read_keys(manifest, _MANIFEST_KEYS, folder / MANIFEST)
     config = _config(modules)
     spec = _tower_spec(folder, config, modules, manifest)
     processor = _processor(folder, spec, modules, manifest)
@@ -60,6 +81,12 @@ def _weights(folder: Path, config: dict, spec: TowerSpec, modules: Modules) -> t
     """(parameters, published tensors that no embedding needs)."""
     family = FAMILIES[config["model_type"]]
     tensors = TensorFiles(modules.encoder)
+    layers = spec.encoder.stack.layers
+    if layers > len(tensors):  # found here in no time; building so many layers may take hours
+        raise UserError(
+            f"{modules.encoder}/config.json: {family.layer_count}: {layers} layers, and the "
+            f"weights hold only {len(tensors)} tensors"
+        )
     params, kept = params_from_tensors(tensors, family, spec, modules.encoder)
     for number, place in enumerate(modules.dense_folders):
         params |= _dense_params(TensorFiles(place), number, spec, place)
@@ -94,13 +121,17 @@ def _config(modules: Modules) -> dict:
             raise UserError(f"{modules.encoder}: tensor embedding.weight is missing")
         vocab, width = tensors.shape("embedding.weight")
         return {"model_type": "static", "vocab_size": vocab, "hidden_size": width}
-    config = read_json(modules.encoder / "config.json")
+    file = modules.encoder / "config.json"
+    config = read_json(file)
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
-            f"{modules.encoder}/config.json: model_type {kind!r} is not supported; known: "
-            f"{', '.join(FAMILIES)}"
+            f"{file}: model_type {kind!r} is not supported; known: {', '.join(FAMILIES)}"
         )
+    if kind == "gemma" and "hidden_act" in modules.config:
+        raise UserError(f"{file}: config_args: hidden_act is not supported for gemma")
+    config = FAMILIES[kind].respelled(config) | modules.config
+    warn_unknown(config, FAMILIES[kind].table, file)
     return config
 
 
@@ -109,31 +140,29 @@ def _tower_spec(folder: Path, config: dict, modules: Modules, manifest: dict) ->
     try:
         static = "mean" if modules.static else None
         return TowerSpec(
-            family.text_spec(config),
-            pooling=static or modules.pooling or family.pooling,
+            family.text_spec(config, modules.encoder / "config.json"),
+            pooling=static or modules.pooling or _plain_pooling(config),
             dense=modules.dense,
             heads=_heads(manifest),
             normalize=modules.normalize,
-            widths=_widths(manifest),
+            widths=tuple(manifest.get("widths", ())),
+            similarity=modules.similarity,
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}: a configuration that cannot be read ({error})") from None
 
 
+def _plain_pooling(config: dict) -> str:
+    """How sentence-transformers pools the vectors of a folder that names no pooler."""
+    names = config.get("architectures") or [""]
+    causal = config.get("is_causal", True) and str(names[0]).endswith("ForCausalLM")
+    return "lasttoken" if causal else "mean"
+
+
 def _length(folder: Path, modules: Modules, manifest: dict, limit: int) -> int:
     """Tokens that a text is cut to; a tokenizer's word counts up to the positions there are."""
     said = modules.max_length or manifest.get("max_length")
-    for length, kind in ((said, int | None), (modules.tokenizer_length, int | float | None)):
-        if not isinstance(length, kind):
-            raise UserError(f"{folder}: a length limit that cannot be read ({length!r})")
     return said or int(min(modules.tokenizer_length or limit, limit))
-
-
-def _widths(manifest: dict) -> tuple[int, ...]:
-    widths = manifest.get("widths", ())
-    if not isinstance(widths, list | tuple) or not all(isinstance(w, int) for w in widths):
-        raise ValueError(f"gemb.json: widths: expected a list of numbers, got {widths!r}")
-    return tuple(widths)
 
 
 def _heads(manifest: dict) -> tuple:
@@ -149,6 +178,8 @@ def _dense_params(tensors: TensorFiles, number: int, spec: TowerSpec, place: Pat
     if shape.bias:
         expected["bias"] = ("linear.bias", (shape.outputs,))
     params = {}
+    if leftover := sorted(set(tensors) - {name for name, _ in expected.values()}):
+        raise UserError(f"{place}: tensors left over: {', '.join(leftover[:5])}")
     for part, (name, size) in expected.items():
         found = tensors.shape(name) if name in tensors else "none"
         if found != size:

@@ -416,18 +416,22 @@ def test_a_new_pooler_takes_nothing_of_the_old(checkpoint, tmp_path):
         ("config.json", "null", "expected an object, got NoneType"),
         ("config.json", '{"model_type": ["bert"]}', "is not supported"),
         ("gemb.json", "3", r"gemb\.json: expected an object"),
-        ("gemb.json", '{"widths": "84"}', "widths: expected a list of numbers, got '84'"),
-        ("gemb.json", '{"heads": [1]}', "cannot be read"),
+        ("gemb.json", '{"widths": "84"}', "widths: expected a list of whole numbers above 0"),
+        ("gemb.json", '{"heads": [1]}', "heads: expected projections by name"),
         ("modules.json", "{}", r"modules\.json: expected a list"),
         ("modules.json", "[]", "names no module"),
-        ("modules.json", '[{"type": 1, "path": ""}]', "each module with a type and a path"),
+        ("modules.json", '[{"type": 1, "path": ""}]', "type: expected a text, got 1"),
         (
             "config_sentence_transformers.json",
             '{"prompts": "x"}',
             "expected texts by name",
         ),
-        ("sentence_bert_config.json", '{"max_seq_length": "x"}', "cannot be read"),
-        ("sentence_bert_config.json", '{"max_seq_length": 48.5}', r"cannot be read \(48\.5\)"),
+        (
+            "sentence_bert_config.json",
+            '{"max_seq_length": "x"}',
+            'max_seq_length: expected a whole number of at least 1 or null, got "x"',
+        ),
+        ("sentence_bert_config.json", '{"max_seq_length": 48.5}', r"or null, got 48\.5"),
     ],
 )
 def test_json_of_another_kind_is_one_line(checkpoint, tmp_path, name, content, message):

@@ -27,7 +27,8 @@ class TextSpec:
         positions: rows of the table of position vectors; 0 for none.
         stack: the transformer over the embedded tokens.
         types: rows of the token-type table (BERT's segments; only row 0 is used); 0 for none.
-        position_offset: row of the first token's position (2 in RoBERTa).
+        position_offset: row of the first token's position (2 in RoBERTa). If it is not 0, the id
+            before it is that of padding.
         length_limit: longest sequence of a model without a position table; 0 for no limit.
         embedding_norm: whether a norm follows the embeddings.
         embedding_scale: what token vectors are multiplied by.
@@ -111,11 +112,23 @@ class TextEncoder(nnx.Module):
         if spec.types:
             x = x + self.type(jnp.zeros(1, jnp.int32))
         if spec.positions:
-            x = x + self.position(positions(mask) + spec.position_offset)
+            x = x + self.position(self._rows(ids, mask))
         if spec.embedding_norm:
             x = self.norm(x)
         x = dropout(x, execution.dropout, keys[0]).astype(execution.dtype)
         return self.stack(x, mask, execution, keys[1], every_layer=every_layer)
+
+    def _rows(self, ids: jax.Array, mask: jax.Array) -> jax.Array:
+        """[batch, length]: the row of each token in the table of positions.
+
+        RoBERTa has the row before the first for padding, and counts no token with that id, not even
+        one that is written in a text.
+        """
+        offset = self.spec.position_offset
+        if not offset:
+            return positions(mask)
+        counted = mask & (ids != offset - 1)
+        return jnp.where(counted, positions(counted) + offset, offset - 1)
 
     def pooled(self, inputs: Tokens) -> jax.Array:
         """[batch, length] bool: the tokens that the pooler sees."""
