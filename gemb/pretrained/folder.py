@@ -71,8 +71,9 @@ def _processor(folder: Path, spec: TowerSpec, modules: Modules, manifest: dict) 
     made = from_folder(
         modules.encoder,
         _length(folder, modules, manifest, limit),
+        rows=spec.encoder.vocab,
         lower_case=modules.lower_case,
-        special=not modules.static,  # static models see the words of a text only
+        static=modules.static,
     )
     prompts = Prompts(
         modules.prompts.get("query") or "",

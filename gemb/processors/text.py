@@ -55,11 +55,12 @@ class TextProcessor:
             not limit or self.max_length <= limit,
             f"max_length: {self.max_length} exceeds the model's {limit} positions",
         )
-        size = self.tokenizer().vocab
+        tokenizer = self.tokenizer()
+        size = tokenizer.vocab
         check(
             size <= encoder.vocab,
-            f"the tokenizer knows {size} tokens, but the weights have only {encoder.vocab} rows: "
-            "it belongs to another model",
+            f"the tokenizer gives ids up to {size - 1} ({tokenizer.token(size - 1)!r}), but the "
+            f"weights have only {encoder.vocab} rows: it belongs to another model",
         )
 
     def identity(self) -> tuple[str, dict]:
@@ -150,19 +151,23 @@ class TextProcessor:
             if (base / name).exists():
                 shutil.copyfile(base / name, folder / name)
         place = folder / "tokenizer_config.json"
-        if not place.exists():
+        if not place.exists() or read_tokenizer(folder) != self.tokenizer_json:
+            # The class that the copied files name would change this tokenizer.json on reading.
+            for name in _SIDE_FILES:
+                (folder / name).unlink(missing_ok=True)
             text = json.dumps(self._tokenizer_config(), indent=2)
             place.write_text(text + "\n", encoding="utf-8")
 
     def _tokenizer_config(self) -> dict:
         """Without it, transformers takes the tokenizer of a BERT model for WordPiece."""
         tokenizer = self._plain_tokenizer
+        in_text = json.loads(self.tokenizer_json)["model"].get("special_tokens_in_text", True)
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": self.max_length,
             "pad_token": tokenizer.token(tokenizer.padding),
             "additional_special_tokens": tokenizer.special,  # where a prompt ends is found by these
-        }
+        } | ({} if in_text else {"split_special_tokens": True})
 
     @property
     def _plain_tokenizer(self) -> Tokenizer:
@@ -251,21 +256,28 @@ def of_bytes(max_length: int = 64) -> TextProcessor:
 
 
 def from_folder(
-    folder: str | Path, max_length: int = 512, *, lower_case: bool = False, special: bool = True
+    folder: str | Path,
+    max_length: int = 512,
+    *,
+    rows: int | None = None,
+    lower_case: bool = False,
+    static: bool = False,
 ) -> TextProcessor:
     """The processor of a folder with a tokenizer, whatever its files.
 
     Args:
         folder: a model folder, or a SentencePiece file.
         max_length: tokens that texts are cut to.
+        rows: of the model's embedding table; None where there is none yet.
         lower_case: whether texts are made lower case before anything else.
-        special: whether the tokenizer adds its special tokens to a text.
+        static: whether this is a static model's: tokenizer.json counts alone, and without the
+            special tokens that it adds to a text.
 
     Raises:
         UserError: if there is no tokenizer, or a broken one.
     """
-    definition = read_tokenizer(folder)
-    if not special:
+    definition = read_tokenizer(folder, rows, alone=static)
+    if static:
         definition = _changed(definition, post_processor=None)
     if lower_case:
         own = filter(None, [json.loads(definition).get("normalizer")])
