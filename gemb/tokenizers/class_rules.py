@@ -16,7 +16,8 @@ from gemb.tokenizers.tokenizer_json import FLAGS, REMEDY, Settings, frame, templ
 
 _SECTIONS = ("normalizer", "pre_tokenizer")
 _MODEL = ("type", "unk_token", "unk_id", "fuse_unk", "byte_fallback", "ignore_merges", "dropout",
-          "continuing_subword_prefix", "end_of_word_suffix", "max_input_chars_per_word")  # fmt: skip
+          "continuing_subword_prefix", "end_of_word_suffix",
+          "max_input_chars_per_word")  # fmt: skip
 _DEFAULTS = {"fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
 _SIDES = {"left": "Left", "right": "Right"}
 
