@@ -12,6 +12,7 @@ from gemb.models.poolers import LEARNED_POOLERS
 from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.families import FAMILIES, bert, static
 from gemb.pretrained.families.family import Family
+from gemb.pretrained.families.static import TABLE, static_table
 from gemb.pretrained.fetch import model_folder
 from gemb.pretrained.keys import Rule, read_keys, warn_unknown, whole
 from gemb.pretrained.sentence_transformers import Modules, read_json, read_modules
@@ -32,6 +33,7 @@ _MANIFEST_KEYS = {
     ),
 }
 _UNLIMITED = 512  # tokens of a model that has no limit of its own, as T5
+_STATIC = 1_000_000  # of a static model, which sentence-transformers never cuts by itself
 
 
 def _is_projection(layers) -> bool:
@@ -42,19 +44,20 @@ def _is_projection(layers) -> bool:
     )
 
 
-def read(model: str, *, weights: bool = True) -> Tower:
+def read(model: str, *, weights: bool = True, steps: list[dict] | None = None) -> Tower:
     """Reads a model folder as it is, by path or by the name it was fetched under.
 
     Args:
         model: a folder, or a name such as "all-MiniLM-L6-v2" (see `gemb fetch`).
         weights: False reads the shape and the tokenizer only.
+        steps: what counts instead of modules.json, for a side of a router.
 
     Raises:
         UserError: for a missing or broken file, an unknown architecture, or weights that do not
             fit the config or the tokenizer.
     """
     folder = model_folder(model)
-    modules = read_modules(folder)
+    modules = read_modules(folder, steps)
     manifest = read_json(folder / MANIFEST, default={})
     read_keys(manifest, _MANIFEST_KEYS, folder / MANIFEST)
     config = _config(modules)
@@ -81,6 +84,8 @@ def _weights(folder: Path, config: dict, spec: TowerSpec, modules: Modules) -> t
     """(parameters, published tensors that no embedding needs)."""
     family = FAMILIES[config["model_type"]]
     tensors = TensorFiles(modules.encoder)
+    if modules.static:
+        tensors = static_table(tensors, modules.encoder)
     layers = spec.encoder.stack.layers
     if layers > len(tensors):  # found here in no time; building so many layers may take hours
         raise UserError(
@@ -98,14 +103,11 @@ def _processor(folder: Path, spec: TowerSpec, modules: Modules, manifest: dict) 
     made = from_folder(
         modules.encoder,
         _length(folder, modules, manifest, limit),
+        rows=spec.encoder.vocab,
         lower_case=modules.lower_case,
-        special=not modules.static,  # static models see the words of a text only
+        static=modules.static,
     )
-    prompts = Prompts(
-        modules.prompts.get("query") or "",
-        modules.prompts.get("document") or "",
-        modules.pool_prompt,
-    )
+    prompts = Prompts(modules.prompts["query"], modules.prompts["document"], modules.pool_prompt)
     made = dataclasses.replace(made, prompts=prompts)
     try:
         made.check_encoder(spec.encoder)
@@ -116,10 +118,7 @@ def _processor(folder: Path, spec: TowerSpec, modules: Modules, manifest: dict) 
 
 def _config(modules: Modules) -> dict:
     if modules.static:
-        tensors = TensorFiles(modules.encoder)
-        if "embedding.weight" not in tensors:
-            raise UserError(f"{modules.encoder}: tensor embedding.weight is missing")
-        vocab, width = tensors.shape("embedding.weight")
+        vocab, width = static_table(TensorFiles(modules.encoder), modules.encoder)[TABLE].shape
         return {"model_type": "static", "vocab_size": vocab, "hidden_size": width}
     file = modules.encoder / "config.json"
     config = read_json(file)
@@ -162,6 +161,10 @@ def _plain_pooling(config: dict) -> str:
 def _length(folder: Path, modules: Modules, manifest: dict, limit: int) -> int:
     """Tokens that a text is cut to; a tokenizer's word counts up to the positions there are."""
     said = modules.max_length or manifest.get("max_length")
+    if modules.static and not said:
+        file = modules.encoder / "tokenizer.json"
+        truncation = read_json(file, default={}).get("truncation") or {}
+        return truncation.get("max_length") or _STATIC
     return said or int(min(modules.tokenizer_length or limit, limit))
 
 
