@@ -8,7 +8,7 @@
 Pairs have a query and a document (a text, or a list of texts: all answers); every format that
 training reads is read. Searched are the pairs' documents and the corpus: a BEIR folder, or records
 with "text" and, if they like, "title" and "_id". No answer of the same query in any pair becomes a
-negative, by text (case, punctuation and spacing aside) or by the pair's "document_id".
+negative, by text (case, spacing, quotes and sentence marks aside) or by the pair's "document_id".
 
 Of the ranks --first_rank to --last_rank a document may be chosen that scores at most
     positive - relative_margin * |positive|   and   positive - absolute_margin,
