@@ -54,9 +54,9 @@ def normalised(text: str) -> str:
         >>> normalised("C++ 3.5"), normalised("It is -5 \u00b0C."), normalised("?!")
         ('c++3.5', 'it is-5\u00b0c', '?!')
     """
-    kept = _folded(text)
-    kept = _HYPHEN.sub(" ", _LAST.sub("", _SENTENCE.sub("", _ASIAN_MARKS.sub(" ", kept))))
-    return _SPACE.sub("", kept.strip()) or text.strip()
+    kept = _ASIAN_MARKS.sub(" ", _folded(text))
+    kept = _HYPHEN.sub(" ", _LAST.sub("", _SENTENCE.sub("", kept)))
+    return _SPACE.sub("", kept.strip()) if kept.strip(" .,;:?!") else text.strip()
 
 
 def text_key(text: str) -> int:
