@@ -12,6 +12,7 @@ NORM_PLACES = ("post", "pre", "both")
 INITS = ("normal", "modernbert", "t5")
 POOLINGS = ("mean", "cls", "lasttoken", "max", "weightedmean", "attention", "latent_attention")
 SCALINGS = ("default", "linear", "llama3")
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +194,7 @@ class TowerSpec:
             training that want them.
         normalize: whether vectors are scaled to unit length.
         widths: nested (Matryoshka) widths that the tower was trained for, widest first.
+        similarity: by which its vectors are compared, one of SIMILARITIES. No vector depends on it.
     """
 
     encoder: EncoderSpec
@@ -201,9 +203,10 @@ class TowerSpec:
     heads: tuple[tuple[str, tuple[DenseSpec, ...]], ...] = ()
     normalize: bool = True
     widths: tuple[int, ...] = ()
+    similarity: str = "cosine"
 
     def __post_init__(self):
-        _check_choices(self, pooling=POOLINGS)
+        _check_choices(self, pooling=POOLINGS, similarity=SIMILARITIES)
         for name, layers in (("dense", self.dense), *self.heads):
             size = self.encoder.width
             for layer in layers:
@@ -240,6 +243,11 @@ class ModelSpec:
             f"document: its dim {self.document.dim} is not the query's, {self.query.dim}; give one "
             "of them a projection",
         )
+        check(
+            self.query.similarity == self.document.similarity,
+            f"document: it is compared by {self.document.similarity}, and the query by "
+            f"{self.query.similarity}",
+        )
         check(self.temperature >= 0, f"temperature: expected 0 or more, got {self.temperature}")
         check(not self.shared or self.query == self.document, "shared: the towers' specs differ")
 
@@ -269,6 +277,11 @@ class ModelSpec:
     def widths(self) -> tuple[int, ...]:
         """Nested widths of the documents."""
         return self.document.widths
+
+    @property
+    def similarity(self) -> str:
+        """By which vectors are compared, one of SIMILARITIES."""
+        return self.document.similarity
 
     @property
     def normalize(self) -> bool:

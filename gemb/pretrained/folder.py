@@ -13,6 +13,7 @@ from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.families import FAMILIES, bert, static
 from gemb.pretrained.families.family import Family
 from gemb.pretrained.fetch import model_folder
+from gemb.pretrained.keys import warn_unknown
 from gemb.pretrained.sentence_transformers import Modules, read_json, read_modules
 from gemb.pretrained.weights import TensorFiles, params_from_tensors
 from gemb.processors.text import TextProcessor, from_folder
@@ -94,13 +95,17 @@ def _config(modules: Modules) -> dict:
             raise UserError(f"{modules.encoder}: tensor embedding.weight is missing")
         vocab, width = tensors.shape("embedding.weight")
         return {"model_type": "static", "vocab_size": vocab, "hidden_size": width}
-    config = read_json(modules.encoder / "config.json")
+    file = modules.encoder / "config.json"
+    config = read_json(file)
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
-            f"{modules.encoder}/config.json: model_type {kind!r} is not supported; known: "
-            f"{', '.join(FAMILIES)}"
+            f"{file}: model_type {kind!r} is not supported; known: {', '.join(FAMILIES)}"
         )
+    if kind == "gemma" and "hidden_act" in modules.config:
+        raise UserError(f"{file}: config_args: hidden_act is not supported for gemma")
+    config = FAMILIES[kind].respelled(config) | modules.config
+    warn_unknown(config, FAMILIES[kind].table, file)
     return config
 
 
@@ -109,23 +114,28 @@ def _tower_spec(folder: Path, config: dict, modules: Modules, manifest: dict) ->
     try:
         static = "mean" if modules.static else None
         return TowerSpec(
-            family.text_spec(config),
-            pooling=static or modules.pooling or family.pooling,
+            family.text_spec(config, modules.encoder / "config.json"),
+            pooling=static or modules.pooling or _plain_pooling(config),
             dense=modules.dense,
             heads=_heads(manifest),
             normalize=modules.normalize,
             widths=_widths(manifest),
+            similarity=modules.similarity,
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{folder}: a configuration that cannot be read ({error})") from None
 
 
+def _plain_pooling(config: dict) -> str:
+    """How sentence-transformers pools the vectors of a folder that names no pooler."""
+    names = config.get("architectures") or [""]
+    causal = config.get("is_causal", True) and str(names[0]).endswith("ForCausalLM")
+    return "lasttoken" if causal else "mean"
+
+
 def _length(folder: Path, modules: Modules, manifest: dict, limit: int) -> int:
     """Tokens that a text is cut to; a tokenizer's word counts up to the positions there are."""
     said = modules.max_length or manifest.get("max_length")
-    for length, kind in ((said, int | None), (modules.tokenizer_length, int | float | None)):
-        if not isinstance(length, kind):
-            raise UserError(f"{folder}: a length limit that cannot be read ({length!r})")
     return said or int(min(modules.tokenizer_length or limit, limit))
 
 

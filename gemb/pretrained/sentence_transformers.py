@@ -1,22 +1,20 @@
 """What a sentence-transformers folder says beyond the encoder: pooling, projection, prompts."""
 
 import dataclasses
+import itertools
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gemb.checks import UserError
-from gemb.models.spec import DenseSpec
+from gemb.models.spec import POOLINGS, DenseSpec
+from gemb.pretrained import module_keys
+from gemb.pretrained.keys import read_keys, refuse_unknown, shown, warn_unknown
+from gemb.pretrained.module_keys import DENSE_ACTIVATIONS as DENSE_ACTIVATIONS
 
-# The last part of a Dense module's activation_function -> gemb's name, and back.
 _SETTINGS_OF = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _ORDER = ("Transformer", "StaticEmbedding", "Pooling", "Dense", "Normalize")  # as gemb computes
-DENSE_ACTIVATIONS = {
-    "Identity": "identity",
-    "Tanh": "tanh",
-    "ReLU": "relu",
-    "GELU": "gelu",
-    "SiLU": "silu",
-}
+_ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+SETTINGS = "config_sentence_transformers.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +32,9 @@ class Modules:
         max_length: tokens that a text is cut to; None where nothing is said.
         tokenizer_length: what the tokenizer says of that, often a number beyond all; likewise.
         lower_case: whether texts are made lower case before anything else.
+        config: values that replace those of config.json.
         prompts: {"query": ..., "document": ...} and others.
+        similarity: by which vectors are compared, one of gemb.models.spec.SIMILARITIES.
     """
 
     encoder: Path
@@ -47,129 +47,224 @@ class Modules:
     max_length: int | None = None
     tokenizer_length: float | None = None
     lower_case: bool = False
+    config: dict = dataclasses.field(default_factory=dict)
     prompts: dict = dataclasses.field(default_factory=dict)
+    similarity: str = "cosine"
 
 
 def read_modules(folder: Path) -> Modules:
     """Reads a folder; a plain Hugging Face one has no modules, and is normalised.
 
     Raises:
-        UserError: for a broken file, or a module that gemb does not compute.
+        UserError: for a broken file, a module that gemb does not compute, or a key that may change
+            vectors and that gemb does not read.
     """
     if not (folder / "modules.json").exists():
-        place = folder / "1_Pooling"
-        pooling, pool_prompt = _pooling(read_json(place / "config.json", default={}), place)
+        pooling, pool_prompt = None, True
+        if (folder / "1_Pooling" / "config.json").exists():
+            pooling, pool_prompt = _pooling(folder / "1_Pooling")
         modules = Modules(folder, pooling=pooling, pool_prompt=pool_prompt)
     else:
         modules = _follow(folder, read_json(folder / "modules.json", kind=list))
-    texts = _text_settings(modules.encoder)
-    tokenizer = read_json(modules.encoder / "tokenizer_config.json", default={})
-    settings = read_json(folder / "config_sentence_transformers.json", default={})
+    _refuse_adapters(folder, modules.encoder)
+    settings = read_settings(folder)
     return dataclasses.replace(
         modules,
-        max_length=texts.get("max_seq_length"),
-        tokenizer_length=None if modules.static else tokenizer.get("model_max_length"),
-        lower_case=texts.get("do_lower_case") is True,
-        prompts=_prompts(folder, settings),
+        **({} if modules.static else _text_settings(modules.encoder)),
+        prompts=settings["prompts"],
+        similarity=settings["similarity_fn_name"] or "cosine",
     )
+
+
+def _refuse_adapters(*folders: Path) -> None:
+    """transformers adds LoRA weights that are next to the model's own; gemb does not."""
+    for folder in folders:
+        for name in _ADAPTERS:
+            if (folder / name).exists():
+                raise UserError(
+                    f"{folder / name}: gemb does not read adapters. Merge it into the weights "
+                    "(peft: merge_and_unload, then save_pretrained), or remove it"
+                )
+
+
+def read_settings(folder: Path) -> dict:
+    """The values of config_sentence_transformers.json; defaults where there is none.
+
+    Raises:
+        UserError: naming the key that is wrong or not supported.
+    """
+    file = folder / SETTINGS
+    content = read_json(file, default={})
+    settings = read_keys(content, module_keys.SETTINGS, file)
+    warn_unknown(content, module_keys.SETTINGS, file)
+    default, prompts = settings["default_prompt_name"], settings["prompts"]
+    if default is not None and default not in {*prompts, "query", "document"}:
+        raise UserError(
+            f"{file}: default_prompt_name: expected one of {sorted(prompts)}, got {shown(default)}"
+        )
+    return settings
 
 
 def _text_settings(encoder: Path) -> dict:
-    """The first of the files that it may stand in, by the kind of model that once wrote it."""
-    for kind in _SETTINGS_OF:
-        file = encoder / f"sentence_{kind}_config.json"
-        if file.exists():
-            return read_json(file)
-    return {}
+    """How texts are cut and written, and what replaces keys of config.json.
+
+    The settings are in the first of several files, by the kind of model that once wrote it.
+    """
+    files = [encoder / f"sentence_{kind}_config.json" for kind in _SETTINGS_OF]
+    file = next((file for file in files if file.exists()), files[0])
+    content = read_json(file, default={})
+    values = _checked(content, module_keys.TRANSFORMER, file)
+    if "modality_config" in content and "module_output_name" not in content:
+        raise UserError(f"{file}: key 'module_output_name' is missing")
+    tokenizer = _part(values, "tokenizer_args", "processor_kwargs", file)
+    tokenizer = _checked(tokenizer, module_keys.TOKENIZER_ARGUMENTS, f"{file}: tokenizer_args")
+    model = _part(values, "model_args", "model_kwargs", file)
+    _checked(model, module_keys.MODEL_ARGUMENTS, f"{file}: model_args")
+    return {
+        "max_length": _length(values, tokenizer, file),
+        "tokenizer_length": _tokenizer_length(encoder),
+        "lower_case": values["do_lower_case"],
+        "config": _config_arguments(values, file),
+    }
 
 
-def _prompts(folder: Path, settings: dict) -> dict[str, str]:
-    prompts = settings.get("prompts") or {}
-    texts = isinstance(prompts, dict) and all(
-        isinstance(prompt, str | None) for prompt in prompts.values()
+def _part(values: dict, old: str, new: str, file: Path) -> dict:
+    """An object that has an old and a new name."""
+    if old in values and new in values and values[old] and values[new]:
+        raise UserError(f"{file}: {old} and {new} are the same setting; keep one of them")
+    return values[old] or values[new]
+
+
+def _checked(content: dict, table: dict, where: str) -> dict:
+    refuse_unknown(content, table, where)
+    return read_keys(content, table, where)
+
+
+def _length(values: dict, tokenizer: dict, file: Path) -> int | None:
+    """Tokens that texts are cut to, by the order in which sentence-transformers lets keys count."""
+    processing = _checked(
+        values["processing_kwargs"] or {}, module_keys.PROCESSING, f"{file}: processing_kwargs"
     )
-    if not texts:
+    text = _checked(
+        processing["text"], module_keys.TEXT_PROCESSING, f"{file}: processing_kwargs.text"
+    )
+    _checked(
+        processing["common"], module_keys.COMMON_PROCESSING, f"{file}: processing_kwargs.common"
+    )
+    if text["max_length"]:
+        return text["max_length"]
+    length = tokenizer["model_max_length"] or values["max_seq_length"]
+    query, document = values["query_length"] or length, values["document_length"] or length
+    if query != document:
         raise UserError(
-            f"{folder}/config_sentence_transformers.json: prompts: expected texts by name, got "
-            f"{prompts!r}"
+            f"{file}: query_length and document_length: gemb cuts queries and documents to the "
+            f"same length, and these are {shown(query)} and {shown(document)}; make them equal"
         )
-    return prompts
+    return document
 
 
-def _follow(folder: Path, steps: list[dict]) -> Modules:
-    found = {"encoder": folder, "normalize": False}
-    dense, places, last = [], [], ""
-    for step in steps:
-        try:
-            kind, place = step["type"].rsplit(".", 1)[-1], folder / step["path"]
-        except (KeyError, TypeError, AttributeError):
-            raise UserError(
-                f"{folder}/modules.json: expected each module with a type and a path, got {step!r}"
-            ) from None
-        if kind in _ORDER and last in _ORDER and _ORDER.index(kind) < _ORDER.index(last):
-            raise UserError(
-                f"{folder}/modules.json: {kind} after {last} is not supported; expected the order "
-                "Transformer, Pooling, Dense, Normalize"
-            )
-        last = kind
+def _tokenizer_length(encoder: Path) -> float | None:
+    """What tokenizer_config.json says of the length of texts; a number beyond all means none."""
+    file = encoder / "tokenizer_config.json"
+    table = {"model_max_length": module_keys.TOKENIZER_LENGTH}
+    return read_keys(read_json(file, default={}), table, file)["model_max_length"]
+
+
+def _config_arguments(values: dict, file: Path) -> dict:
+    """What replaces values of config.json."""
+    arguments = _part(values, "config_args", "config_kwargs", file)
+    table = dict.fromkeys(module_keys.CONFIG_ARGUMENTS, module_keys.ANY)
+    refuse_unknown(arguments, table | module_keys.MODEL_ARGUMENTS, f"{file}: config_args")
+    return {key: value for key, value in arguments.items() if key in table}
+
+
+def _follow(folder: Path, steps: list) -> Modules:
+    """What the modules of modules.json make of a text, one after the other."""
+    file = folder / "modules.json"
+    kinds = [(_kind(step, file), folder / step["path"]) for step in steps]
+    _check_order([kind for kind, _ in kinds], [step["name"] for step in steps], file)
+    found = {"normalize": False}
+    dense, places = [], []
+    for kind, place in kinds:
         if kind in ("Transformer", "StaticEmbedding"):
             found |= {"encoder": place, "static": kind == "StaticEmbedding"}
         elif kind == "Pooling":
-            config = read_json(place / "config.json")
-            found["pooling"], found["pool_prompt"] = _pooling(config, place)
+            found["pooling"], found["pool_prompt"] = _pooling(place)
         elif kind == "Dense":
             dense.append(_dense(place))
             places.append(place)
-        elif kind == "Normalize":
-            _check_input(read_json(place / "config.json", default={}), place)
-            found["normalize"] = True
         else:
-            raise UserError(
-                f"{folder}/modules.json: module {kind!r} is not supported; known: Transformer, "
-                "StaticEmbedding, Pooling, Dense, Normalize"
-            )
-    if not steps:
-        raise UserError(f"{folder}/modules.json: names no module")
+            config = read_json(place / "config.json", default={})
+            read_keys(config, module_keys.NORMALIZE, place / "config.json")
+            warn_unknown(config, module_keys.NORMALIZE, place / "config.json")
+            found["normalize"] = True
     return Modules(**found, dense=tuple(dense), dense_folders=tuple(places))
 
 
-def _check_input(config: dict, folder: Path) -> None:
-    """A module reads the pooled vector, and gives what it makes of that alone."""
-    reads = config.get("module_input_name", "sentence_embedding")
-    if reads != "sentence_embedding" or config.get("use_residual"):
+def _kind(step: dict, file: Path) -> str:
+    """What a module of modules.json is: Transformer, Pooling, ..."""
+    if not isinstance(step, dict):
+        raise UserError(f"{file}: expected each module as an object, got {shown(step)}")
+    values = read_keys(step, module_keys.MODULE, file)
+    warn_unknown(step, module_keys.MODULE, file)
+    kind = module_keys.KINDS.get(values["type"])
+    if kind not in _ORDER:
         raise UserError(
-            f"{folder}/config.json: use_residual and a module_input_name of {reads!r} are not "
-            "supported"
+            f"{file}: type: {shown(values['type'])} is not a module that gemb computes; it knows "
+            f"sentence-transformers' own {', '.join(_ORDER)}"
+        )
+    path = PurePosixPath(values["path"])
+    if path.is_absolute() or ".." in path.parts or "\\" in values["path"]:
+        raise UserError(f"{file}: path: {shown(values['path'])} is outside the model folder")
+    return kind
+
+
+def _check_order(kinds: list[str], names: list[str], file: Path) -> None:
+    """Whether the modules make one vector of a text, each from what the one before it gives."""
+    if not kinds:
+        raise UserError(f"{file}: names no module")
+    if len(set(names)) < len(names) or any(not name or "." in name for name in names):
+        raise UserError(f"{file}: name: expected different names without a point, got {names}")
+    for last, kind in itertools.pairwise(kinds):
+        if _ORDER.index(kind) < _ORDER.index(last):
+            raise UserError(
+                f"{file}: {kind} after {last} is not supported; expected the order "
+                "Transformer, Pooling, Dense, Normalize"
+            )
+    start = ["StaticEmbedding"] if kinds[0] == "StaticEmbedding" else ["Transformer", "Pooling"]
+    first = [kind for kind in kinds if kind in _ORDER[:3]]
+    if first != start:
+        raise UserError(
+            f"{file}: expected one Transformer and one Pooling, or a StaticEmbedding alone, before "
+            f"other modules, got {', '.join(first) or kinds[0]}"
         )
 
 
-def _pooling(config: dict, folder: Path) -> tuple[str | None, bool]:
-    modes = [
-        name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-        for name, on in config.items()
-        if name.startswith("pooling_mode_") and on is True
-    ]
-    if "pooling_mode" in config:  # the spelling of sentence-transformers 5.3 and newer
-        modes = [config["pooling_mode"]]
-    if len(modes) > 1 or (modes and not isinstance(modes[0], str)):
-        raise UserError(f"{folder}: several pooling modes at once ({modes})")
-    return (modes[0] if modes else None), config.get("include_prompt", True)
+def _pooling(place: Path) -> tuple[str, bool]:
+    """(the pooler's name, whether it sees the prompt's tokens)."""
+    file = place / "config.json"
+    config = read_json(file)
+    values = _checked(config, module_keys.POOLING, file)
+    if not {"word_embedding_dimension", "embedding_dimension"} & set(values):
+        raise UserError(f"{file}: key 'embedding_dimension' is missing")
+    modes = [mode for key, mode in module_keys.POOLING_MODES.items() if values[key]] or ["mean"]
+    if "pooling_mode" in values:  # the spelling of sentence-transformers 5.3 and newer
+        mode = values["pooling_mode"]
+        modes = mode if isinstance(mode, list) else [mode]
+    if len(modes) > 1:
+        raise UserError(f"{file}: several pooling modes at once ({', '.join(modes)})")
+    if modes[0] not in POOLINGS:
+        raise UserError(f"{file}: pooling_mode: {modes[0]!r} is not one of {list(POOLINGS)}")
+    return modes[0], values["include_prompt"]
 
 
-def _dense(folder: Path) -> DenseSpec:
-    config = read_json(folder / "config.json")
-    _check_input(config, folder)
-    name = str(config.get("activation_function", "Tanh")).rsplit(".")[-1]
-    if name not in DENSE_ACTIVATIONS:
-        raise UserError(
-            f"{folder}/config.json: activation_function {name!r} is not one of "
-            f"{sorted(DENSE_ACTIVATIONS)}"
-        )
-    try:
-        sizes = config["in_features"], config["out_features"]
-    except KeyError as error:
-        raise UserError(f"{folder}/config.json: key {error} is missing") from None
-    return DenseSpec(*sizes, DENSE_ACTIVATIONS[name], config.get("bias", True))
+def _dense(place: Path) -> DenseSpec:
+    file = place / "config.json"
+    config = read_json(file)
+    values = read_keys(config, module_keys.DENSE, file)
+    warn_unknown(config, module_keys.DENSE, file)
+    activation = module_keys.activation(values["activation_function"])
+    return DenseSpec(values["in_features"], values["out_features"], activation, values["bias"])
 
 
 def read_json(file: Path, default=None, kind: type = dict):

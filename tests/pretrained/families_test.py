@@ -420,14 +420,18 @@ def test_a_new_pooler_takes_nothing_of_the_old(checkpoint, tmp_path):
         ("gemb.json", '{"heads": [1]}', "cannot be read"),
         ("modules.json", "{}", r"modules\.json: expected a list"),
         ("modules.json", "[]", "names no module"),
-        ("modules.json", '[{"type": 1, "path": ""}]', "each module with a type and a path"),
+        ("modules.json", '[{"type": 1, "path": ""}]', "type: expected a text, got 1"),
         (
             "config_sentence_transformers.json",
             '{"prompts": "x"}',
             "expected texts by name",
         ),
-        ("sentence_bert_config.json", '{"max_seq_length": "x"}', "cannot be read"),
-        ("sentence_bert_config.json", '{"max_seq_length": 48.5}', r"cannot be read \(48\.5\)"),
+        (
+            "sentence_bert_config.json",
+            '{"max_seq_length": "x"}',
+            'max_seq_length: expected a whole number of at least 1 or null, got "x"',
+        ),
+        ("sentence_bert_config.json", '{"max_seq_length": 48.5}', r"or null, got 48\.5"),
     ],
 )
 def test_json_of_another_kind_is_one_line(checkpoint, tmp_path, name, content, message):

@@ -1,9 +1,17 @@
 """BERT and its kin (MiniLM, BGE, E5), RoBERTa and XLM-R, which name their tensors alike."""
 
-from gemb.checks import UserError
+import dataclasses
+
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
-from gemb.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
+from gemb.pretrained.families.family import (
+    Family,
+    Tensor,
+    activation,
+    activation_name,
+    stack_tensors,
+)
+from gemb.pretrained.keys import epsilon, only, whole
 
 EMBEDDINGS = {
     "text/token/table": Tensor("embeddings.word_embeddings.weight"),
@@ -21,32 +29,36 @@ _LINEARS = {
     "down": "output.dense",
 }
 _NORMS = {"attention_norm": "attention.output.LayerNorm", "mlp_norm": "output.LayerNorm"}
+KEYS = {
+    "vocab_size": whole(),
+    "max_position_embeddings": whole(),
+    "num_hidden_layers": whole(),
+    "hidden_size": whole(),
+    "num_attention_heads": whole(),
+    "intermediate_size": whole(),
+    "hidden_act": activation_name("gelu"),
+    "layer_norm_eps": epsilon(1e-12),
+    "position_embedding_type": only("absolute", None),
+}
+_TYPES = {"type_vocab_size": whole(2)}
+_PADDING = {"pad_token_id": whole(1, least=0)}  # positions are counted from the one after it
 
 
 def text_spec(config: dict) -> TextSpec:
-    """Reads the shape from config.json.
-
-    Raises:
-        UserError: for a missing key, or a variant of BERT that gemb does not compute.
-    """
-    kind = config.get("position_embedding_type") or "absolute"
-    if kind != "absolute":
-        raise UserError(f"config.json: position_embedding_type must be 'absolute', got {kind!r}")
+    """The shape that the values of config.json give."""
     roberta = config["model_type"] != "bert"
     return TextSpec(
-        vocab=need(config, "vocab_size"),
-        positions=need(config, "max_position_embeddings"),
-        position_offset=config.get("pad_token_id", 1) + 1 if roberta else 0,
-        types=need(
-            config | {"type_vocab_size": config.get("type_vocab_size", 2)}, "type_vocab_size"
-        ),
+        vocab=config["vocab_size"],
+        positions=config["max_position_embeddings"],
+        position_offset=config["pad_token_id"] + 1 if roberta else 0,
+        types=config["type_vocab_size"],
         stack=StackSpec(
-            layers=need(config, "num_hidden_layers"),
-            width=need(config, "hidden_size"),
-            heads=need(config, "num_attention_heads"),
-            mlp=need(config, "intermediate_size"),
+            layers=config["num_hidden_layers"],
+            width=config["hidden_size"],
+            heads=config["num_attention_heads"],
+            mlp=config["intermediate_size"],
             activation=activation(config),
-            norm_epsilon=config.get("layer_norm_eps", 1e-12),
+            norm_epsilon=config["layer_norm_eps"],
         ),
     )
 
@@ -86,5 +98,7 @@ _FAMILY = Family(
     prefixes=("bert.", "roberta."),
     kept=("pooler.", "embeddings.position_ids"),
     dropped=("cls.", "lm_head.", "classifier."),
+    keys=KEYS | _TYPES,
 )
-FAMILIES = dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert"), _FAMILY)
+_ROBERTA = dataclasses.replace(_FAMILY, keys=KEYS | _TYPES | _PADDING)
+FAMILIES = {"bert": _FAMILY} | dict.fromkeys(("roberta", "xlm-roberta", "camembert"), _ROBERTA)

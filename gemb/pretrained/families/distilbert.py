@@ -3,7 +3,14 @@
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
 from gemb.pretrained.families.bert import EMBEDDINGS
-from gemb.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
+from gemb.pretrained.families.family import (
+    Family,
+    Tensor,
+    activation,
+    activation_name,
+    stack_tensors,
+)
+from gemb.pretrained.keys import ANY, whole
 
 _LINEARS = {
     "attention/query": "attention.q_lin",
@@ -14,19 +21,32 @@ _LINEARS = {
     "down": "ffn.lin2",
 }
 _NORMS = {"attention_norm": "sa_layer_norm", "mlp_norm": "output_layer_norm"}
+KEYS = {
+    "vocab_size": whole(),
+    "max_position_embeddings": whole(),
+    "n_layers": whole(),
+    "dim": whole(),
+    "n_heads": whole(),
+    "hidden_dim": whole(),
+    "activation": activation_name("gelu"),
+    # How the weights of positions were first drawn, and what heads do.
+    "sinusoidal_pos_embds": ANY,
+    "qa_dropout": ANY,
+    "seq_classif_dropout": ANY,
+}
 
 
 def text_spec(config: dict) -> TextSpec:
-    """Reads the shape from config.json."""
+    """The shape that the values of config.json give."""
     return TextSpec(
-        vocab=need(config, "vocab_size"),
-        positions=need(config, "max_position_embeddings"),
+        vocab=config["vocab_size"],
+        positions=config["max_position_embeddings"],
         types=0,
         stack=StackSpec(
-            layers=need(config, "n_layers"),
-            width=need(config, "dim"),
-            heads=need(config, "n_heads"),
-            mlp=need(config, "hidden_dim"),
+            layers=config["n_layers"],
+            width=config["dim"],
+            heads=config["n_heads"],
+            mlp=config["hidden_dim"],
             activation=activation(config, "activation"),
         ),
     )
@@ -45,5 +65,11 @@ FAMILIES = {
         prefixes=("distilbert.",),
         dropped=("vocab_", "pre_classifier.", "classifier."),
         layer_count="n_layers",
+        keys=KEYS,
+        spellings={
+            "hidden_size": "dim",
+            "num_attention_heads": "n_heads",
+            "num_hidden_layers": "n_layers",
+        },
     )
 }

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from gemb.checks import UserError
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import Rotary
+from gemb.pretrained.families.config_keys import COMMON
+from gemb.pretrained.keys import ABSENT, REQUIRED, Rule, number, one_of, only, read_keys
 
 LAYER_TYPES = ("full_attention", "sliding_attention")
 
@@ -32,7 +34,7 @@ class Family:
     """A family of published models.
 
     Attributes:
-        text_spec: config.json, as a dict -> TextSpec.
+        shape: the values of `keys`, with their defaults -> TextSpec.
         tensors: functions TextSpec -> {parameter path: Tensor}; the first is written, any is read.
         prefixes: names may begin with one of these.
         aliases: tensor -> the tensor that it repeats.
@@ -42,10 +44,11 @@ class Family:
         layer_count: the key of config.json with the number of layers.
         causal: the keys that turn the attention causal or back: causal -> {key: value}; None for
             families that are never causal.
-        pooling: the pooler of a folder that names none.
+        keys: what config.json may hold beside what `config_keys.COMMON` says of every family.
+        spellings: other names of these keys; they count for more, as in transformers.
     """
 
-    text_spec: Callable[[dict], TextSpec]
+    shape: Callable[[dict], TextSpec]
     tensors: tuple[Callable[[TextSpec], dict[str, Tensor]], ...]
     prefixes: tuple[str, ...] = ()
     aliases: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -53,11 +56,32 @@ class Family:
     dropped: tuple[str, ...] = ()
     layer_count: str = "num_hidden_layers"
     causal: Callable[[bool], dict] | None = None
-    pooling: str = "mean"
+    keys: dict[str, Rule] = dataclasses.field(default_factory=dict)
+    spellings: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def table(self) -> dict[str, Rule]:
+        """Every key that this family's config.json may hold."""
+        return COMMON | self.keys
+
+    def respelled(self, config: dict) -> dict:
+        """config.json with each key under its own name."""
+        others = [key for key in config if key in self.spellings]
+        own = {self.spellings[key]: config[key] for key in others}
+        return {key: value for key, value in config.items() if key not in others} | own
+
+    def text_spec(self, config: dict, file="config.json") -> TextSpec:
+        """The shape that config.json gives.
+
+        Raises:
+            UserError: naming the file, and the key that is missing, wrong or not supported.
+        """
+        return self.shape(read_keys(self.respelled(config), self.table, file))
 
 
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
@@ -67,41 +91,44 @@ _ACTIVATIONS = {
 }
 
 
-def need(config: dict, key: str) -> int:
-    """A whole number above 0 from config.json.
+def activation_name(default=REQUIRED) -> Rule:
+    """The name of an activation that gemb computes, as transformers calls it."""
+    return one_of(*ACTIVATIONS, default=default)
 
-    Raises:
-        UserError: if the key is missing or holds something else.
-    """
-    if key not in config:
-        raise UserError(f"config.json: key {key!r} is missing")
-    value = config[key]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"config.json: {key} must be a whole number above 0, got {value!r}")
-    return value
+
+_OBJECT = Rule("an object", lambda value: isinstance(value, dict)).or_null(ABSENT)
+# The keys of rotary positions, in the old spelling and in the new one; see `rotary`.
+ROTARY = {
+    "rope_theta": number(ABSENT, above=0.0, whole=True).or_null(ABSENT),
+    "rope_scaling": _OBJECT,
+    "rope_parameters": _OBJECT,
+    "partial_rotary_factor": only(None, 1.0, 1),
+}
+
+
+def layer_kinds() -> Rule:
+    """A list with the kind of each layer's attention; missing or null where the family decides."""
+    return Rule(
+        f"a list of {' and '.join(LAYER_TYPES)}",
+        lambda value: isinstance(value, list) and bool(value) and set(value) <= set(LAYER_TYPES),
+    ).or_null()
 
 
 def layer_types(config: dict, layers: int) -> list[str]:
     """The kind of each layer's attention, as config.json lists them; [] where it does not.
 
     Raises:
-        UserError: for another number of them, or an unknown kind.
+        UserError: for another number of them.
     """
     kinds = config.get("layer_types") or []
     if kinds and len(kinds) != layers:
         raise UserError(f"config.json: {len(kinds)} layer_types for {layers} layers")
-    for kind in kinds:
-        if kind not in LAYER_TYPES:
-            raise UserError(f"config.json: layer_types: {kind!r} is not one of {LAYER_TYPES}")
     return kinds
 
 
 def activation(config: dict, key: str = "hidden_act", default: str = "gelu") -> str:
     """The activation that config.json names, in gemb's words."""
-    name = config.get(key) or default
-    if name not in _ACTIVATIONS:
-        raise UserError(f"config.json: {key} {name!r} is not one of {sorted(_ACTIVATIONS)}")
-    return _ACTIVATIONS[name]
+    return ACTIVATIONS[config.get(key, default)]
 
 
 def rotary(config: dict, kind: str = "", theta: float = 10_000.0, old_key: str = "rope_theta"):
@@ -145,9 +172,9 @@ def stack_tensors(
         linears, norms, bias: as of `layer_tensors`.
     """
     tensors = {}
-    for number in range(layers):
-        ours = f"text/stack/layers/{number}"
-        tensors |= layer_tensors(ours, theirs.format(number), linears, norms, bias)
+    for layer in range(layers):
+        ours = f"text/stack/layers/{layer}"
+        tensors |= layer_tensors(ours, theirs.format(layer), linears, norms, bias)
     return tensors
 
 

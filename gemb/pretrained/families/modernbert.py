@@ -3,14 +3,17 @@
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
 from gemb.pretrained.families.family import (
+    ROTARY,
     Family,
     Tensor,
     activation,
+    activation_name,
+    layer_kinds,
     layer_tensors,
     layer_types,
-    need,
     rotary,
 )
+from gemb.pretrained.keys import ABSENT, ANY, epsilon, flag, number, whole
 
 _LINEARS = {"attention/output": "attn.Wo", "down": "mlp.Wo"}
 _FUSED = {
@@ -19,10 +22,39 @@ _FUSED = {
 }
 
 
+_THETA = number(ABSENT, above=0.0, whole=True)
+_HEAD_KEYS = (
+    "classifier_activation", "classifier_bias", "classifier_pooling", "decoder_bias",
+    "deterministic_flash_attn", "embedding_dropout", "initializer_cutoff_factor", "mlp_dropout",
+    "reference_compile", "repad_logits_with_grad", "sparse_pred_ignore_index",
+    "sparse_prediction",
+)  # fmt: skip
+KEYS = {
+    "vocab_size": whole(),
+    "max_position_embeddings": whole(),
+    "num_hidden_layers": whole(),
+    "hidden_size": whole(),
+    "num_attention_heads": whole(),
+    "intermediate_size": whole(),
+    "hidden_activation": activation_name("gelu"),
+    "norm_eps": epsilon(1e-5),
+    "norm_bias": flag(False),
+    "attention_bias": flag(False),
+    "mlp_bias": flag(False),
+    "layer_types": layer_kinds(),
+    "global_attn_every_n_layers": whole(3),
+    "local_attention": whole(128, least=2),
+    "sliding_window": whole(ABSENT),  # half of local_attention, which it replaces
+    "global_rope_theta": _THETA,
+    "local_rope_theta": _THETA,
+    **ROTARY,
+    **dict.fromkeys(_HEAD_KEYS, ANY),
+}
+
+
 def text_spec(config: dict) -> TextSpec:
-    """Reads the shape from config.json."""
-    layers = need(config, "num_hidden_layers")
-    every = config.get("global_attn_every_n_layers", 3)
+    """The shape that the values of config.json give."""
+    layers, every = config["num_hidden_layers"], config["global_attn_every_n_layers"]
     kinds = layer_types(config, layers) or [
         "sliding_attention" if i % every else "full_attention" for i in range(layers)
     ]
@@ -30,28 +62,28 @@ def text_spec(config: dict) -> TextSpec:
         "full_attention": rotary(config, "full_attention", 160_000.0, "global_rope_theta"),
         "sliding_attention": rotary(config, "sliding_attention", 10_000.0, "local_rope_theta"),
     }
-    window = config.get("local_attention", 128) // 2 + 1
+    window = config.get("sliding_window", config["local_attention"] // 2) + 1
     stack = StackSpec(
         layers=layers,
-        width=need(config, "hidden_size"),
-        heads=need(config, "num_attention_heads"),
-        mlp=need(config, "intermediate_size"),
+        width=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        mlp=config["intermediate_size"],
         activation=activation(config, "hidden_activation"),
         gated=True,
-        norm_bias=config.get("norm_bias", False),
+        norm_bias=config["norm_bias"],
         norm_place="pre",
-        norm_epsilon=config.get("norm_eps", 1e-5),
+        norm_epsilon=config["norm_eps"],
         first_norm=False,
         final_norm=True,
-        qkv_bias=config.get("attention_bias", False),
-        output_bias=config.get("attention_bias", False),
-        mlp_bias=config.get("mlp_bias", False),
+        qkv_bias=config["attention_bias"],
+        output_bias=config["attention_bias"],
+        mlp_bias=config["mlp_bias"],
         windows=tuple(window if kind == "sliding_attention" else 0 for kind in kinds),
         rotary=tuple(turns[kind] for kind in kinds),
         init="modernbert",
     )
-    limit = need(config, "max_position_embeddings")
-    return TextSpec(need(config, "vocab_size"), 0, stack, types=0, length_limit=limit)
+    limit = config["max_position_embeddings"]
+    return TextSpec(config["vocab_size"], 0, stack, types=0, length_limit=limit)
 
 
 def tensors(spec: TextSpec) -> dict[str, Tensor]:
@@ -89,5 +121,6 @@ FAMILIES = {
         (tensors,),
         prefixes=("model.",),
         dropped=("head.", "decoder.", "classifier."),
+        keys=KEYS,
     )
 }

@@ -3,7 +3,9 @@
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
 from gemb.pretrained.families.bert import EMBEDDINGS
-from gemb.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
+from gemb.pretrained.families.bert import KEYS as BERT_KEYS
+from gemb.pretrained.families.family import Family, Tensor, activation, stack_tensors
+from gemb.pretrained.keys import only
 
 _LINEARS = {
     "attention/query": "attention.attn.q",
@@ -14,23 +16,25 @@ _LINEARS = {
     "down": "output.dense",
 }
 _NORMS = {"attention_norm": "attention.LayerNorm", "mlp_norm": "output.LayerNorm"}
+_BUCKETS = 32  # transformers computes with this number whatever config.json says
+KEYS = BERT_KEYS | {"relative_attention_num_buckets": only(_BUCKETS)}
 
 
 def text_spec(config: dict) -> TextSpec:
-    """Reads the shape from config.json."""
+    """The shape that the values of config.json give."""
     return TextSpec(
-        vocab=need(config, "vocab_size"),
-        positions=need(config, "max_position_embeddings"),
+        vocab=config["vocab_size"],
+        positions=config["max_position_embeddings"],
         position_offset=2,
         types=0,
         stack=StackSpec(
-            layers=need(config, "num_hidden_layers"),
-            width=need(config, "hidden_size"),
-            heads=need(config, "num_attention_heads"),
-            mlp=need(config, "intermediate_size"),
+            layers=config["num_hidden_layers"],
+            width=config["hidden_size"],
+            heads=config["num_attention_heads"],
+            mlp=config["intermediate_size"],
             activation=activation(config),
-            norm_epsilon=config.get("layer_norm_eps", 1e-12),
-            relative_buckets=config.get("relative_attention_num_buckets", 32),
+            norm_epsilon=config["layer_norm_eps"],
+            relative_buckets=_BUCKETS,
         ),
     )
 
@@ -49,5 +53,6 @@ FAMILIES = {
         prefixes=("mpnet.",),
         kept=("pooler.", "embeddings.position_ids"),
         dropped=("lm_head.", "classifier."),
+        keys=KEYS,
     )
 }

@@ -1,18 +1,19 @@
 """NomicBERT: post-norm BERT with rotary positions and a gated feed-forward part, no biases."""
 
-from gemb.checks import UserError
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
 from gemb.pretrained.families.decoder import LINEARS
 from gemb.pretrained.families.family import (
+    ROTARY,
     Family,
     Tensor,
     activation,
+    activation_name,
     layer_tensors,
-    need,
     rotary,
     stack_tensors,
 )
+from gemb.pretrained.keys import ANY, epsilon, only, whole
 
 _EMBEDDINGS = {
     "text/token/table": "embeddings.word_embeddings.weight",
@@ -39,30 +40,52 @@ _HUB_KEYS = {
 }
 
 
+_HUB_TRAINING = (
+    "attn_pdrop", "embd_pdrop", "resid_pdrop", "dense_seq_output", "fused_bias_fc",
+    "fused_dropout_add_ln", "last_layer_subset", "mlp_checkpoint_lvl", "pad_vocab_size_multiple",
+    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
+    "summary_use_proj", "use_flash_attn", "use_xentropy", "max_trained_positions",
+)  # fmt: skip
+KEYS = {
+    "vocab_size": whole(),
+    "max_position_embeddings": whole(),
+    "num_hidden_layers": whole(),
+    "hidden_size": whole(),
+    "num_attention_heads": whole(),
+    "head_dim": whole(None).or_null(),
+    "intermediate_size": whole(),
+    "type_vocab_size": whole(2),
+    "hidden_act": activation_name("silu"),
+    "layer_norm_eps": epsilon(1e-12),
+    **ROTARY,
+    # The hub's, of variants that gemb does not compute
+    "prenorm": only(False),
+    "rotary_emb_interleaved": only(False),
+    "use_rms_norm": only(False, None),
+    **dict.fromkeys(_HUB_TRAINING, ANY),
+}
+
+
 def text_spec(config: dict) -> TextSpec:
-    """Reads the shape from config.json, in the hub's and in transformers' spelling."""
-    config = {_HUB_KEYS.get(key, key): value for key, value in config.items()}
-    wrong = {"prenorm": True, "rotary_emb_interleaved": True, "use_rms_norm": True}
-    for key, value in wrong.items():
-        if config.get(key) == value:
-            raise UserError(f"config.json: {key} = {value} is not supported")
-    layers = need(config, "num_hidden_layers")
+    """The shape that the values of config.json give."""
+    layers = config["num_hidden_layers"]
     stack = StackSpec(
         layers=layers,
-        width=need(config, "hidden_size"),
-        heads=need(config, "num_attention_heads"),
-        mlp=need(config, "intermediate_size"),
+        width=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        head_size=config["head_dim"] or 0,
+        mlp=config["intermediate_size"],
         activation=activation(config, default="silu"),
         gated=True,
-        norm_epsilon=config.get("layer_norm_eps", 1e-12),
+        norm_epsilon=config["layer_norm_eps"],
         qkv_bias=False,
         output_bias=False,
         mlp_bias=False,
         rotary=(rotary(config, theta=1000.0),) * layers,
     )
-    types = config.get("type_vocab_size", 2)
-    limit = need(config, "max_position_embeddings")
-    return TextSpec(need(config, "vocab_size"), 0, stack, types=types, length_limit=limit)
+    types = config["type_vocab_size"]
+    limit = config["max_position_embeddings"]
+    return TextSpec(config["vocab_size"], 0, stack, types=types, length_limit=limit)
 
 
 def _has_bias(path: str) -> bool:
@@ -92,6 +115,11 @@ def hub_tensors(spec: TextSpec) -> dict[str, Tensor]:
 _PARTS = {"scale": "weight", "bias": "bias"}
 FAMILIES = {
     "nomic_bert": Family(
-        text_spec, (tensors, hub_tensors), prefixes=("nomic_bert.", "bert."), dropped=("cls.",)
+        text_spec,
+        (tensors, hub_tensors),
+        prefixes=("nomic_bert.", "bert."),
+        dropped=("cls.",),
+        keys=KEYS,
+        spellings=_HUB_KEYS,
     )
 }

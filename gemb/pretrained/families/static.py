@@ -2,12 +2,15 @@
 
 from gemb.models.encoders.text import TextSpec
 from gemb.models.scratch import static_text
-from gemb.pretrained.families.family import Family, Tensor, need
+from gemb.pretrained.families.family import Family, Tensor
+from gemb.pretrained.keys import whole
+
+KEYS = {"vocab_size": whole(), "hidden_size": whole()}
 
 
 def text_spec(config: dict) -> TextSpec:
     """Reads the shape: vocab_size and hidden_size."""
-    return static_text(need(config, "vocab_size"), need(config, "hidden_size"))
+    return static_text(config["vocab_size"], config["hidden_size"])
 
 
 def tensors(spec: TextSpec) -> dict[str, Tensor]:
@@ -20,4 +23,4 @@ def config_of(spec: TextSpec) -> dict:
     return {"model_type": "static", "vocab_size": spec.vocab, "hidden_size": spec.width}
 
 
-FAMILIES = {"static": Family(text_spec, (tensors,))}
+FAMILIES = {"static": Family(text_spec, (tensors,), keys=KEYS)}

@@ -1,8 +1,18 @@
 """The encoders of T5 and mT5: pre-norm, relative positions, no biases; gated since 1.1."""
 
+import dataclasses
+
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
-from gemb.pretrained.families.family import Family, Tensor, activation, need, stack_tensors
+from gemb.pretrained.families.family import (
+    ACTIVATIONS,
+    Family,
+    Tensor,
+    activation,
+    activation_name,
+    stack_tensors,
+)
+from gemb.pretrained.keys import ABSENT, ANY, epsilon, flag, one_of, whole
 
 _ATTENTION = {
     "attention/query": "SelfAttention.q",
@@ -18,33 +28,59 @@ _GATED = {
 }
 
 
+def _keys(projection: str) -> dict:
+    """What config.json may hold, with the default of feed_forward_proj."""
+    forms = (*ACTIVATIONS, *(f"gated-{name}" for name in ACTIVATIONS))
+    return {
+        "vocab_size": whole(),
+        "num_layers": whole(),
+        "d_model": whole(),
+        "num_heads": whole(),
+        "d_kv": whole(),
+        "d_ff": whole(),
+        "feed_forward_proj": one_of(*forms, default=projection),
+        # What transformers makes of feed_forward_proj; where they are saved too, they count.
+        "dense_act_fn": activation_name(ABSENT),
+        "is_gated_act": flag(ABSENT),
+        "layer_norm_epsilon": epsilon(1e-6),
+        "relative_attention_num_buckets": whole(32, least=4),
+        "relative_attention_max_distance": whole(128, least=2),
+        # Of the decoder, and how long texts were in training.
+        "num_decoder_layers": ANY,
+        "scale_decoder_outputs": ANY,
+        "dropout_rate": ANY,
+        "n_positions": ANY,
+    }
+
+
 def text_spec(config: dict) -> TextSpec:
-    """Reads the shape from config.json."""
-    projection = config.get("feed_forward_proj", "relu")
-    gated = projection.startswith("gated-")
+    """The shape that the values of config.json give."""
+    projection = config["feed_forward_proj"]
+    gated = config.get("is_gated_act", projection.startswith("gated-"))
     name = projection.removeprefix("gated-")
-    name = "gelu_new" if gated and name == "gelu" else name  # as transformers reads "gated-gelu"
+    if projection == "gated-gelu":
+        name = "gelu_new"  # as transformers reads it
     stack = StackSpec(
-        layers=need(config, "num_layers"),
-        width=need(config, "d_model"),
-        heads=need(config, "num_heads"),
-        head_size=need(config, "d_kv"),
-        mlp=need(config, "d_ff"),
-        activation=activation({"feed_forward_proj": name}, "feed_forward_proj"),
+        layers=config["num_layers"],
+        width=config["d_model"],
+        heads=config["num_heads"],
+        head_size=config["d_kv"],
+        mlp=config["d_ff"],
+        activation=activation(config, "dense_act_fn", name),
         gated=gated,
         norm="rms",
         norm_place="pre",
-        norm_epsilon=config.get("layer_norm_epsilon", 1e-6),
+        norm_epsilon=config["layer_norm_epsilon"],
         final_norm=True,
         qkv_bias=False,
         output_bias=False,
         mlp_bias=False,
         score_scale=1.0,
-        relative_buckets=config.get("relative_attention_num_buckets", 32),
-        relative_distance=config.get("relative_attention_max_distance", 128),
+        relative_buckets=config["relative_attention_num_buckets"],
+        relative_distance=config["relative_attention_max_distance"],
         init="t5",
     )
-    return TextSpec(need(config, "vocab_size"), 0, stack, types=0, embedding_norm=False)
+    return TextSpec(config["vocab_size"], 0, stack, types=0, embedding_norm=False)
 
 
 def tensors(spec: TextSpec) -> dict[str, Tensor]:
@@ -72,5 +108,12 @@ _FAMILY = Family(
     aliases={"encoder.embed_tokens.weight": "shared.weight"},
     dropped=("decoder.", "lm_head."),
     layer_count="num_layers",
+    keys=_keys("relu"),
+    spellings={
+        "hidden_size": "d_model",
+        "num_attention_heads": "num_heads",
+        "num_hidden_layers": "num_layers",
+        "head_dim": "d_kv",
+    },
 )
-FAMILIES = {"t5": _FAMILY, "mt5": _FAMILY}
+FAMILIES = {"t5": _FAMILY, "mt5": dataclasses.replace(_FAMILY, keys=_keys("gated-gelu"))}
