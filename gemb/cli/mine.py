@@ -75,6 +75,7 @@ def main(argv: list[str]) -> None:
     from gemb.curation import mine, prepare, report
     from gemb.curation.nearest import check_installed
     from gemb.inference.embedder import Embedder
+    from gemb.inference.encoded_once import scores_fingerprint
 
     check_installed(FLAGS.search)
     choice = _choice()
@@ -92,7 +93,7 @@ def main(argv: list[str]) -> None:
     results = mine(
         *prepare.encode(pairs, documents, embedder, FLAGS.output, dtype=FLAGS.dtype),
         FLAGS.output,
-        model=embedder.fingerprint,
+        model=scores_fingerprint(embedder),
         choice=choice,
         search=FLAGS.search,
         rescorer=_rescorer(second, pairs, documents),
@@ -125,13 +126,14 @@ def _second():
 def _rescorer(second, pairs, documents):
     """What scores the candidates again; None for the scores of the search."""
     from gemb.curation import prepare, rescoring
+    from gemb.inference.encoded_once import scores_fingerprint
 
     if FLAGS.cross_encoder:
         return rescoring.CrossScores(second, pairs.queries, documents)
     if FLAGS.rescore_model:
         made = prepare.encode(pairs, documents, second, FLAGS.output, dtype=FLAGS.dtype)
         vectors = (made.query_vectors, made.document_vectors)
-        return rescoring.VectorScores(*vectors, second.fingerprint)
+        return rescoring.VectorScores(*vectors, scores_fingerprint(second))
     return None
 
 
