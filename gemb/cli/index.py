@@ -105,7 +105,7 @@ def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):
     stored, similarity = made.get("similarity", "cosine"), similarity_of(embedder)
     if stored != similarity:
         raise UserError(
-            f"{FLAGS.vectors}: vectors of a model that compares by {stored}, but the model compares "
+            f"{FLAGS.vectors}: vectors of a model that compares by {stored}, but this one compares "
             f"by {similarity}; run `gemb embed` again"
         )
     return _prepared(vectors[:, :dim], embedder)

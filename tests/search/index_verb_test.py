@@ -139,7 +139,7 @@ def test_a_corpus_without_queries_is_sampled(gemb, tmp_path):
     ("change", "message"),
     [
         ({"model": "of-other"}, "index of the model with fingerprint of-other, but the queries"),
-        ({"version": 2}, "of format version 9, but this gemb reads version 2"),
+        ({"version": 9}, "of format version 9, but this gemb reads version 2"),
         ({"format": "else"}, "no gemb index"),
         ({"kind": "tree"}, "unknown kind 'tree'"),
         ({"documents": 9}, "holds 240 documents of dim 32, but index.json says 9"),
