@@ -10,9 +10,11 @@ Verbs, in the order of use:
 import importlib
 import os
 import sys
-import traceback
 
 from absl import flags
+
+from gemb.checks import UserError, suggest
+from gemb.cli.terminal import ends_well, print_anything
 
 VERBS = (
     "fetch",
@@ -39,19 +41,21 @@ VERBS = (
 def main() -> None:
     """The console script: `gemb VERB ...`, also `python -m gemb.cli VERB ...`."""
     verb, arguments = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
-    if verb in ("--help", "-h", "help"):
-        print(_overview())
-    elif verb == "--version":
-        from gemb import __version__
-
-        print(f"gemb {__version__}")
-    elif verb in VERBS:
+    if verb in VERBS:
         run(verb, arguments)
-    else:
-        from gemb.checks import suggest
+        return
+    print_anything()
+    with ends_well(""):
+        if verb in ("--help", "-h", "help"):
+            print(_overview())
+        elif verb == "--version":
+            from gemb import __version__
 
-        known = ", ".join(VERBS)
-        _fail("", f"unknown verb {verb!r}; expected one of {known}.{suggest(verb, VERBS)}")
+            print(f"gemb {__version__}")
+        else:
+            known = ", ".join(VERBS)
+            hint = suggest(verb, VERBS)
+            raise UserError(f"unknown verb {verb!r}; expected one of {known}.{hint}")
 
 
 def run(verb: str, arguments: list[str] | None = None) -> None:
@@ -61,41 +65,31 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
         verb: one of VERBS.
         arguments: what stands behind the verb; default that of the process.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    print_anything()
+    with ends_well(verb):
+        status = _run(verb, sys.argv[1:] if arguments is None else arguments)
+    sys.exit(status)
+
+
+def _run(verb: str, arguments: list[str]) -> int:
     known = sys.modules.get(_module(verb))
     # Verbs share names of flags, and the last to define one counts: where a process runs several.
     module = importlib.reload(known) if known else importlib.import_module(_module(verb))
     if {"--help", "-h", "-help"} & set(arguments):
         print(f"{module.__doc__.strip()}\n\nFlags:\n{_flag_help(module)}")
-        return
+        return 0
     # TensorFlow and Orbax print more than is asked for.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from absl import logging
 
-    from gemb.checks import UserError
     from gemb.cli.arguments import check_lists, check_local
 
     logging.set_verbosity(logging.ERROR)
-    try:
-        positional = flags.FLAGS([f"gemb {verb}", *arguments])[1:]
-        check_lists()
-        check_local(module.__name__)
-        sys.exit(module.main(positional) or 0)
-    except flags.Error as error:
-        _fail(verb, str(error))
-    except UserError as error:
-        # gin appends its call stack
-        message = str(error).split("In call to configurable")[0]
-        _fail(verb, message, error.status, alone=not error.shared)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        config = sys.modules.get("gemb.config")
-        if config and isinstance(error, TypeError) and (message := config.mistake(error)):
-            _fail(verb, message)
-        traceback.print_exc()
-        _leave(1)
+    positional = flags.FLAGS([f"gemb {verb}", *arguments])[1:]
+    check_lists()
+    check_local(module.__name__)
+    return module.main(positional) or 0
 
 
 def _module(verb: str) -> str:
@@ -113,23 +107,6 @@ def _overview() -> str:
 def _flag_help(module) -> str:
     own = flags.FLAGS.get_flags_for_module(module.__name__)
     return "\n".join(f"  --{flag.name}: {flag.help}" for flag in own) or "  none"
-
-
-def _fail(verb: str, message: str, status: int = 2, alone: bool = False) -> None:
-    print(f"gemb {verb}".strip() + f": error: {' '.join(message.split())}", file=sys.stderr)
-    if alone:
-        _leave(status)
-    sys.exit(status)
-
-
-def _leave(status: int) -> None:
-    """Exits; at once where it and the other processes of a run would wait for each other."""
-    distributed = sys.modules.get("gemb.parallel.distributed")
-    if distributed and distributed.joined():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
     gemb dedup --input=corpus.jsonl --model=all-MiniLM-L6-v2 --output=runs/clean
     gemb dedup --input=pairs.jsonl --columns=document --model=... --output=... --keep=longest
 
-Copies by case, punctuation and spacing are found as such. Otherwise the embedding proposes
-neighbours, by ScaNN in a large file, and their words decide: a share of --surface in common, no
-number in the place of another, and no template that three or more texts fill ("of or relating to
-_"). Of seven words one may differ. In shorter texts too (--short=merge), or not (--short=keep): by
-default not where more than a tenth of what is worded alike fills templates, as definitions do.
+Copies by case, spacing, quotes and sentence marks are found as such. Otherwise the embedding
+proposes neighbours, by ScaNN in a large file, and their words decide: a share of --surface in
+common, the same numbers, signs, units and operators, and no template that three or more texts fill
+("of or relating to _"). Of seven words one may differ. In shorter texts too (--short=merge), or not
+(--short=keep): by default not where more than a tenth of what is worded alike fills templates, as
+definitions do.
 --surface=0 goes by the embedding alone; take --similarity=0.95 or so then.
 
 OUTPUT/kept.jsonl holds the records that stay, as they were, clusters.jsonl who was removed for

@@ -54,6 +54,7 @@ def main(argv: list[str]) -> None:
     from gemb.data.sources.records import digest
     from gemb.identity import texts_fingerprint
     from gemb.inference.embedder import Embedder
+    from gemb.inference.encoded_once import similarity_of
     from gemb.models.execution import Execution
     from gemb.runs.interruption import sole_run
     from gemb.runs.records import LOCK_FILE
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
     embedder = Embedder.load(FLAGS.model, execution=Execution(matmul_dtype=rounded))
     dim = embedder.check_dim(FLAGS.dim or embedder.dim)
     about = {"model": embedder.fingerprint, "texts": texts_fingerprint(texts), "kind": FLAGS.kind}
-    about["matmul_dtype"] = FLAGS.matmul_dtype
+    about |= {"matmul_dtype": FLAGS.matmul_dtype, "similarity": similarity_of(embedder)}
     wanted = about | {"dim": dim, "dtype": FLAGS.dtype}
     if output.exists() and any(output.iterdir()):
         if wanted.items() <= embeddings.read_about(output).items():

@@ -38,6 +38,7 @@ def main(argv: list[str]) -> None:
     from gemb.curation import filter_pairs, prepare, report
     from gemb.curation.nearest import check_installed
     from gemb.inference.embedder import Embedder
+    from gemb.inference.encoded_once import scores_fingerprint
 
     check_installed(FLAGS.search)
     pairs, documents = prepare.read(
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> None:
     results = filter_pairs(
         *prepare.encode(pairs, documents, embedder, FLAGS.output, dtype=FLAGS.dtype),
         FLAGS.output,
-        model=embedder.fingerprint,
+        model=scores_fingerprint(embedder),
         k=FLAGS.k,
         search=FLAGS.search,
         chunk=FLAGS.chunk,

@@ -55,19 +55,22 @@ def _index() -> None:
     from gemb.data.sources import beir
     from gemb.identity import texts_fingerprint
     from gemb.inference.embedder import Embedder
+    from gemb.inference.encoded_once import similarity_of
+    from gemb.metrics.similarity import check_product, without_direction
     from gemb.search import build, save_index
     from gemb.search.index import check_replaceable
 
     check_replaceable(Path(FLAGS.output))  # before the work, not after it
     _, texts, _ = beir.read_corpus(Path(FLAGS.corpus))
     about = {"corpus": str(Path(FLAGS.corpus).absolute()), "texts": texts_fingerprint(texts)}
-    settings, fingerprint = {"vectors": None}, ""
+    settings, identity = {"vectors": None}, {"model": ""}
     if FLAGS.kind != "bm25":
         embedder = Embedder.load(FLAGS.model[0])
         dim = embedder.check_dim(FLAGS.dim or embedder.dim)
         here = Path(FLAGS.model[0])
         about["encoder"] = str(here.absolute()) if here.exists() else FLAGS.model[0]
-        fingerprint = embedder.fingerprint
+        similarity = check_product(similarity_of(embedder), FLAGS.model[0])
+        identity = {"model": embedder.fingerprint, "similarity": similarity}
         vectors = _vectors(embedder, texts, about["texts"], dim)
         widths = [width for width in embedder.widths if width <= dim]
         settings = {"vectors": vectors, "widths": widths, "target": FLAGS.target}
@@ -75,27 +78,49 @@ def _index() -> None:
         settings["sample"] = _sample(embedder, vectors, dim) if FLAGS.kind in _TUNED else None
     try:
         made = build(FLAGS.kind, texts=texts, **settings)
-    except ValueError as error:  # a zero vector, a corpus smaller than what is asked for
+    except ValueError as error:  # a corpus smaller than what is asked for
         raise UserError(f"{FLAGS.corpus}: {error}") from None
-    save_index(FLAGS.output, made, model=fingerprint, **about)
+    save_index(FLAGS.output, made, **identity, **about)
     print(f"{FLAGS.kind} index of {made.documents} documents: {FLAGS.output}{_told(made)}")
+    if identity.get("similarity") == "dot":
+        print("ranked by dot product, as the model says")
+    if empty := without_direction(vectors) if made.dim else 0:
+        print(f"{empty} documents have no direction (empty texts): they come last")
 
 
 def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):
     """[texts, dim] of the corpus, from --vectors where that is given."""
     from gemb.checks import UserError
-    from gemb.metrics.geometry import truncate
+    from gemb.inference.encoded_once import similarity_of
     from gemb.store.embeddings import read_embeddings
 
     if not FLAGS.vectors:
-        return embedder.encode(texts, dim=dim, progress="corpus")
+        return _prepared(embedder.encode(texts, dim=dim, progress="corpus"), embedder)
     _, vectors, made = read_embeddings(FLAGS.vectors, model=embedder.fingerprint)
     if made["texts"] != fingerprint or made["kind"] != "document" or made["dim"] < dim:
         raise UserError(
             f"{FLAGS.vectors}: {made['rows']} vectors of kind {made['kind']} and dim "
             f"{made['dim']}, but wanted are the {len(texts)} documents of {FLAGS.corpus} at {dim}"
         )
-    return truncate(vectors, dim)
+    stored, similarity = made.get("similarity", "cosine"), similarity_of(embedder)
+    if stored != similarity:
+        raise UserError(
+            f"{FLAGS.vectors}: vectors of a model that compares by {stored}, but this one compares "
+            f"by {similarity}; run `gemb embed` again"
+        )
+    return _prepared(vectors[:, :dim], embedder)
+
+
+def _prepared(vectors, embedder):
+    """Rows whose inner products are the model's similarity."""
+    from gemb.checks import UserError
+    from gemb.inference.encoded_once import similarity_of
+    from gemb.metrics.similarity import prepared
+
+    try:
+        return prepared(vectors, vectors.shape[1], similarity_of(embedder))
+    except ValueError as error:
+        raise UserError(f"{FLAGS.corpus}: {error}") from None
 
 
 def _sample(embedder, vectors, dim: int):
@@ -114,7 +139,8 @@ def _sample(embedder, vectors, dim: int):
     if len(texts) < 2:
         return vectors[rng.permutation(len(vectors))[:_SAMPLE]]
     chosen = rng.permutation(len(texts))[:_SAMPLE]
-    return embedder.encode([texts[i] for i in chosen], dim=dim, kind="query")
+    asked = embedder.encode([texts[i] for i in chosen], dim=dim, kind="query")
+    return _prepared(asked, embedder)
 
 
 def _told(made) -> str:

@@ -8,7 +8,7 @@
 Pairs have a query and a document (a text, or a list of texts: all answers); every format that
 training reads is read. Searched are the pairs' documents and the corpus: a BEIR folder, or records
 with "text" and, if they like, "title" and "_id". No answer of the same query in any pair becomes a
-negative, by text (case, punctuation and spacing aside) or by the pair's "document_id".
+negative, by text (case, spacing, quotes and sentence marks aside) or by the pair's "document_id".
 
 Of the ranks --first_rank to --last_rank a document may be chosen that scores at most
     positive - relative_margin * |positive|   and   positive - absolute_margin,
@@ -75,6 +75,7 @@ def main(argv: list[str]) -> None:
     from gemb.curation import mine, prepare, report
     from gemb.curation.nearest import check_installed
     from gemb.inference.embedder import Embedder
+    from gemb.inference.encoded_once import scores_fingerprint
 
     check_installed(FLAGS.search)
     choice = _choice()
@@ -92,7 +93,7 @@ def main(argv: list[str]) -> None:
     results = mine(
         *prepare.encode(pairs, documents, embedder, FLAGS.output, dtype=FLAGS.dtype),
         FLAGS.output,
-        model=embedder.fingerprint,
+        model=scores_fingerprint(embedder),
         choice=choice,
         search=FLAGS.search,
         rescorer=_rescorer(second, pairs, documents),
@@ -125,13 +126,14 @@ def _second():
 def _rescorer(second, pairs, documents):
     """What scores the candidates again; None for the scores of the search."""
     from gemb.curation import prepare, rescoring
+    from gemb.inference.encoded_once import scores_fingerprint
 
     if FLAGS.cross_encoder:
         return rescoring.CrossScores(second, pairs.queries, documents)
     if FLAGS.rescore_model:
         made = prepare.encode(pairs, documents, second, FLAGS.output, dtype=FLAGS.dtype)
         vectors = (made.query_vectors, made.document_vectors)
-        return rescoring.VectorScores(*vectors, second.fingerprint)
+        return rescoring.VectorScores(*vectors, scores_fingerprint(second))
     return None
 
 

@@ -4,8 +4,9 @@
     gemb split --input=pairs.jsonl --columns=path --parts=train:0.8,dev:0.1,test:0.1 --output=...
     gemb split --input=pairs.jsonl --columns=query,document --model=all-MiniLM-L6-v2 --output=...
 
-Records whose value in one of the columns is the same, case, punctuation and spacing aside, go to
-one part, and so does what these belong to; with --model near-duplicates do too (see `gemb dedup`).
+Records whose value in one of the columns is the same, case, spacing, quotes and sentence marks
+aside, go to one part, and so does what these belong to; with --model near-duplicates do too (see
+`gemb dedup`).
 The same seed gives the same parts, whatever the order of the file. OUTPUT/NAME.jsonl holds the
 records of each part as they were, report.html counts, the sizes of groups and twenty of them.
 """

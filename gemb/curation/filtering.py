@@ -16,7 +16,7 @@ from gemb.curation.retrieval import Retrieval
 from gemb.curation.tables import Documents, PairTable
 from gemb.data.sources.records import digest
 
-VERSION = 1
+VERSION = 2
 PAIRS, REJECTED = "pairs.jsonl", "rejected.jsonl"
 _SEEN_RANKS = 100  # ranks that the report tells apart
 

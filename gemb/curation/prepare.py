@@ -7,6 +7,8 @@ import numpy as np
 
 from gemb.curation import inputs
 from gemb.curation.tables import Documents, PairTable
+from gemb.inference.encoded_once import similarity_of
+from gemb.metrics.similarity import check_product
 from gemb.store import Encoder, encoded
 
 
@@ -58,10 +60,15 @@ def encode(
 ) -> Prepared:
     """The vectors of pairs and documents, kept in OUTPUT/work under the model's fingerprint.
 
+    Their inner products are the model's similarity: of a model that compares by cosine and does not
+    give unit vectors they are made unit length.
+
     Raises:
-        UserError: a text without a usable vector.
+        UserError: a text without a usable vector, or a similarity that no inner product is.
     """
-    work, options = Path(output) / "work", {"dtype": dtype, "progress": progress}
+    similarity = check_product(similarity_of(encoder), "mining and filtering")
+    long = similarity == "cosine" and not getattr(encoder, "normalized", True)
+    work, options = Path(output) / "work", {"dtype": dtype, "progress": progress, "unit": long}
     content = pairs.fingerprint
     asked = encoded(encoder, pairs.queries, work, kind="query", content=content, **options)
     content = documents.fingerprint

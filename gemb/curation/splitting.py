@@ -1,7 +1,7 @@
 """Parts of a file that share nothing: whole groups of records go to one part.
 
-Records belong together when a text is the same (case, punctuation and spacing aside) in one of the
-columns, or near-duplicate where a model is given; and so does what these belong to.
+Records belong together when a text is the same (case, spacing, quotes and sentence marks aside) in
+one of the columns, or near-duplicate where a model is given; and so does what these belong to.
 """
 
 import time

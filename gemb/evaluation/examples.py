@@ -10,7 +10,7 @@ import numpy as np
 
 from gemb import search
 from gemb.evaluation.searcher_figures import DEPTH
-from gemb.metrics.geometry import truncate
+from gemb.metrics.similarity import prepared
 
 _SHOWN = 160  # characters of a document without a name
 
@@ -51,6 +51,7 @@ def example_queries(
     *,
     count: int = 10,
     hits: int = 5,
+    similarity: str = "cosine",
 ) -> list[dict[str, Any]]:
     """Queries with their first hits by two models, as `write_report` shows them.
 
@@ -62,6 +63,7 @@ def example_queries(
         after: those of the other.
         count: queries wanted.
         hits: documents shown for each.
+        similarity: "cosine" or "dot".
 
     Returns:
         For each query {"query", "relevant": name of the best document by grade, "before", "after":
@@ -78,7 +80,7 @@ def example_queries(
         examples.append({"query": retrieval_set.query_texts[query], "relevant": best["name"]})
     for side, (query_vectors, document_vectors) in {"before": before, "after": after}.items():
         queries, documents = (
-            truncate(vectors, vectors.shape[1], side)
+            prepared(vectors, vectors.shape[1], similarity, side)
             for vectors in (query_vectors[chosen], document_vectors)
         )
         found = search.ExactSearcher(documents).search(queries, DEPTH)

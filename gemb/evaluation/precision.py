@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from gemb import checks, search
+from gemb import checks, metrics, search
 from gemb.evaluation.searcher_figures import measure
-from gemb.metrics.geometry import truncate
+from gemb.metrics.similarity import prepared
 from gemb.search.quantized import PRECISIONS
 
 RESCORED = 10  # candidates for each of the 100 documents ranked, scored again in float32
@@ -19,6 +19,8 @@ def evaluate_precisions(
     qrels: Sequence[Mapping[int, int]],
     *,
     widths: Sequence[int],
+    similarity: str = "cosine",
+    ids: Sequence[str] = (),
 ) -> list[dict]:
     """Measures retrieval at each width in float32, bfloat16, int8 and binary.
 
@@ -26,7 +28,8 @@ def evaluate_precisions(
         query_vectors: [queries, dim] floats.
         document_vectors: [documents, dim] floats.
         qrels: for each query, document index -> grade.
-        widths: coordinates to keep, made unit length again.
+        widths: coordinates to keep.
+        similarity, ids: as for `gemb.evaluation.evaluate_vectors`.
 
     Returns:
         Rows of "width", "precision", "rescored" (whether the first hits were scored again in
@@ -38,10 +41,13 @@ def evaluate_precisions(
         ValueError: as `gemb.evaluation.evaluate_vectors`.
     """
     rows = []
+    if ids:
+        order, qrels = metrics.in_trec_order(ids, qrels)
+        document_vectors = document_vectors[order]
     widths = checks.check_widths("widths", widths, document_vectors.shape[1])
     for width in tqdm(widths, desc="precisions", unit="width", leave=False):
-        queries = truncate(query_vectors, width, "query_vectors")
-        documents = truncate(document_vectors, width, "document_vectors")
+        queries = prepared(query_vectors, width, similarity, "query_vectors")
+        documents = prepared(document_vectors, width, similarity, "document_vectors")
         for precision, rescore in _forms():
             if precision == "float32":
                 searcher, size = search.ExactSearcher(documents), 4 * width

@@ -14,7 +14,7 @@ from gemb.evaluation.tasks.task_type import Measured
 from gemb.files import atomic_file, cache_dir
 
 # Raise it when a figure changes its meaning, so that no older one is taken for it.
-EVALUATORS = 2
+EVALUATORS = 3
 
 
 class ResultCache:

@@ -10,7 +10,8 @@ from gemb.data.sources import beir
 from gemb.evaluation.workdir import corpus_vectors, model_of, searched_folder
 from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
-from gemb.metrics.geometry import truncate
+from gemb.inference.encoded_once import similarity_of
+from gemb.metrics.similarity import check_product, prepared
 from gemb.search import ExactSearcher, Hits, Queries, load_index, read_manifest
 
 
@@ -41,7 +42,8 @@ def of_run(
     name = f"corpus-{texts_fingerprint(texts)[:12]}" if corpus else "trained"
     path = workdir / "vectors" / name
     vectors = corpus_vectors(embedder, texts, path, "corpus")
-    searcher = ExactSearcher(truncate(vectors, dim))
+    similarity = check_product(similarity_of(embedder), str(workdir))
+    searcher = ExactSearcher(prepared(vectors, dim, similarity))
 
     def ask(query: str) -> str:
         return _lines(searcher.search(_vector(embedder, query, dim), count), rows)
@@ -68,7 +70,10 @@ def of_index(folder: str | Path, *, count: int = 5) -> Callable[[str], str]:
         if not isinstance(about.get(name), str):
             raise UserError(f"{folder}: does not say its {name}; make it with `gemb index`")
     embedder = Embedder.load(about["encoder"]) if dim else None
-    searcher = load_index(folder, model=embedder.fingerprint if dim else "")
+    options = {"model": "", "similarity": "cosine"}
+    if dim:
+        options = {"model": embedder.fingerprint, "similarity": similarity_of(embedder)}
+    searcher = load_index(folder, **options)
     ids, texts, metadata = beir.read_corpus(Path(about["corpus"]))
     if texts_fingerprint(texts) != about["texts"]:
         raise UserError(f"{about['corpus']}: changed since {folder} was made; make it again")
@@ -110,7 +115,7 @@ def _vector(embedder: Embedder, query: str, dim: int) -> np.ndarray:
     vector = embedder.encode([query], dim=dim, kind="query")
     if not vector.any():
         raise UserError(f"the model knows nothing in {query!r}: its vector is zero, ask otherwise")
-    return vector
+    return prepared(vector, dim, similarity_of(embedder), "query")
 
 
 def _lines(hits: Hits, rows: Sequence[dict]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gemb import checks, metrics, search
-from gemb.metrics.geometry import truncate
+from gemb.metrics.similarity import prepared
 from gemb.search import scann
 
 DEPTH = 100  # documents ranked for each query: what recall@100 asks for
@@ -26,8 +26,10 @@ def evaluate_vectors(
     *,
     widths: Sequence[int],
     approximate: bool = True,
+    similarity: str = "cosine",
+    ids: Sequence[str] = (),
 ) -> dict[str, dict[str, float]]:
-    """Measures retrieval by cosine at each width, by exact search and by ScaNN.
+    """Measures retrieval by cosine or dot product at each width, by exact search and by ScaNN.
 
     Args:
         query_vectors: [queries, dim] floats.
@@ -35,6 +37,9 @@ def evaluate_vectors(
         qrels: for each query, document index -> grade; grades of 1 and more are relevant.
         widths: nested widths; vectors are truncated to each and made unit length again.
         approximate: whether to measure ScaNN too, where it is installed.
+        similarity: "cosine" or "dot"; by dot product vectors keep their length.
+        ids: of the documents; equal scores are ranked by the higher id, as trec_eval does, and
+            without ids by the lower index.
 
     Returns:
         str(width), widest first -> name -> figure: "ndcg@10", "recall@10", "recall@100", "mrr@10",
@@ -44,7 +49,7 @@ def evaluate_vectors(
         exact search's first ten that ScaNN finds among its own.
 
     Raises:
-        ValueError: vectors that are not finite, zero or of different dims; a width outside 1 to
+        ValueError: vectors that are not finite, all zero or of different dims; a width outside 1 to
             dim; qrels for another number of queries, to unknown documents, or with none relevant.
 
     Example:
@@ -55,12 +60,15 @@ def evaluate_vectors(
         (1.0, 4)
     """
     _check_inputs(query_vectors, document_vectors, qrels)
+    if ids:
+        order, qrels = metrics.in_trec_order(ids, qrels)
+        document_vectors = document_vectors[order]
     approximate = approximate and scann.available()
     results = {}
     widths = checks.check_widths("widths", widths, document_vectors.shape[1])
     for width in tqdm(widths, desc="evaluating", unit="width", leave=False):
-        queries = truncate(query_vectors, width, "query_vectors")
-        documents = truncate(document_vectors, width, "document_vectors")
+        queries = prepared(query_vectors, width, similarity, "query_vectors")
+        documents = prepared(document_vectors, width, similarity, "document_vectors")
         exact, values = measure(search.ExactSearcher(documents), queries, qrels)
         if approximate:
             near, others = measure(search.ScannSearcher(documents), queries, qrels)
@@ -85,7 +93,9 @@ def evaluate_bm25(retrieval_set: Any) -> dict[str, dict[str, float]]:
     """
     qrels, documents = retrieval_set.qrels, retrieval_set.corpus_texts
     _check_qrels(qrels, len(retrieval_set.query_texts), len(documents))
-    _, values = measure(search.Bm25Searcher(documents), retrieval_set.query_texts, qrels)
+    order, qrels = metrics.in_trec_order(retrieval_set.corpus_ids, qrels)
+    searcher = search.Bm25Searcher([documents[row] for row in order])
+    _, values = measure(searcher, retrieval_set.query_texts, qrels)
     return {"text": values}
 
 

@@ -15,8 +15,16 @@ from gemb.evaluation.result_cache import ResultCache
 from gemb.evaluation.tasks.registry import TASK_TYPES, EvaluationTask
 from gemb.evaluation.tasks.task_type import Measured
 from gemb.evaluation.wins import all_wins
-from gemb.inference.encoded_once import EncodedOnce, Encoder, with_prompts
-from gemb.metrics.geometry import truncate
+from gemb.inference.encoded_once import (
+    EncodedOnce,
+    Encoder,
+    scores_fingerprint,
+    similarity_of,
+    with_prompts,
+)
+from gemb.metrics.similarity import check_product, prepared, without_direction
+
+WITHOUT_DIRECTION = "without_direction"  # in details: role -> texts whose vector is zero
 
 
 class ModelResults(NamedTuple):
@@ -25,12 +33,14 @@ class ModelResults(NamedTuple):
     Attributes:
         fingerprint: of the model.
         dim: size of its vectors.
+        similarity: how they are compared, "cosine" or "dot".
         tasks: task's name -> width, widest first -> what was measured.
         seconds: task's name -> seconds that it took, 0 where it was cached.
     """
 
     fingerprint: str
     dim: int
+    similarity: str
     tasks: dict[str, dict[int, Measured]]
     seconds: dict[str, float]
 
@@ -58,21 +68,24 @@ def evaluate_model(
         The results.
 
     Raises:
-        UserError: a width that the model does not have, or vectors without a direction.
+        UserError: a width that the model does not have, nothing but zero vectors, or a similarity
+            that evaluation does not compute.
     """
+    similarity = check_product(similarity_of(encoder), label)
     for width in widths:
         if not 1 <= width <= encoder.dim:
             raise UserError(f"--widths: {label} has vectors of {encoder.dim}, not of {width}")
     widths = sorted({*widths} or {*encoder.widths}, reverse=True)
     models = {}
-    results = ModelResults(encoder.fingerprint, encoder.dim, {}, {})
+    results = ModelResults(encoder.fingerprint, encoder.dim, similarity, {}, {})
     for task in tqdm(tasks, desc=label, unit="task"):
         start = time.perf_counter()
         prompts = tuple(sorted(task.prompts.items()))
         if prompts not in models:
             models[prompts] = EncodedOnce(with_prompts(encoder, task.prompts))
         model = models[prompts]
-        stored = ResultCache(model.encoder.fingerprint, task.fingerprint, task.main, cache)
+        identity = scores_fingerprint(model.encoder)
+        stored = ResultCache(identity, task.fingerprint, task.main, cache)
         done = {} if force else stored.load()
         missing = [width for width in widths if width not in done]
         if missing:
@@ -95,18 +108,21 @@ def measure(
         label: the model's name, for progress bars and errors.
 
     Raises:
-        UserError: for vectors without a direction.
+        UserError: for vectors that are all zero, or not finite.
     """
-    task_type, full = TASK_TYPES[task.kind], {}
+    task_type, full, similarity = TASK_TYPES[task.kind], {}, similarity_of(model.encoder)
     for role, (texts, side) in task_type.texts(task.data).items():
         full[role] = model.vectors(texts, side, f"{label}, {task.name} {role}")
     measured = {}
     for width in tqdm(widths, desc=task.name, unit="width", leave=False):
         try:
-            vectors = {role: truncate(rows, width, role) for role, rows in full.items()}
-        except ValueError as error:  # a zero or infinite vector: the model's fault, not the code's
+            vectors = {role: prepared(rows, width, similarity, role) for role, rows in full.items()}
+        except ValueError as error:  # zeros or infinite vectors: the model's fault, not the code's
             raise UserError(f"{label} on {task.name}: {error}") from error
-        measured[width] = task_type.measure(vectors, task.data)
+        row = task_type.measure(vectors, task.data)
+        zero = {role: n for role, rows in vectors.items() if (n := without_direction(rows))}
+        details = {WITHOUT_DIRECTION: zero} if zero else {}
+        measured[width] = row._replace(details=row.details | details)
     return measured
 
 
@@ -127,7 +143,8 @@ def summary(
 
     Returns:
         "tasks" (name -> kind, main, fingerprint, and "items": the queries, pairs or texts that its
-        main figure counts), "models" (name -> fingerprint, dim, seconds),
+        main figure counts), "models" (name -> fingerprint, dim, similarity,
+        seconds),
         "results" (task -> model -> width -> metric -> figure), "averages" (model -> width ->
         "tasks", the mean of the tasks' main figures, and "kinds", the mean of the kinds' means),
         "comparisons" (a row for each task, two models and width that both have, and for the full
@@ -149,6 +166,7 @@ def summary(
             name: {
                 "fingerprint": one.fingerprint,
                 "dim": one.dim,
+                "similarity": one.similarity,
                 "seconds": {task: round(taken, 2) for task, taken in one.seconds.items()},
             }
             for name, one in models.items()

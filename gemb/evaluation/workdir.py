@@ -14,7 +14,9 @@ from gemb.evaluation.searcher_figures import evaluate_bm25, evaluate_vectors
 from gemb.files import write_json
 from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
+from gemb.inference.encoded_once import similarity_of
 from gemb.metrics.projection import require_method
+from gemb.metrics.similarity import check_product
 from gemb.reports.run_page import write_run_page
 from gemb.runs.records import read_metrics, read_object
 from gemb.search import scann
@@ -64,6 +66,7 @@ def evaluate_workdir(
         approximate = False
     workdir = Path(workdir)
     trained = Embedder.load(model_of(workdir))
+    check_product(similarity_of(trained), str(workdir))
     training = trained.model.manifest.get("training", {})
     folder = searched_folder(corpus, training)
     test = beir.read_retrieval(folder)
@@ -80,7 +83,10 @@ def evaluate_workdir(
         models = {"pretrained": start} | models
     print(f"{len(test.query_texts)} queries, {len(test.corpus_texts)} documents: {folder}")
     results, vectors = _measured(workdir, models, test, approximate)
-    precisions = evaluate_precisions(*vectors["trained"], test.qrels, widths=trained.widths)
+    compared = {"similarity": similarity_of(trained), "ids": test.corpus_ids}
+    precisions = evaluate_precisions(
+        *vectors["trained"], test.qrels, widths=trained.widths, **compared
+    )
     tree = {
         "retrieval": results,
         "precisions": precisions,
@@ -91,8 +97,9 @@ def evaluate_workdir(
         "training": training,
     }
     before = vectors.get("pretrained", vectors["trained"])
+    examples = example_queries(test, before, vectors["trained"], similarity=similarity_of(trained))
     made = None if plane == "none" else vectors_map(test, *vectors["trained"], plane)
-    _report(workdir, tree, example_queries(test, before, vectors["trained"]), made)
+    _report(workdir, tree, examples, made)
     write_json(workdir / RESULTS, tree)
     return tree
 
@@ -102,6 +109,7 @@ def _identity(trained: Embedder, test, approximate: bool, plane: str) -> dict:
     answers = [json.dumps(sorted(grades.items())) for grades in test.qrels]
     return {
         "model": trained.fingerprint,
+        "similarity": similarity_of(trained),
         "texts": texts_fingerprint(test.corpus_texts + test.query_texts),
         "answers": texts_fingerprint(answers),
         "gemb": __version__,
@@ -118,7 +126,12 @@ def _measured(workdir: Path, models: dict, test, approximate: bool) -> tuple[dic
         nested = models["trained"].widths
         widths = [width for width in nested if width <= embedder.dim] or [embedder.dim]
         results[name] = evaluate_vectors(
-            *vectors[name], test.qrels, widths=widths, approximate=approximate
+            *vectors[name],
+            test.qrels,
+            widths=widths,
+            approximate=approximate,
+            similarity=similarity_of(embedder),
+            ids=test.corpus_ids,
         )
     return results, vectors
 
@@ -170,6 +183,7 @@ def _report(workdir: Path, tree: dict, examples: list[dict], plane: dict | None)
     summary = {
         "model": workdir / "model",
         "fingerprint": tree["identity"]["model"],
+        "similarity": tree["identity"]["similarity"],
         "started from": tree["training"].get("started_from"),
         "steps": tree["training"].get("steps"),
         "training seconds": tree["training"].get("seconds"),

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gemb.checks import UserError, check_shape
+from gemb.checks import UserError
 from gemb.files import local_folder
 from gemb.identity import model_fingerprint
 from gemb.inference.compilation import use_compilation_cache
 from gemb.inference.encode import encode_examples, place, program
+from gemb.metrics.similarity import similarities
 from gemb.models.execution import Execution
 from gemb.models.functional import functional, rounded_kernels
 from gemb.models.model import Model, Tower
@@ -86,6 +87,16 @@ class Embedder:
     def widths(self) -> tuple[int, ...]:
         """Nested widths that the model was trained for, widest first."""
         return self.spec.widths
+
+    @property
+    def similarity_name(self) -> str:
+        """How the model's vectors are compared: "cosine", "dot", "euclidean" or "manhattan"."""
+        return self.spec.similarity
+
+    @property
+    def normalized(self) -> bool:
+        """Whether every vector has unit length."""
+        return self.spec.normalize
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -169,27 +180,21 @@ class Embedder:
         """Encodes documents, see `encode`."""
         return self.encode(texts, dim=dim, kind="document", progress=progress)
 
-    @staticmethod
-    def similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """The cosine of each row of one array with each row of another.
+    def similarity(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """The model's similarity of each row of one array with each row of another.
 
         Args:
             left: [m, dim], or [dim] for one vector.
             right: [n, dim], or [dim].
 
         Returns:
-            [m, n] float32. A row of zeros has similarity 0 with everything.
+            [m, n] float32, higher is nearer; by cosine a row of zeros has 0 with everything. See
+            `gemb.metrics.similarity` and `similarity_name`.
 
         Raises:
             ValueError: if the widths differ.
         """
-        left, right = (np.atleast_2d(np.asarray(rows, np.float32)) for rows in (left, right))
-        check_shape("right", right, (None, left.shape[1]))
-        left, right = (
-            rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-            for rows in (left, right)
-        )
-        return left @ right.T
+        return similarities(np.atleast_2d(left), np.atleast_2d(right), self.similarity_name)
 
     def save(self, folder: str | Path) -> str:
         """Saves the model so that gemb and sentence-transformers load it.

@@ -13,6 +13,7 @@ class Encoder(Protocol):
         dim: coordinates of a vector.
         widths: nested widths, widest first.
         fingerprint: identifies its vectors.
+        similarity_name: how they are compared, see `similarity_of`; may be left out.
     """
 
     dim: int
@@ -59,6 +60,17 @@ class EncodedOnce:
             encoded = self.encoder.encode(new, kind=kind, progress=label)
             known.update(zip(new, encoded, strict=True))
         return np.stack([known[text] for text in texts])
+
+
+def similarity_of(encoder: Encoder) -> str:
+    """How a model's vectors are compared; an encoder that does not say is compared by cosine."""
+    return getattr(encoder, "similarity_name", "cosine")
+
+
+def scores_fingerprint(encoder: Encoder) -> str:
+    """The identity of a model's scores: of its vectors, and of how they are compared."""
+    similarity = similarity_of(encoder)
+    return encoder.fingerprint + ("" if similarity == "cosine" else f" by {similarity}")
 
 
 def with_prompts(encoder: Encoder, prompts: Mapping[str, str]) -> Encoder:

@@ -3,7 +3,13 @@
 from gemb.metrics.classification import average_precision, best_accuracy, best_f1, macro_f1
 from gemb.metrics.clustering import v_measure
 from gemb.metrics.correlation import pearson, ranks, spearman
-from gemb.metrics.ranking import mean_metrics, metric_names, retrieval_metrics, run_metrics
+from gemb.metrics.ranking import (
+    in_trec_order,
+    mean_metrics,
+    metric_names,
+    retrieval_metrics,
+    run_metrics,
+)
 from gemb.metrics.reliability import reliability
 from gemb.metrics.reranking import reranking_metrics
 from gemb.metrics.significance import paired_bootstrap, paired_randomisation
@@ -12,6 +18,7 @@ __all__ = [
     "average_precision",
     "best_accuracy",
     "best_f1",
+    "in_trec_order",
     "macro_f1",
     "mean_metrics",
     "metric_names",

@@ -162,11 +162,11 @@ def truncate(vectors: np.ndarray, width: int, name: str = "vectors") -> np.ndarr
         name: what the caller calls the vectors.
 
     Returns:
-        [rows, width] float32 of unit length.
+        [rows, width] float32 of unit length; a row whose first coordinates are all zero has no
+        direction and stays zero.
 
     Raises:
-        ValueError: a width outside 1 to dim, a value that is not finite, or a row whose first
-            `width` coordinates are all zero: it has no direction.
+        ValueError: a width outside 1 to dim, or a value that is not finite.
 
     Example:
         >>> truncate(np.array([[3.0, 4.0, 12.0]]), 2)
@@ -181,10 +181,4 @@ def truncate(vectors: np.ndarray, width: int, name: str = "vectors") -> np.ndarr
         raise checks.ArgumentError(
             f"{name}: expected finite values, got NaN or infinity in row {row}"
         )
-    if not lengths.all():
-        row = int(np.argmin(lengths))
-        raise checks.ArgumentError(
-            f"{name}: row {row} is zero in its first {width} coordinates, so its cosine is "
-            "undefined; drop the row or encode it again"
-        )
-    return (kept / lengths).astype(np.float32)
+    return (kept / np.where(lengths, lengths, 1)).astype(np.float32)

@@ -5,8 +5,9 @@ gemb.search; gemb.evaluation chooses the texts.
 
 Conventions, those of trec_eval: a document without a grade is not relevant; a grade below 1 is not
 relevant and gains nothing; the gain is the grade itself (linear); recall divides by all relevant
-documents, found or not. A query without any relevant document scores 0 in every measure, and
-`mean_metrics` leaves it out of the mean, because no ranking could have scored more.
+documents, found or not; of equal scores the higher document id comes first (`in_trec_order`). A
+query without any relevant document scores 0 in every measure, and `mean_metrics` leaves it out of
+the mean, because no ranking could have scored more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,31 @@ def retrieval_metrics(
     values += [_share((gains[:, :cut] > 0).sum(axis=1), relevant) for cut in recall_at]
     values += [_reciprocal_rank(gains[:, :cut] > 0) for cut in mrr_at]
     return dict(zip(metric_names(ndcg_at, recall_at, mrr_at), values, strict=True))
+
+
+def in_trec_order(
+    ids: Sequence[str], qrels: Sequence[Mapping[int, int]]
+) -> tuple[np.ndarray, list[dict[int, int]]]:
+    """Documents in the order in which trec_eval ranks equal scores: the highest id first.
+
+    Searchers rank equal scores by the lower number, so they rank as trec_eval does if they get the
+    documents in this order.
+
+    Args:
+        ids: document ids.
+        qrels: for each query, document index -> grade.
+
+    Returns:
+        [documents] the index of each document in turn, and the judgements by its new place.
+
+    Example:
+        >>> in_trec_order(["d1", "d3", "d10"], [{0: 1, 1: 2}])
+        (array([1, 2, 0]), [{2: 1, 0: 2}])
+    """
+    order = sorted(range(len(ids)), key=ids.__getitem__, reverse=True)
+    place = {old: new for new, old in enumerate(order)}
+    judged = [{place[row]: grade for row, grade in grades.items()} for grades in qrels]
+    return np.array(order, np.int64), judged
 
 
 def run_metrics(

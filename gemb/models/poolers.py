@@ -43,20 +43,21 @@ def weighted_mean_pool(
 
 
 def first_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
-    """The first real token ([CLS] of BERT), for left and right padding."""
-    return _take(tokens, jnp.argmax(mask, axis=1))
+    """The first real token ([CLS] of BERT), under left and right padding; a row without any: 0."""
+    return _or_zero(_take(tokens, jnp.argmax(mask, axis=1)), mask)
 
 
 def last_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
-    """The last real token, for left and right padding."""
-    return _take(tokens, mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1))
+    """The last real token, under left and right padding; a row without any gives 0."""
+    last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
+    return _or_zero(_take(tokens, last), mask)
 
 
 def max_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
     """The maximum over real tokens per coordinate; a row without real tokens gives 0."""
     lowest = jnp.finfo(jnp.float32).min
     top = jnp.where(mask[..., None], tokens.astype(jnp.float32), lowest).max(1)
-    return jnp.where(mask.any(1)[:, None], top, 0.0)
+    return _or_zero(top, mask)
 
 
 class AttentionPooler(nnx.Module):
@@ -81,7 +82,7 @@ class AttentionPooler(nnx.Module):
         scores = jnp.einsum("hd,blhd->bhl", query, key) * query.shape[1] ** -0.5
         weights = jax.nn.softmax(scores + jnp.where(mask, 0.0, MASKED)[:, None], axis=-1)
         mixed = jnp.einsum("bhl,blhd->bhd", weights, value)
-        return self.output(mixed.reshape(len(tokens), -1))
+        return _or_zero(self.output(mixed.reshape(len(tokens), -1)), mask)
 
 
 class LatentAttentionPooler(nnx.Module):
@@ -116,6 +117,11 @@ class LatentAttentionPooler(nnx.Module):
 def _weighted(tokens: jax.Array, weight: jax.Array) -> jax.Array:
     total = (tokens.astype(jnp.float32) * weight[..., None]).sum(1)
     return total / jnp.maximum(weight.sum(1), 1e-9)[:, None]
+
+
+def _or_zero(pooled: jax.Array, mask: jax.Array) -> jax.Array:
+    """Zeros for the rows without a real token: an empty text has no direction."""
+    return jnp.where(mask.any(1)[:, None], pooled, 0.0)
 
 
 def _take(tokens: jax.Array, index: jax.Array) -> jax.Array:

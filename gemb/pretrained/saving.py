@@ -71,7 +71,8 @@ def save(
             "modules.json": module_list([("", "Router")]),
             ROUTER: router_config(temporary),
             PROMPTS: _prompts(
-                {side: getattr(model.processors, side).prompt(side) for side in SIDES}
+                {side: getattr(model.processors, side).prompt(side) for side in SIDES},
+                model.spec.similarity,
             ),
             MANIFEST: {"fingerprint": identity, "training": training or {}},
         }.items():
@@ -127,7 +128,7 @@ def _files(tower: Tower, identity: str, training: dict, dtype: str) -> dict[str,
     prompts = {side: processor.prompt(side) for side in SIDES}
     files = {
         "modules.json": _modules(spec),
-        PROMPTS: _prompts(prompts),
+        PROMPTS: _prompts(prompts, spec.similarity),
         MANIFEST: {
             "fingerprint": identity,
             "dim": spec.dim,
@@ -159,8 +160,8 @@ def _files(tower: Tower, identity: str, training: dict, dtype: str) -> dict[str,
     return files
 
 
-def _prompts(prompts: dict[str, str]) -> dict:
-    return {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+def _prompts(prompts: dict[str, str], similarity: str) -> dict:
+    return {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": similarity}
 
 
 def _modules(spec: TowerSpec) -> list[dict]:

@@ -226,11 +226,23 @@ def figures_section(tree: Tree) -> str:
 def models_section(tree: Tree) -> str:
     """The models, and how long the evaluation took."""
     values = {
-        model: f"{info['dim']} dimensions, fingerprint {info['fingerprint']}, "
+        model: f"{info['dim']} dimensions, compared by {info.get('similarity', 'cosine')}, "
+        f"fingerprint {info['fingerprint']}, "
         f"{sum(info['seconds'].values()):,.1f} s in this run (cached results take no time)"
         for model, info in tree["models"].items()
     }
-    return html.section("Models", "", html.definitions(values))
+    return html.section("Models", "", html.definitions(values | _empty_texts(tree)))
+
+
+def _empty_texts(tree: Tree) -> dict[str, str]:
+    """How many texts of each task have no direction."""
+    return {
+        f"{task}, {model}": f"{sum(row['without_direction'].values())} texts have no direction "
+        "(their vector is zero, as that of an empty text); they are ranked last"
+        for task, models in tree.get("details", {}).items()
+        for model, row in models.items()
+        if "without_direction" in row
+    }
 
 
 def widths_of(tree: Tree) -> list[str]:

@@ -24,7 +24,21 @@ def tasks_table(tree: Mapping[str, Any]) -> str:
     for what, model, by_width, metric in rows:
         cells = (f"{by_width[w][metric]:8.3f}" if w in by_width else f"{'':8}" for w in widths)
         lines.append(f"{what:{first}}  {model:{second}}" + "".join(cells))
-    return "\n".join(lines)
+    return "\n".join(lines + _notes(tree))
+
+
+def _notes(tree: Mapping[str, Any]) -> list[str]:
+    """What a reader of the figures must know: another similarity than cosine, empty texts."""
+    notes = [
+        f"{model} is compared by dot product, as it says"
+        for model, info in tree["models"].items()
+        if info.get("similarity") == "dot"
+    ]
+    for task, models in tree.get("details", {}).items():
+        for model, row in models.items():
+            if empty := sum(row.get("without_direction", {}).values()):
+                notes.append(f"{task}, {model}: {empty} texts have no direction and are last")
+    return notes
 
 
 def run_table(retrieval: Mapping[str, Any]) -> str:

@@ -6,12 +6,15 @@ import numpy as np
 
 from gemb import checks
 from gemb.search import searcher
+from gemb.search.directions import Directions
 from gemb.search.repeats import Repeats
 from gemb.search.scan import Scan
 
 
 class ExactSearcher:
     """Finds the documents of the highest inner product (cosine, for unit vectors), without loss.
+
+    Documents whose vector is zero come last, see `gemb.search.directions`.
 
     Args:
         vectors: [documents, dim] floats. A memory-mapped array is not read into memory: with
@@ -43,7 +46,7 @@ class ExactSearcher:
         checks.check(chunk_rows >= 1, f"chunk_rows: expected 1 or more, got {chunk_rows}")
         self._vectors = searcher.check_corpus("vectors", vectors)
         self.documents, self.dim = self._vectors.shape
-        self._repeats = Repeats(self._vectors)
+        self._repeats, self._directions = Repeats(self._vectors), Directions(self._vectors)
         self._scan = Scan(
             self._vectors, chunk_rows=chunk_rows, device_bytes=device_bytes, devices=devices
         )
@@ -52,7 +55,8 @@ class ExactSearcher:
         """Finds the k best documents of each query; see `Searcher.search`."""
         queries = searcher.check_vectors("queries", queries, self.dim)
         searcher.check_k(k)
-        return self._repeats.settle(*self._scan.search(queries, min(k, self.documents)), k)
+        found = self._scan.search(queries, self._directions.candidates(k))
+        return self._directions.last(*found, k, self._repeats.settle)
 
     def save(self, folder: Path) -> dict:
         """Writes the vectors as vectors.npy; returns the settings (none)."""

@@ -1,10 +1,11 @@
 """Index folders: a searcher on disk, with the fingerprint of the model that its vectors are of.
 
-    index.json      format, version, kind, model, documents, dim, settings, and what the caller adds
+    index.json      format, version, kind, model, similarity, documents, dim, settings, and what the
+                    caller adds
     *.npy, scann/   what the searcher wrote
 
 Scores between vectors of two models are noise, so a folder is only read for the model it was made
-with. Nothing in a folder is unpickled.
+with, and for queries that are compared in the same way. Nothing in a folder is unpickled.
 """
 
 import json
@@ -16,20 +17,23 @@ from gemb.files import atomic_folder, parse_manifest
 from gemb.search.registry import saved
 from gemb.search.searcher import Searcher
 
-FORMAT, VERSION = "gemb index", 1
+FORMAT, VERSION = "gemb index", 2
 # What every version has, by kind, but a hybrid's parts.
 _FIELDS = {"model": str, "kind": str, "documents": int, "settings": dict, "about": dict}
-_FIELDS |= {"dim": int | None}
+_FIELDS |= {"dim": int | None, "similarity": str}
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError)
 
 
-def save_index(folder: str | Path, index: Searcher, *, model: str, **about) -> None:
+def save_index(
+    folder: str | Path, index: Searcher, *, model: str, similarity: str = "cosine", **about
+) -> None:
     """Writes a searcher into a folder, whole or not at all.
 
     Args:
         folder: to make, or to replace.
         index: any searcher of this package.
         model: the fingerprint of the model that its vectors are of; "" for BM25 alone.
+        similarity: what its inner products are, "cosine" or "dot".
         **about: JSON values to keep beside it, e.g. where the texts are.
 
     Raises:
@@ -39,7 +43,8 @@ def save_index(folder: str | Path, index: Searcher, *, model: str, **about) -> N
     folder = Path(folder)
     check_replaceable(folder)
     with atomic_folder(folder) as temporary:
-        content = {"format": FORMAT, "version": VERSION, "model": model, "about": about}
+        content = {"format": FORMAT, "version": VERSION, "model": model}
+        content |= {"similarity": similarity, "about": about}
         text = json.dumps(content | _save(index, temporary), indent=2)
         (temporary / "index.json").write_text(text + "\n", encoding="utf-8")
 
@@ -64,18 +69,20 @@ def read_manifest(folder: str | Path) -> dict:
     return files.read_manifest(path, FORMAT, VERSION, _FIELDS, "gemb index")
 
 
-def load_index(folder: str | Path, *, model: str) -> Searcher:
+def load_index(folder: str | Path, *, model: str, similarity: str = "cosine") -> Searcher:
     """Reads an index for the queries of one model.
 
     Args:
         folder: what `save_index` wrote.
         model: the fingerprint of the model that encodes the queries; not asked for BM25 alone.
+        similarity: how the model compares vectors; likewise.
 
     Returns:
         The searcher.
 
     Raises:
-        UserError: no index there, a broken one, one of another version, or of another model.
+        UserError: no index there, a broken one, one of another version, of another model, or by
+            another similarity.
     """
     found = read_manifest(folder)
     if found["dim"] and found["model"] != model:
@@ -83,6 +90,11 @@ def load_index(folder: str | Path, *, model: str) -> Searcher:
             f"{folder}: an index of the model with fingerprint {found['model']}, but the "
             f"queries are of {model}; their scores would be noise: load the index's model, or run "
             "`gemb index` with yours"
+        )
+    if found["dim"] and found["similarity"] != similarity:
+        raise UserError(
+            f"{folder}: an index by {found['similarity']}, but the model compares vectors by "
+            f"{similarity}; run `gemb index` again"
         )
     return _load(Path(folder), found)
 

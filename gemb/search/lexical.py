@@ -4,6 +4,7 @@ The only importer of bm25s.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,15 +13,28 @@ import numpy as np
 from gemb import checks
 from gemb.search import searcher
 
-_WORD = re.compile(r"\w+")
-_PART = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+# Scripts without spaces between words, or with endings at them: Thai, Lao, Burmese, Khmer, kana,
+# Chinese characters, Hangul. Their runs are cut into pairs of characters.
+_HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_RUN = re.compile(
+    f"([{_HAN}\u0e00-\u0e4f\u0e80-\u0ecf\u1000-\u109f\u1780-\u17d3\u3041-\u30fa\u30fc-\u30ff"
+    "\u31f0-\u31ff\uac00-\ud7a3\uff66-\uff9f]+)"
+)
+_IS_HAN = re.compile(f"[{_HAN}]")
+# The vowel signs of Indic and other scripts belong to their word; Python's \w leaves them out.
+_SIGNS = "".join(chr(c) for c in range(0x900, 0xABFF) if unicodedata.category(chr(c))[0] == "M")
+_WORD = re.compile(rf"[\w{_SIGNS}]+")
+_LETTERS = rf"(?:[^\W\d_A-Z]|[{_SIGNS}])+"
+_PART = re.compile(rf"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?{_LETTERS}|\d+")
 
 
 def words(text: str, stopwords: frozenset[str] = frozenset()) -> list[str]:
     """Cuts a text or source code into lower-case words for BM25.
 
     Identifiers fall apart at underscores, changes of case and digits, so that a question in plain
-    words finds `readHTTPBody2` and `read_http_body`. A plural `s` goes, and so do stop words.
+    words finds `readHTTPBody2` and `read_http_body`. A plural `s` goes, and so do stop words. Text
+    in a script without spaces between words becomes pairs of neighbouring characters, and Chinese
+    characters stand alone as well. Signs are no words: C++ and C# are `c`.
 
     Args:
         text: prose or source code.
@@ -32,9 +46,27 @@ def words(text: str, stopwords: frozenset[str] = frozenset()) -> list[str]:
     Example:
         >>> words("def readHTTPBody2(max_size): # the queries", frozenset({"the"}))
         ['def', 'read', 'http', 'body', '2', 'max', 'size', 'query']
+        >>> words("猫が好き")
+        ['猫', '好', '猫が', 'が好', '好き']
 
-    Reference: the plural rule is the S-stemmer of Harman, How effective is suffixing?, 1991.
+    Reference: the plural rule is the S-stemmer of Harman, How effective is suffixing?, 1991; pairs
+        of characters: Nie et al., On the use of words and n-grams for Chinese information
+        retrieval, 2000.
     """
+    made = []
+    for number, piece in enumerate(_RUN.split(text)):
+        made += _pairs(piece) if number % 2 else _spaced_words(piece, stopwords)
+    return made
+
+
+def _pairs(run: str) -> list[str]:
+    """The Chinese characters of a run and its pairs of neighbours; a run of one as it is."""
+    run = unicodedata.normalize("NFKC", run)
+    pairs = [run[i : i + 2] for i in range(len(run) - 1)]
+    return _IS_HAN.findall(run) + pairs or [run]
+
+
+def _spaced_words(text: str, stopwords: frozenset[str]) -> list[str]:
     parts = (part.lower() for word in _WORD.findall(text) for part in _PART.findall(word))
     return [_singular(part) for part in parts if part not in stopwords]
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from gemb import checks
 from gemb.search import searcher
+from gemb.search.directions import Directions
 from gemb.search.repeats import Repeats
 from gemb.search.scan import Scan
 from gemb.search.selection import best_rows
@@ -28,7 +29,7 @@ class QuantizedSearcher:
             vectors, which then have to stay at hand (a mapped file will do); 0 for none.
 
     Raises:
-        ValueError: no vectors, values that are not finite, a zero vector, or an unknown precision.
+        ValueError: no vectors, values that are not finite, or an unknown precision.
 
     Example:
         >>> index = QuantizedSearcher(np.eye(8, dtype=np.float32), precision="int8")
@@ -48,7 +49,7 @@ class QuantizedSearcher:
         )
         checks.check(rescore >= 0, f"rescore: expected 0 or more, got {rescore}")
         vectors = searcher.check_corpus("vectors", vectors)
-        searcher.check_directions("vectors", vectors)
+        self._directions = Directions(vectors)
         self._start(precision, rescore, *_encode(vectors, precision))
         self.dim, self._vectors = vectors.shape[1], vectors if rescore else None
 
@@ -68,7 +69,7 @@ class QuantizedSearcher:
         """Finds about the k best documents of each query; see `Searcher.search`."""
         queries = searcher.check_vectors("queries", queries, self.dim)
         searcher.check_k(k)
-        count = min(k * max(1, self.rescore), self.documents)
+        count = self._directions.candidates(k * max(1, self.rescore))
         if self.precision == "binary":
             scores, indices = _by_hamming(self._codes, queries, count)
         else:
@@ -79,7 +80,7 @@ class QuantizedSearcher:
             for row, (query, found) in enumerate(zip(queries, indices, strict=True)):
                 rows = np.asarray(self._vectors[found], np.float32)
                 scores[row] = np.einsum("nd,d->n", rows, query)
-        return searcher.ordered_hits(scores + np.float32(0), indices, k)
+        return self._directions.last(scores + np.float32(0), indices, k)
 
     def save(self, folder: Path) -> dict:
         """Writes codes, scales and, for re-scoring, the vectors; returns the settings."""
@@ -88,7 +89,9 @@ class QuantizedSearcher:
         np.save(folder / "scale.npy", self._scale)
         if self.rescore:
             np.save(folder / "vectors.npy", self._vectors)
-        return {"precision": self.precision, "rescore": self.rescore, "dim": self.dim}
+        empty = self._directions.empty.tolist()  # binary codes do not tell a zero vector
+        settings = {"precision": self.precision, "rescore": self.rescore, "dim": self.dim}
+        return settings | {"empty": empty}
 
     @classmethod
     def load(cls, folder: Path, settings: dict) -> "QuantizedSearcher":
@@ -99,6 +102,7 @@ class QuantizedSearcher:
             codes = codes.view(_bfloat16())
         scale = np.load(folder / "scale.npy", allow_pickle=False)
         made._start(settings["precision"], settings["rescore"], codes, scale)
+        made._directions = Directions.of(settings["empty"], len(codes))
         made.dim, made._vectors = settings["dim"], None
         columns = -(-made.dim // 8) if made.precision == "binary" else made.dim
         checks.check_shape("codes.npy", codes, (None, columns))

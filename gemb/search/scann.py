@@ -13,6 +13,7 @@ import numpy as np
 
 from gemb import checks
 from gemb.search import searcher
+from gemb.search.directions import Directions
 from gemb.search.repeats import Repeats
 
 _SMALLEST_TREE = 1_000  # below this, scoring every document is as quick as a tree
@@ -59,7 +60,7 @@ class ScannSearcher:
     ):
         vectors = searcher.check_corpus("vectors", vectors)
         self._start(*vectors.shape, leaves_to_search, reorder)
-        self._repeats = Repeats(vectors)
+        self._repeats, self._directions = Repeats(vectors), Directions(vectors)
         with _quiet_stderr():
             self._index = _plan(_pybind().builder(vectors, 10, "dot_product"), self.leaves).build()
 
@@ -98,13 +99,14 @@ class ScannSearcher:
         searcher.check_k(k)
         if not len(queries):
             return searcher.ordered_hits(np.zeros((0, k)), np.zeros((0, k)), k)
-        wanted = min(k, self.documents)
+        wanted = self._directions.candidates(k)
         again = max(100, 10 * wanted) if self.reorder is None else max(self.reorder, wanted)
         again = min(again, self.documents)
         found = self._index.search_batched_parallel(
             queries, wanted, again, self.leaves_to_search, _batch(len(queries))
         )
-        return self._repeats.settle(found[1], found[0].astype(np.int64), k)  # ScaNN fills with NaN
+        indices = found[0].astype(np.int64)  # ScaNN fills the scores with NaN
+        return self._directions.last(found[1], indices, k, self._repeats.settle)
 
     def save(self, folder: Path) -> dict:
         """Writes ScaNN's files into scann/; returns the settings."""
@@ -132,7 +134,7 @@ class ScannSearcher:
         made._start(**settings)
         rows = np.load(path / "dataset.npy", mmap_mode="r", allow_pickle=False)
         checks.check_shape("scann/dataset.npy", rows, (made.documents, made.dim))  # else it crashes
-        made._repeats = Repeats(rows)
+        made._repeats, made._directions = Repeats(rows), Directions(rows)
         with _quiet_stderr(), contextlib.redirect_stdout(None):
             made._index = _pybind().load_searcher(str(path), assets_backcompat_shim=False)
         return made

@@ -111,15 +111,6 @@ def check_corpus(name: str, vectors: np.ndarray) -> np.ndarray:
     return vectors
 
 
-def check_directions(name: str, vectors: np.ndarray) -> None:
-    """Raises ValueError, naming the row, if a vector is zero: its cosine is undefined."""
-    for start in range(0, len(vectors), _CHECKED_ROWS):
-        some = np.any(vectors[start : start + _CHECKED_ROWS], axis=1)
-        if not some.all():
-            row = start + int(np.argmin(some))
-            raise ValueError(f"{name}: row {row} is zero, so its cosine is undefined; drop it")
-
-
 def _check_finite(name: str, vectors: np.ndarray) -> None:
     for start in range(0, len(vectors), _CHECKED_ROWS):
         finite = np.isfinite(vectors[start : start + _CHECKED_ROWS]).all(axis=1)

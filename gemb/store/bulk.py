@@ -87,7 +87,7 @@ def encode_into(
         kind: "query" or "document".
         content: a fingerprint of the texts.
         dtype: "float32", or "float16" for half the disk and four digits.
-        unit: whether to make each vector unit length.
+        unit: whether to make each vector unit length; one of zeros stays zero.
         ids: one per text; default their numbers.
         about: what else embeddings.json should say.
         step: texts encoded at a time; what is lost when the process is killed.
@@ -97,8 +97,8 @@ def encode_into(
         [texts, dim] of `dtype`, mapped from disk.
 
     Raises:
-        UserError: a text whose vector is not finite, or zero where `unit` is asked for; a full
-            disk; or a folder that holds other vectors.
+        UserError: a text whose vector is not finite; a full disk; or a folder that holds other
+            vectors.
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype: expected one of {DTYPES}, got {dtype!r}")
@@ -161,8 +161,8 @@ def _done(folder: Path, shape: tuple[int, int], wanted: dict) -> int:
 
 def _checked(made: np.ndarray, texts: Sequence[str], unit: bool) -> np.ndarray:
     lengths = np.linalg.norm(made.astype(np.float64), axis=1, keepdims=True)
-    wrong = ~np.isfinite(lengths[:, 0]) | (unit & (lengths[:, 0] == 0))
+    wrong = ~np.isfinite(lengths[:, 0])
     if wrong.any():
         text = texts[int(np.argmax(wrong))]
         raise UserError(f"the model gives no usable vector for the text {text[:80]!r}")
-    return (made / lengths).astype(np.float32) if unit else made
+    return (made / np.where(lengths > 0, lengths, 1)).astype(np.float32) if unit else made

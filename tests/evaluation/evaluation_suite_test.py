@@ -16,6 +16,7 @@ from gemb.evaluation.mteb.run import get_tasks, whole_names
 from gemb.evaluation.tasks import read_tasks, sts
 from gemb.inference.encoded_once import EncodedOnce, with_prompts
 from gemb.reports import write_suite_page
+from gemb.reports.terminal import tasks_table
 
 pytestmark = pytest.mark.extra("eval")  # tasks of all kinds
 
@@ -181,13 +182,19 @@ def test_every_kind_can_be_compared(tasks, tmp_path):
         assert (row["p_randomisation"] is None) == (row["task"] == "groups")
 
 
-def test_bad_widths_and_zero_vectors_are_told(tasks, tmp_path):
+def test_bad_widths_and_zero_vectors_are_told(tasks, tmp_path, monkeypatch):
     with pytest.raises(checks.UserError, match="--widths: m has vectors of 16, not of 17"):
         suite.evaluate_model(StubEncoder(), tasks, widths=[17], cache=tmp_path, label="m")
     write(tmp_path / "e" / "empty.tsv", STS + "\tb\t1\n")
     empty = read_tasks([tmp_path / "e"])
-    with pytest.raises(checks.UserError, match="m on empty: first: row 2 is zero in its first 16"):
-        suite.evaluate_model(StubEncoder(), empty, cache=tmp_path, label="m")
+    results = suite.evaluate_model(StubEncoder(), empty, cache=tmp_path, label="m")
+    assert results.tasks["empty"][16].details == {"without_direction": {"first": 1}}
+    assert "empty, m: 1 texts have no direction" in tasks_table(
+        suite.summary(empty, {"m": results})
+    )
+    monkeypatch.setattr(StubEncoder, "_vector", lambda self, text: np.zeros(self.dim))
+    with pytest.raises(checks.UserError, match="m on empty: first: every row is zero in its first"):
+        suite.evaluate_model(StubEncoder(seed=1), empty, cache=tmp_path, label="m")
 
 
 def test_the_report_shows_tasks_models_and_differences(tasks, tmp_path):

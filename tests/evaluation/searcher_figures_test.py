@@ -127,8 +127,8 @@ def test_bad_input_is_named():
         evaluate(qrels=[{0: 0}, {}, {}])
     with pytest.raises(ValueError, match="widths: expected widths between 1 and 3, got 4"):
         evaluate(widths=(4,))
-    with pytest.raises(ValueError, match="query_vectors: row 1 is zero in its first 1"):
-        evaluate(widths=(1,))
+    with pytest.raises(ValueError, match="document_vectors: every row is zero in its first 3"):
+        evaluate(documents=0 * eye)
     with pytest.raises(ValueError, match="corpus: expected at least one document"):
         evaluation.evaluate_bm25(_set([], ["q"], [{}]))
 

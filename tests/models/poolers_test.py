@@ -35,11 +35,17 @@ def test_padding_on_either_side_is_ignored(name, side):
 
 
 @pytest.mark.parametrize("name", POOLERS)
-def test_a_row_without_tokens_is_finite_and_bf16_comes_back_as_float32(name):
+def test_a_row_without_tokens_is_zero_and_bf16_comes_back_as_float32(name):
     tokens = jnp.asarray(TOKENS, jnp.bfloat16)
     pooled = POOLERS[name](tokens, jnp.zeros((3, 5), bool))
     assert pooled.dtype == jnp.float32
-    assert np.isfinite(pooled).all()
+    assert not np.any(pooled)
+
+
+@pytest.mark.parametrize("name", LEARNED_POOLERS)
+def test_learned_poolers_give_zero_for_a_row_without_tokens(name):
+    pooler = LEARNED_POOLERS[name](4, key=jax.random.key(1), heads=2)
+    assert not np.any(pooler(jnp.asarray(TOKENS), jnp.zeros((3, 5), bool)))
 
 
 def softmax(x):

@@ -8,9 +8,10 @@ from gemb.search import scan
 
 
 def _reference(queries, documents, k):
-    """Scores in float64, ties by the lower index."""
+    """Scores in float64, ties by the lower index, documents without a direction last."""
     scores = queries.astype(np.float64) @ documents.astype(np.float64).T
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    ranked = np.where(documents.any(axis=1), scores, -np.inf)
+    order = np.argsort(-ranked, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, order, axis=1), order
 
 

@@ -26,8 +26,8 @@ def _edit(folder, **values):
 def test_the_manifest_says_what_it_is(folder):
     manifest = search.read_manifest(folder)
     assert manifest["format"] == "gemb index"
-    assert manifest["version"] == 1
-    assert manifest["model"] == "aaaa"
+    assert manifest["version"] == 2
+    assert (manifest["model"], manifest["similarity"]) == ("aaaa", "cosine")
     assert (manifest["kind"], manifest["documents"], manifest["dim"]) == ("exact", 6, 4)
     assert manifest["about"] == {"corpus": "here"}
 
@@ -44,7 +44,7 @@ def test_another_model_is_refused_naming_both(folder):
 
 def test_another_version_is_refused_naming_both(folder):
     _edit(folder, version=7)
-    with pytest.raises(UserError, match="format version 7, but this gemb reads version 1"):
+    with pytest.raises(UserError, match="format version 7, but this gemb reads version 2"):
         search.load_index(folder, model="aaaa")
 
 

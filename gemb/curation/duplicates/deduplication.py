@@ -1,7 +1,7 @@
 """Near-duplicates out of a file: one record of each cluster stays.
 
-Copies by case, punctuation and spacing are found by their normalised texts, the others by
-`near_duplicates.py`; what is chained together is one cluster.
+Copies by case, spacing, quotes and sentence marks are found by their normalised texts, the others
+by `near_duplicates.py`; what is chained together is one cluster.
 """
 
 import dataclasses

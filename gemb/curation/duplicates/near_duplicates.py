@@ -4,7 +4,8 @@ Cosine alone is not enough: "capital of Peru" and "capital of Honduras" are near
 other than a sentence and its copy with one odd word. So the embedding proposes, the words decide:
 1. most words are common to both (`surface`), and the others stand in one place, unless the cosine
    leaves no doubt;
-2. no number stands for another, as in the rows of a table, and no "not" on one side alone;
+2. numbers, signs, units, operators and single letters are the same in both (`texts.marks`), and no
+   "not" is on one side alone;
 3. the words that differ do not fill a slot that three or more texts fill, each with its own:
    "of or relating to _" is a template;
 4. in a text too short for 1, one word of three or more may differ, unless the corpus is written in
@@ -22,11 +23,11 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.curation import nearest
 from gemb.curation.chunks import Chunks, Piece
-from gemb.curation.duplicates.texts import words
+from gemb.curation.duplicates.texts import marks, words
 from gemb.data.sources.records import digest
 from gemb.search import Searcher
 
-VERSION = 2
+VERSION = 3
 SHORT = ("auto", "merge", "keep")
 _SHORTEST = 3  # words of a text that is a near-duplicate with one of them changed
 _TEMPLATES = 0.1  # share of the pairs worded alike that fill templates: beyond, "auto" is "keep"
@@ -184,8 +185,9 @@ class _Judge:
             return "", [], False
         for row in (a, b):
             if row not in known:
-                known[row] = words(self._texts[row])
-        return slot_of(known[a], known[b], self._surface, score)
+                known[row] = words(self._texts[row]), marks(self._texts[row])
+        (one, mark), (other, another) = known[a], known[b]
+        return slot_of(one, other, self._surface, score) if mark == another else None
 
 
 def slot_of(

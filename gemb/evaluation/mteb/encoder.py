@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from gemb.checks import UserError, needs
-from gemb.inference.encoded_once import EncodedOnce, Encoder, with_prompts
+from gemb.inference.encoded_once import EncodedOnce, Encoder, similarity_of, with_prompts
 from gemb.metrics.geometry import truncate
+from gemb.metrics.similarity import check_product
 
 
 class MtebEncoder:
@@ -43,6 +44,7 @@ class MtebEncoder:
         width: int | None = None,
         prompts: Mapping[str, str] | None = None,
     ):
+        check_product(similarity_of(encoder), name)
         self.encoder, self.name = encoder, name
         self.width, self.prompts = width, dict(prompts or {})
         self._prompted: dict[tuple[str, str | None], Encoder] = {}
@@ -58,7 +60,7 @@ class MtebEncoder:
             "revision": self.encoder.fingerprint,
             "embed_dim": self.width or self.encoder.dim,
             "framework": ["JAX"],
-            "similarity_fn_name": ScoringFunction.COSINE,
+            "similarity_fn_name": ScoringFunction(similarity_of(self.encoder)),
         }
         return ModelMeta.create_empty(overwrites=known)
 
@@ -82,19 +84,27 @@ class MtebEncoder:
         else:
             once = self._known.setdefault(model, EncodedOnce(model))
             vectors = once.vectors(texts, kind, label)
-        return vectors if self.width is None else truncate(vectors, self.width)
+        if self.width is None:
+            return vectors
+        cosine = similarity_of(self.encoder) == "cosine"
+        return truncate(vectors, self.width) if cosine else vectors[:, : self.width]
 
     def similarity(self, embeddings1, embeddings2):
-        """Cosines of all pairs, a torch tensor."""
-        from mteb.similarity_functions import cos_sim
-
-        return cos_sim(embeddings1, embeddings2)
+        """The model's similarity of all pairs, a torch tensor."""
+        return self._functions()[0](embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1, embeddings2):
-        """Cosines of row by row, a torch tensor."""
-        from mteb.similarity_functions import pairwise_cos_sim
+        """The model's similarity row by row, a torch tensor."""
+        return self._functions()[1](embeddings1, embeddings2)
 
-        return pairwise_cos_sim(embeddings1, embeddings2)
+    def _functions(self):
+        """mteb's functions of the model's similarity, of all pairs and of row by row."""
+        from mteb import similarity_functions as known
+
+        return {
+            "cosine": (known.cos_sim, known.pairwise_cos_sim),
+            "dot": (known.dot_score, known.pairwise_dot_score),
+        }[similarity_of(self.encoder)]
 
     def at_widths(self, widths: Sequence[int]) -> Iterator[int]:
         """Yields this encoder at each width in turn; each text is encoded for the first only."""

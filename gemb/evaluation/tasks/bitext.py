@@ -17,8 +17,8 @@ def evaluate_bitext(
     """Looks for the translation of each source text among the targets of its own group.
 
     Args:
-        source: [pairs, dim] float32 of unit length.
-        target: [pairs, dim] float32 of unit length; row i translates row i of `source`.
+        source: [pairs, dim] float32, of unit length for cosine.
+        target: [pairs, dim] float32, of unit length for cosine; row i translates row i of `source`.
         groups: [pairs] integers, the language pair of each; default all of one.
 
     Returns:

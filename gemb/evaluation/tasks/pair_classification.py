@@ -1,4 +1,4 @@
-"""Pair classification: does the cosine tell pairs that belong together from those that do not?"""
+"""Pair classification: does the similarity tell pairs that belong together from others?"""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import numpy as np
 from gemb import metrics
 from gemb.checks import UserError
 from gemb.evaluation.tasks import tables
-from gemb.evaluation.tasks.sts import both_texts, paired_cosines
+from gemb.evaluation.tasks.sts import both_texts, paired_scores
 from gemb.evaluation.tasks.task_type import Data, Measured, Source, TaskType, every_row
 
 _STATISTICS = {
@@ -18,16 +18,17 @@ _STATISTICS = {
 
 
 def evaluate_pairs(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Judges the cosines of pairs against yes and no.
+    """Judges the similarities of pairs against yes and no.
 
     Args:
-        first: [pairs, dim] float32 of unit length.
-        second: [pairs, dim] float32 of unit length.
+        first: [pairs, dim] float32, of unit length for cosine.
+        second: [pairs, dim] float32, likewise.
         labels: [pairs] 1 for pairs that belong together, else 0.
 
     Returns:
-        "average_precision" (the one to quote), and the best that one threshold on the cosine can do
-        on these very pairs: "f1" and "accuracy", with "f1_threshold" and "accuracy_threshold".
+        "average_precision" (the one to quote), and the best that one threshold on the similarity
+        can do on these very pairs: "f1" and "accuracy", with "f1_threshold" and
+        "accuracy_threshold".
 
     Raises:
         ValueError: arguments of different lengths, other labels, or no pair labelled 1.
@@ -37,15 +38,15 @@ def evaluate_pairs(first: np.ndarray, second: np.ndarray, labels: np.ndarray) ->
         >>> evaluate_pairs(eye, eye[[0, 0]], np.array([1, 0]))["f1"]
         1.0
     """
-    cosines = paired_cosines(first, second)
-    f1, accuracy = (best(labels, cosines) for best in (metrics.best_f1, metrics.best_accuracy))
+    scores = paired_scores(first, second)
+    f1, accuracy = (best(labels, scores) for best in (metrics.best_f1, metrics.best_accuracy))
     return {
-        "average_precision": metrics.average_precision(labels, cosines),
+        "average_precision": metrics.average_precision(labels, scores),
         "f1": f1.figure,
         "accuracy": accuracy.figure,
         "f1_threshold": f1.threshold,
-        # Calling nothing positive is a threshold above every cosine; JSON knows no infinity.
-        "accuracy_threshold": min(accuracy.threshold, 1.0 + 1e-6),
+        # Calling nothing positive is a threshold above every score; JSON knows no infinity.
+        "accuracy_threshold": min(accuracy.threshold, max(1.0, float(scores.max())) + 1e-6),
     }
 
 
@@ -68,7 +69,7 @@ def _read(source: Source) -> Data:
 def _measure(vectors: Mapping[str, np.ndarray], data: Data) -> Measured:
     figures = evaluate_pairs(vectors["first"], vectors["second"], np.array(data["labels"]))
     # Ranks, since models spread their cosines differently: see gemb.evaluation.tasks.sts.
-    ranks = metrics.ranks(paired_cosines(vectors["first"], vectors["second"]))
+    ranks = metrics.ranks(paired_scores(vectors["first"], vectors["second"]))
     return Measured(figures, dict.fromkeys(TASK_TYPE.mains, ranks))
 
 

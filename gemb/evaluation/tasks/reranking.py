@@ -16,11 +16,11 @@ def evaluate_reranking(
     candidates: Sequence[Sequence[int]],
     relevant: Sequence[int],
 ) -> dict[str, float]:
-    """Orders each query's candidates by cosine.
+    """Orders each query's candidates by inner product, which is the cosine of unit vectors.
 
     Args:
-        queries: [queries, dim] float32 of unit length.
-        documents: [documents, dim] float32 of unit length.
+        queries: [queries, dim] float32, of unit length for cosine.
+        documents: [documents, dim] float32, of unit length for cosine.
         candidates: for each query, rows of `documents`, the relevant ones first.
         relevant: for each query, how many of its candidates are relevant.
 

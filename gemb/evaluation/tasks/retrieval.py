@@ -1,5 +1,6 @@
 """Retrieval as one task among others: a BEIR folder, exact search, figures of quality alone.
 
+Equal scores are ranked as trec_eval ranks them, by the higher document id.
 `gemb.evaluation.searcher_figures` measures the speed of search, and ScaNN.
 """
 
@@ -21,13 +22,14 @@ def _read(source: Source) -> Data:
     rows = [i for i, grades in enumerate(found.qrels) if any(g > 0 for g in grades.values())]
     if not rows:
         raise UserError(f"{folder}: no query of the split {source.split!r} has a relevant document")
-    place = {name: number for number, name in enumerate(found.corpus_ids)}
+    order, qrels = metrics.in_trec_order(found.corpus_ids, found.qrels)
+    place = {found.corpus_ids[old]: new for new, old in enumerate(order)}
     own = [place.get(name, -1) for name in found.query_ids]
     return {
-        "documents": found.corpus_texts,
+        "documents": [found.corpus_texts[row] for row in order],
         "queries": [found.query_texts[row] for row in rows],
-        "qrels": [found.qrels[row] for row in rows],
-        "own": [-1 if own[row] in found.qrels[row] else own[row] for row in rows],
+        "qrels": [qrels[row] for row in rows],
+        "own": [-1 if own[row] in qrels[row] else own[row] for row in rows],
     }
 
 

@@ -1,4 +1,4 @@
-"""STS: does the cosine of two texts rise with the similarity that people saw in them?"""
+"""STS: does the similarity of two texts rise with what people saw in them?"""
 
 from collections.abc import Mapping
 
@@ -13,15 +13,15 @@ from gemb.evaluation.tasks.task_type import Data, Measured, Source, TaskType, ev
 def evaluate_similarity(
     first: np.ndarray, second: np.ndarray, scores: np.ndarray
 ) -> dict[str, float]:
-    """Correlates the cosines of pairs with graded scores.
+    """Correlates the similarities of pairs with graded scores.
 
     Args:
-        first: [pairs, dim] float32 of unit length.
-        second: [pairs, dim] float32 of unit length.
+        first: [pairs, dim] float32, of unit length for cosine.
+        second: [pairs, dim] float32, likewise.
         scores: [pairs] numbers, higher for more alike.
 
     Returns:
-        "spearman" (the one to quote) and "pearson"; 0 for vectors whose cosines are all the same.
+        "spearman" (the one to quote) and "pearson"; 0 where all similarities are the same.
 
     Raises:
         ValueError: arguments of different lengths, or fewer than two pairs.
@@ -35,12 +35,14 @@ def evaluate_similarity(
     Reference: Reimers, Beyer and Gurevych, Task-oriented intrinsic evaluation of semantic textual
         similarity, 2016: why Spearman's.
     """
-    cosines = paired_cosines(first, second)
-    return {name: getattr(metrics, name)(cosines, scores) for name in TASK_TYPE.mains}
+    made = paired_scores(first, second)
+    return {name: getattr(metrics, name)(made, scores) for name in TASK_TYPE.mains}
 
 
-def paired_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The cosine of each row of unit-length `first` with the same row of `second`: [rows] float64.
+def paired_scores(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The inner product of each row of `first` with the same row of `second`: [rows] float64.
+
+    It is the model's similarity, see `gemb.metrics.similarity.prepared`.
 
     Raises:
         ValueError: arguments of different shapes.
@@ -65,12 +67,12 @@ def _read(source: Source) -> Data:
 
 def _measure(vectors: Mapping[str, np.ndarray], data: Data) -> Measured:
     figures = evaluate_similarity(vectors["first"], vectors["second"], np.array(data["scores"]))
-    cosines = paired_cosines(vectors["first"], vectors["second"])
-    # Models spread their cosines differently. To put one's item in the other's place they must be
-    # on one scale, which changes neither correlation.
-    spread = np.std(cosines)
-    standard = (cosines - cosines.mean()) / spread if spread > 0 else cosines
-    return Measured(figures, {"spearman": metrics.ranks(cosines), "pearson": standard})
+    made = paired_scores(vectors["first"], vectors["second"])
+    # Models spread their similarities differently. To put one's item in the other's place they must
+    # be on one scale, which changes neither correlation.
+    spread = np.std(made)
+    standard = (made - made.mean()) / spread if spread > 0 else made
+    return Measured(figures, {"spearman": metrics.ranks(made), "pearson": standard})
 
 
 def _statistic(metric: str, data: Data):

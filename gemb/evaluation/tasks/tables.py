@@ -1,7 +1,7 @@
 """Columns of a tab-separated or JSON-lines file, gzipped or not; every mistake told with its line.
 
-TSV: one header line, no quoting. JSON lines: an object a line. BEIR folders have a reader of their
-own, `gemb.data.sources.beir`.
+TSV: one header line, fields as they are (see `tab_fields`). JSON lines: an object a line. BEIR
+folders have a reader of their own, `gemb.data.sources.beir`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gemb.checks import UserError, suggest
-from gemb.data.sources.numbered import json_object, numbered_lines
+from gemb.data.sources.numbered import json_object, numbered_lines, tab_fields
 
 SUFFIXES = (".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")
 
@@ -47,11 +47,11 @@ def read_table(path: Path, columns: Mapping[str, str]) -> Table:
         if is_json:
             row = _object(line, where)
         elif not head:
-            head = line.split("\t")
+            head = tab_fields(line)
             _check_columns(columns, head, where)
             continue
         else:
-            fields = line.split("\t")
+            fields = tab_fields(line)
             if len(fields) != len(head):
                 raise UserError(
                     f"{where}: expected {len(head)} fields between tabs, got {len(fields)}"
@@ -74,7 +74,7 @@ def header(path: Path) -> list[str]:
         UserError: naming file and line, where the first line cannot be read.
     """
     for where, line in _lines(path):
-        return list(_object(line, where)) if ".jsonl" in path.suffixes else line.split("\t")
+        return list(_object(line, where)) if ".jsonl" in path.suffixes else tab_fields(line)
     return []
 
 

@@ -52,7 +52,7 @@ class TaskType(NamedTuple):
         columns: role -> the column's name unless the task says otherwise.
         read: Source -> Data; raises UserError with file and line.
         texts: Data -> role -> (texts, "query" or "document": how they are encoded).
-        measure: (vectors by role [rows, width] float32 of unit length, Data) -> Measured.
+        measure: (vectors by role [rows, width] float32 as `prepared` gives them, Data) -> Measured.
         sample: (Data, limit) -> Data of that many items, evenly spaced.
         statistic: (metric, Data) -> the metric as a function of items and rows; None for a mean.
         exchangeable: whether one model's item can be put in the other's place: not so for cluster

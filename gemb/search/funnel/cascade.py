@@ -12,6 +12,7 @@ import numpy as np
 from gemb import checks
 from gemb.metrics.geometry import truncate
 from gemb.search import searcher
+from gemb.search.directions import Directions
 from gemb.search.funnel import first_stage
 from gemb.search.funnel import policy as policies
 from gemb.search.funnel.rotation import rotate
@@ -40,8 +41,8 @@ class FunnelSearcher:
             (`gemb.search.tune` sets it to a target).
 
     Raises:
-        ValueError: no vectors, values that are not finite, a vector that is zero in its first
-            coordinates, or widths and shortlists that do not fit.
+        ValueError: no vectors, values that are not finite, or widths and shortlists that do not
+            fit.
         UserError: first is "scann" and that is not installed.
 
     Example:
@@ -72,7 +73,7 @@ class FunnelSearcher:
             checks.check_shape("axes", axes, (self.dim, self.dim))
         self.policy = policies.check_policy(widths, shortlists, self.dim)
         self.first, self._axes = first, axes
-        self._repeats = Repeats(vectors)
+        self._repeats, self._directions = Repeats(vectors), Directions(vectors)
         self._wide = vectors if axes is None else self._repeats.unify(rotate(vectors, axes))
         narrow, *middle = self.policy.widths
         self._narrow = truncate(self._wide, narrow, "vectors") if middle else self._wide
@@ -101,12 +102,12 @@ class FunnelSearcher:
         queries = searcher.check_vectors("queries", queries, self.dim)
         searcher.check_k(k)
         queries = rotate(queries, self._axes)
-        found = min(k, self.documents)
+        found = self._directions.candidates(k)
         count = max((found, *self.policy.shortlists[:1]))
         best = list(self._shortlist(queries, min(count, self.documents), self._rerank(found)))
         scores = np.array([row for row, _ in best], np.float32).reshape(len(queries), found)
         indices = np.array([row for _, row in best], np.int64).reshape(len(queries), found)
-        return self._repeats.settle(scores, indices, k)
+        return self._directions.last(scores, indices, k, self._repeats.settle)
 
     def save(self, folder: Path) -> dict:
         """Writes the (turned) vectors and the axes; returns the policy."""
@@ -164,9 +165,9 @@ class FunnelSearcher:
 
 
 def _lengths(vectors: np.ndarray, width: int) -> np.ndarray:
-    """[documents] float32 of each prefix; one of zeros was refused with the narrowest width."""
+    """[documents] float32 of each prefix; of one of zeros 1, since lengths divide."""
     found = np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), 1 << 15):
         prefix = np.asarray(vectors[start : start + (1 << 15), :width], np.float32)
         found[start : start + (1 << 15)] = np.sqrt(np.einsum("nd,nd->n", prefix, prefix))
-    return found
+    return np.where(found > 0, found, 1)

@@ -215,7 +215,7 @@ def _arrow(*values):
         ("rows.tfrecord", b"\x09\0\0\0\0\0\0\0....abc", "record 1 is cut off"),
         _arrow("rows.parquet", b"PAR1 but not really", "cannot be read"),
         _arrow("rows.arrow", b"ARROW1\0\0nothing", "cannot be read"),
-        ("rows.csv", b'"query,document\nx,y\n', "rows.csv:1: broken CSV"),
+        ("rows.csv", b'"query,document\nx,y\n', "rows.csv:1: a double quote begins a field"),
         ("rows.xyz", b"x", "format None is unknown"),
     ],
 )
