@@ -13,6 +13,7 @@ from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.families import FAMILIES, bert, static
 from gemb.pretrained.families.family import Family
 from gemb.pretrained.fetch import model_folder
+from gemb.pretrained.modules import SETTINGS
 from gemb.pretrained.sentence_transformers import Modules, read_json, read_modules
 from gemb.pretrained.weights import TensorFiles, params_from_tensors
 from gemb.processors.text import TextProcessor, from_folder
@@ -40,7 +41,8 @@ def read(model: str, *, weights: bool = True) -> Tower:
     spec = _tower_spec(folder, config, modules, manifest)
     processor = _processor(folder, spec, modules, manifest)
     params, kept = _weights(folder, config, spec, modules) if weights else (None, {})
-    return Tower(spec, params, processor, Origin(folder, config, kept, manifest))
+    settings = read_json(folder / SETTINGS, default={})
+    return Tower(spec, params, processor, Origin(folder, config, kept, manifest, settings))
 
 
 def config_of(tower: Tower) -> dict:

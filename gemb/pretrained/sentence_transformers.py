@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gemb.checks import UserError
 from gemb.models.spec import DenseSpec
+from gemb.pretrained.modules import SETTINGS
 
 # The last part of a Dense module's activation_function -> gemb's name, and back.
 _SETTINGS_OF = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -64,7 +65,7 @@ def read_modules(folder: Path) -> Modules:
         modules = _follow(folder, read_json(folder / "modules.json", kind=list))
     texts = _text_settings(modules.encoder)
     tokenizer = read_json(modules.encoder / "tokenizer_config.json", default={})
-    settings = read_json(folder / "config_sentence_transformers.json", default={})
+    settings = read_json(folder / SETTINGS, default={})
     return dataclasses.replace(
         modules,
         max_length=texts.get("max_seq_length"),
@@ -89,10 +90,7 @@ def _prompts(folder: Path, settings: dict) -> dict[str, str]:
         isinstance(prompt, str | None) for prompt in prompts.values()
     )
     if not texts:
-        raise UserError(
-            f"{folder}/config_sentence_transformers.json: prompts: expected texts by name, got "
-            f"{prompts!r}"
-        )
+        raise UserError(f"{folder}/{SETTINGS}: prompts: expected texts by name, got {prompts!r}")
     return prompts
 
 

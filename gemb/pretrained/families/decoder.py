@@ -117,7 +117,8 @@ def _layer_types(config: dict, layers: int) -> list[str]:
 def _window(config: dict, causal: bool) -> int:
     """Tokens this far apart no longer see each other, as transformers counts for each form."""
     window = config.get("sliding_window") or 4096
-    if config.get("use_bidirectional_attention"):
+    # Gemma 3 alone halves it; in other families the key marks the folder for servers
+    if config["model_type"] == "gemma3_text" and config.get("use_bidirectional_attention"):
         return window // 2 + 1
     return window if causal else window + 1
 
@@ -163,7 +164,16 @@ def _family(causal) -> Family:
     )
 
 
+def _flags(causal: bool) -> dict:
+    """transformers reads the first key, text-embeddings-inference the second."""
+    return {"is_causal": causal, "use_bidirectional_attention": not causal}
+
+
+def _gemma3_flags(causal: bool) -> dict:
+    """The family's own key; is_causal false would give its windows another width."""
+    return {"use_bidirectional_attention": not causal} | ({"is_causal": True} if causal else {})
+
+
 FAMILIES = dict.fromkeys(
-    ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2"),
-    _family(lambda causal: {"is_causal": causal}),
-) | {"gemma3_text": _family(lambda causal: {"use_bidirectional_attention": not causal})}
+    ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2"), _family(_flags)
+) | {"gemma3_text": _family(_gemma3_flags)}
