@@ -30,6 +30,8 @@ VERBS = (
     "compare",
     "soup",
     "evaluate",
+    "verify",
+    "export",
     "embed",
     "index",
     "search",

@@ -1,10 +1,12 @@
 """A tower as an ONNX file, in float32 or with weights and activations rounded to eight bits."""
 
+import logging
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from gemb.checks import needs
 from gemb.export.onnx_graph import OnnxGraph, Value
 from gemb.export.onnx_operators import rewrite
 from gemb.export.program import program
@@ -23,7 +25,8 @@ def write(tower: Tower, folder: Path) -> Path:
     Raises:
         UserError: for a model with an operator that is not known.
     """
-    import onnx
+    with needs("the format onnx", extra="export"):
+        import onnx
 
     made, graph = program(tower), OnnxGraph()
     shapes = {k: jax.ShapeDtypeStruct(v.shape, np.float32) for k, v in tower.params.items()}
@@ -51,17 +54,18 @@ def write_int8(tower: Tower, folder: Path) -> Path:
 
     Activations are rounded while it runs, with a scale that each batch gives.
     """
-    from gemb.checks import needs
-
     with needs("the format onnx-int8", extra="export"):
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
     whole = write(tower, folder)
     plain = whole.rename(folder / "float32.onnx")
-    # the grid of gemb.training.quantisation: what was trained on it loses nothing here
-    quantize_dynamic(
-        plain, whole, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"]
-    )
+    # The grid of gemb.training.quantisation: weights that were trained on it are kept as they are.
+    grid = {"weight_type": QuantType.QInt8, "per_channel": True}
+    logging.disable(logging.WARNING)  # it advises a step that symbolic sizes do not need
+    try:
+        quantize_dynamic(plain, whole, op_types_to_quantize=["MatMul"], **grid)
+    finally:
+        logging.disable(logging.NOTSET)
     for left in folder.glob("float32.onnx*"):
         left.unlink()
     return whole
@@ -72,11 +76,10 @@ class OnnxEncoder:
 
     Args:
         path: the file.
+        tower: not read; encoders of other formats want it.
     """
 
-    def __init__(self, path: Path):
-        from gemb.checks import needs
-
+    def __init__(self, path: Path, tower: Tower | None = None):
         with needs("running an ONNX file", extra="export"):
             import onnxruntime
 

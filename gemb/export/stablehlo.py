@@ -37,9 +37,10 @@ class StableHloEncoder:
 
     Args:
         path: the file.
+        tower: not read; encoders of other formats want it.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, tower: Tower | None = None):
         self._call = jax.jit(export.deserialize(bytearray(path.read_bytes())).call)
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:

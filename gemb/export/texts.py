@@ -24,7 +24,7 @@ _AWKWARD = (
 )
 
 
-def real_texts(count: int = 100, special: Sequence[str] = ()) -> list[str]:
+def real_texts(count: int = 64, special: Sequence[str] = ()) -> list[str]:
     """Awkward texts first, then docstrings of the standard library and numpy, of many lengths.
 
     Args:
