@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from gemb.checks import UserError, needs
-from gemb.export.gguf_vocabulary import write_vocabulary
+from gemb.export.gguf_vocabulary import check_vocabulary, write_vocabulary
 from gemb.export.program import program
 from gemb.models.model import Tower
 from gemb.pretrained.convert.gguf_llama import unpermute
@@ -44,7 +44,7 @@ def write(tower: Tower, folder: Path) -> Path:
     with needs("the format gguf", extra="export"):
         import gguf
     kind, spec = config_of(tower)["model_type"], tower.spec
-    _check(tower, kind)
+    check(tower)
     architecture = gguf.MODEL_ARCH[ARCHITECTURES[kind]]
     path = folder / NAME
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
@@ -61,8 +61,13 @@ def write(tower: Tower, folder: Path) -> Path:
     return path
 
 
-def _check(tower: Tower, kind: str) -> None:
-    spec, stack = tower.spec, tower.spec.encoder.stack
+def check(tower: Tower) -> None:
+    """Checks that llama.cpp computes a model, as far as gemb writes it.
+
+    Raises:
+        UserError: naming what it does not.
+    """
+    kind, spec, stack = config_of(tower)["model_type"], tower.spec, tower.spec.encoder.stack
     turns = {turn.scaling for turn in stack.rotary}
     problems = {
         f"the family {kind!r} (known: {', '.join(ARCHITECTURES)})": kind not in ARCHITECTURES,
@@ -76,6 +81,7 @@ def _check(tower: Tower, kind: str) -> None:
     for problem, there in problems.items():
         if there:
             raise UserError(f"GGUF: gemb writes no GGUF file of {problem}")
+    check_vocabulary(tower.processor)
 
 
 def _write_shape(writer, tower: Tower, kind: str) -> None:

@@ -21,16 +21,8 @@ def write_vocabulary(writer, processor: TextProcessor, rows: int) -> None:
     Raises:
         UserError: for a tokenizer that llama.cpp does not have, or computes in another way.
     """
-    definition, _ = processor.identity()
-    content = json.loads(definition)
-    kind = content["model"].get("type")
-    if kind == "WordPiece":
-        _check_word_pieces(content)
-        words = "bert", "bert"
-    elif kind == "BPE":
-        words = "gpt2", _words(content)
-    else:
-        raise UserError(f"GGUF: llama.cpp's form of a {kind} tokenizer is not written by gemb")
+    content, words = check_vocabulary(processor)
+    kind = content["model"]["type"]
     tokens, types = _tokens(content, rows, word_pieces=kind == "WordPiece")
     writer.add_tokenizer_model(words[0])
     writer.add_tokenizer_pre(words[1])
@@ -40,6 +32,22 @@ def write_vocabulary(writer, processor: TextProcessor, rows: int) -> None:
         merges = content["model"]["merges"]
         writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
     _add_special(writer, processor, kind == "WordPiece")
+
+
+def check_vocabulary(processor: TextProcessor) -> tuple[dict, tuple[str, str]]:
+    """(the content of tokenizer.json, llama.cpp's names of the tokenizer and of its words).
+
+    Raises:
+        UserError: for a tokenizer that llama.cpp does not have, or computes in another way.
+    """
+    content = json.loads(processor.identity()[0])
+    kind = content["model"].get("type")
+    if kind == "WordPiece":
+        _check_word_pieces(content)
+        return content, ("bert", "bert")
+    if kind == "BPE":
+        return content, ("gpt2", _words(content))
+    raise UserError(f"GGUF: gemb does not write llama.cpp's form of a {kind} tokenizer")
 
 
 def _check_word_pieces(content: dict) -> None:

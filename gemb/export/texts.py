@@ -4,8 +4,10 @@ import importlib
 import inspect
 from collections.abc import Sequence
 
-_MODULES = ("argparse", "collections", "difflib", "email", "json", "logging", "numpy", "pathlib",
-            "random", "re", "statistics", "string", "textwrap", "urllib.parse", "zipfile")  # fmt: skip
+_MODULES = (
+    *("argparse", "collections", "difflib", "email", "json", "logging", "numpy", "pathlib"),
+    *("random", "re", "statistics", "string", "textwrap", "urllib.parse", "zipfile"),
+)
 _AWKWARD = (
     "",
     "a",
