@@ -33,6 +33,7 @@ EXTRAS = {
     "convert": ["gguf>=0.17", "onnx>=1.18"],
     "data": ["array_record>=0.5; sys_platform == 'linux'", "pyarrow>=15"],
     "eval": ["matplotlib>=3.8", "scikit-learn>=1.5"],
+    "export": ["gguf>=0.17", "onnx>=1.18", "onnxruntime>=1.20"],
     "maps": ["scikit-learn>=1.5", "umap-learn>=0.5.7"],
     "scann": ["scann==1.4.*; sys_platform == 'linux'"],
     "seqio": SEQIO,

@@ -32,6 +32,8 @@ GUARDED = {
     "gemb/pretrained/convert/gguf_llama.py": "convert",
     "gemb/pretrained/convert/onnx_graph.py": "convert",
     "gemb/evaluation/mteb": "mteb",
+    "gemb/export/gguf": "export",
+    "gemb/export/onnx": "export",
     "gemb/inference/cross_encoder.py": "cross-encoder",
     "gemb/runs/records.py": "tensorboard",
 }
@@ -147,6 +149,7 @@ def test_a_verb_without_its_extra_is_one_line(tmp_path):
         ("fetch", "bge-small-en-v1.5"): ("onnx", "convert"),
         ("fetch", "SmolLM2-135M-Instruct"): ("gguf", "convert"),
         ("convert", "model.onnx", "out"): ("onnx", "convert"),
+        ("export", "x", "out"): ("onnx", "export"),
         ("cache", f"--gin_file={rows}", "--output_cache_dir=out"): ("apache_beam", "beam"),
         ("evaluate", "--model=x", f"--tasks={tmp_path}/classes"): ("sklearn", "eval"),
         ("evaluate", "--model=x", "--tasks=y", "--map=tsne"): ("sklearn", "eval"),

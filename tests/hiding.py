@@ -21,6 +21,7 @@ EXTRAS = {
     "peers": ("pytrec_eval", "sentence_transformers", "torch", "transformers"),
     "scann": ("scann",),
     "seqio": ("seqio", "tensorflow", "tensorflow_datasets"),
+    "export": ("gguf", "onnx", "onnxruntime"),
     "tensorboard": ("tensorboard",),
 }
 _PYTHON = """#!/bin/sh

@@ -45,12 +45,18 @@ SINGLE_IMPORTERS = {
     },
     "seqio": {"gemb/data/seqio_tasks.py", "gemb/data/offline.py", "gemb/cli/cache.py"},
     "apache_beam": {"gemb/data/offline.py"},
-    "gguf": {"gemb/pretrained/convert/gguf_llama.py"},
+    "gguf": {"gemb/pretrained/convert/gguf_llama.py", "gemb/export/gguf_file.py"},
     "matplotlib": {"gemb/reports/svg.py"},
-    "onnx": {"gemb/pretrained/convert/onnx_graph.py"},
+    "onnx": {
+        "gemb/export/onnx_file.py",
+        "gemb/export/onnx_graph.py",
+        "gemb/pretrained/convert/onnx_graph.py",
+    },
+    "onnxruntime": {"gemb/export/consumers.py", "gemb/export/onnx_file.py"},
+    "sentence_transformers": {"gemb/export/consumers.py"},
     "tensorboard": {"gemb/runs/records.py"},
-    "torch": {"gemb/inference/cross_encoder.py"},
-    "transformers": {"gemb/inference/cross_encoder.py"},
+    "torch": {"gemb/export/consumers.py", "gemb/inference/cross_encoder.py"},
+    "transformers": {"gemb/export/consumers.py", "gemb/inference/cross_encoder.py"},
     "tensorflow": {"gemb/data/seqio_tasks.py"},
 }
 MODULES = sorted((ROOT / "gemb").rglob("*.py"))

@@ -32,6 +32,8 @@ VERBS = (
     "compare",
     "soup",
     "evaluate",
+    "verify",
+    "export",
     "embed",
     "index",
     "search",

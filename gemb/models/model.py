@@ -21,12 +21,14 @@ class Origin:
         config: the encoder's config.json.
         kept: published tensors that embeddings do not need.
         manifest: gemb.json, or {} if gemb did not write the folder.
+        settings: config_sentence_transformers.json: prompts by name, default prompt, similarity.
     """
 
     folder: Path | None = None
     config: dict = dataclasses.field(default_factory=dict)
     kept: dict = dataclasses.field(default_factory=dict)
     manifest: dict = dataclasses.field(default_factory=dict)
+    settings: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,7 +82,7 @@ class AttentionPooler(nnx.Module):
         scores = jnp.einsum("hd,blhd->bhl", query, key) * query.shape[1] ** -0.5
         weights = jax.nn.softmax(scores + jnp.where(mask, 0.0, MASKED)[:, None], axis=-1)
         mixed = jnp.einsum("bhl,blhd->bhd", weights, value)
-        return _or_zero(self.output(mixed.reshape(len(tokens), -1)), mask)
+        return _or_zero(self.output(mixed.reshape(tokens.shape[0], -1)), mask)
 
 
 class LatentAttentionPooler(nnx.Module):

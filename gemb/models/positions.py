@@ -117,12 +117,13 @@ def relative_buckets(length: int, buckets: int, distance: int) -> np.ndarray:
 
     Reference: Raffel et al., "T5", 2020, arXiv 1910.10683.
     """
-    place = np.arange(length)
-    gap = place[None, :] - place[:, None]
+    gap = np.arange(-distance, distance + 1)  # all that is further shares the last bucket
     half, size = buckets // 2, np.abs(gap)
     exact = half // 2
     ratio = np.log(np.maximum(size, 1).astype(np.float32) / np.float32(exact))
     far = exact + (ratio / np.float32(math.log(distance / exact)) * (half - exact)).astype(np.int32)
-    return (half * (gap > 0) + np.where(size < exact, size, np.minimum(far, half - 1))).astype(
-        np.int32
-    )
+    table = half * (gap > 0) + np.where(size < exact, size, np.minimum(far, half - 1))
+    xp = np if isinstance(length, int) else jnp  # exported programs have a symbolic length
+    place = xp.arange(length)
+    gap = xp.clip(place[None, :] - place[:, None], -distance, distance)
+    return xp.asarray(table.astype(np.int32))[gap + distance]

@@ -15,6 +15,7 @@ from gemb.pretrained.families.family import Family
 from gemb.pretrained.families.static import TABLE, static_table
 from gemb.pretrained.fetch import model_folder
 from gemb.pretrained.keys import Rule, read_keys, warn_unknown, whole
+from gemb.pretrained.modules import SETTINGS
 from gemb.pretrained.sentence_transformers import Modules, read_json, read_modules
 from gemb.pretrained.weights import TensorFiles, params_from_tensors
 from gemb.processors.text import TextProcessor, from_folder
@@ -64,7 +65,8 @@ def read(model: str, *, weights: bool = True, steps: list[dict] | None = None) -
     spec = _tower_spec(folder, config, modules, manifest)
     processor = _processor(folder, spec, modules, manifest)
     params, kept = _weights(folder, config, spec, modules) if weights else (None, {})
-    return Tower(spec, params, processor, Origin(folder, config, kept, manifest))
+    settings = read_json(folder / SETTINGS, default={})
+    return Tower(spec, params, processor, Origin(folder, config, kept, manifest, settings))
 
 
 def config_of(tower: Tower) -> dict:

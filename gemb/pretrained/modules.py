@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 WEIGHTS = "model.safetensors"
+SETTINGS = "config_sentence_transformers.json"  # prompts and similarity
 DTYPES = ("float32", "bfloat16", "float16")  # of weights that are written
 TYPES = "sentence_transformers.models."  # what the type of a module begins with
 # pooling -> what its flag in 1_Pooling/config.json is called, after pooling_mode_
@@ -51,7 +52,7 @@ def write_modules(folder: Path, model: dict[str, str]) -> None:
     }
     if "query_prompt" in model:
         prompts = {"query": json.loads(model["query_prompt"]), "document": ""}
-        contents["config_sentence_transformers.json"] = {"prompts": prompts}
+        contents[SETTINGS] = {"prompts": prompts}
     for file, content in contents.items():
         path = folder / file
         if not path.exists():

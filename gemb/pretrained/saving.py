@@ -13,13 +13,12 @@ from gemb.models.model import Model, Tower
 from gemb.models.spec import TowerSpec
 from gemb.pretrained.adapt import merge_lora
 from gemb.pretrained.folder import MANIFEST, config_of, family_of
-from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, WEIGHTS, module_list
+from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, SETTINGS, WEIGHTS, module_list
 from gemb.pretrained.router import ROUTER, router_config
 from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS
 from gemb.pretrained.weights import tensors_from_params
 from gemb.structs import SIDES
 
-PROMPTS = "config_sentence_transformers.json"
 # What only gemb has a place for: learned poolers and further heads.
 _OWN = ("pooler/", "heads/")
 
@@ -70,10 +69,7 @@ def save(
         for name, content in {
             "modules.json": module_list([("", "Router")]),
             ROUTER: router_config(temporary),
-            PROMPTS: _prompts(
-                {side: getattr(model.processors, side).prompt(side) for side in SIDES},
-                model.spec.similarity,
-            ),
+            SETTINGS: _router_settings(model),
             MANIFEST: {"fingerprint": identity, "training": training or {}},
         }.items():
             (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -128,7 +124,7 @@ def _files(tower: Tower, identity: str, training: dict, dtype: str) -> dict[str,
     prompts = {side: processor.prompt(side) for side in SIDES}
     files = {
         "modules.json": _modules(spec),
-        PROMPTS: _prompts(prompts, spec.similarity),
+        SETTINGS: _settings(tower.origin.settings, prompts, spec.similarity),
         MANIFEST: {
             "fingerprint": identity,
             "dim": spec.dim,
@@ -140,9 +136,7 @@ def _files(tower: Tower, identity: str, training: dict, dtype: str) -> dict[str,
         },
     }
     if spec.encoder.stack.layers:
-        # By this transformers rounds weights and arithmetic, whatever the file holds.
-        config = {name: value for name, value in config_of(tower).items() if name != "dtype"}
-        files["config.json"] = config | {"torch_dtype": dtype}
+        files["config.json"] = _config(tower, dtype)
         files["1_Pooling/config.json"] = _pooling(spec, processor.prompts.pooled)
         files["sentence_bert_config.json"] = {
             "max_seq_length": processor.max_length,
@@ -160,8 +154,42 @@ def _files(tower: Tower, identity: str, training: dict, dtype: str) -> dict[str,
     return files
 
 
-def _prompts(prompts: dict[str, str], similarity: str) -> dict:
-    return {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": similarity}
+def _config(tower: Tower, dtype: str) -> dict:
+    """config.json, with what servers read of a model beyond its shape."""
+    spec, causal = tower.spec, family_of(tower).causal
+    config = {name: value for name, value in config_of(tower).items() if name != "dtype"}
+    config["torch_dtype"] = dtype  # transformers rounds weights and arithmetic to it
+    if causal and not spec.encoder.stack.causal:
+        marked = config | causal(False)
+        # A folder that was marked in one spelling may mean another window by the other.
+        config = marked if family_of(tower).text_spec(marked) == spec.encoder else config
+    nested = list(spec.widths) if len(spec.widths) > 1 else _kept_widths(tower)
+    config.pop("matryoshka_dimensions", None)
+    return config | ({"matryoshka_dimensions": sorted(nested)} if nested else {})
+
+
+def _kept_widths(tower: Tower) -> list[int]:
+    """The nested widths that the base model's config.json lists, if its vectors have its width."""
+    given = config_of(tower).get("matryoshka_dimensions")
+    return given if isinstance(given, list) and not tower.spec.dense else []
+
+
+def _settings(given: dict, prompts: dict[str, str], similarity: str) -> dict:
+    """config_sentence_transformers.json: the sides' prompts among those that the folder had."""
+    return {
+        "prompts": (given.get("prompts") or {}) | prompts,
+        "default_prompt_name": given.get("default_prompt_name"),
+        "similarity_fn_name": similarity,
+    }
+
+
+def _router_settings(model: Model) -> dict:
+    """Those of both towers; where they differ, the documents'."""
+    given = [getattr(model, side).origin.settings for side in SIDES]
+    named = [settings.get("prompts") or {} for settings in given]
+    own = {side: getattr(model.processors, side).prompt(side) for side in SIDES}
+    both = given[0] | given[1] | {"prompts": named[0] | named[1]}
+    return _settings(both, own, model.spec.similarity)
 
 
 def _modules(spec: TowerSpec) -> list[dict]:

@@ -10,11 +10,11 @@ from gemb.models.spec import POOLINGS, DenseSpec
 from gemb.pretrained import module_keys
 from gemb.pretrained.keys import read_keys, refuse_unknown, shown, warn_unknown
 from gemb.pretrained.module_keys import DENSE_ACTIVATIONS as DENSE_ACTIVATIONS
+from gemb.pretrained.modules import SETTINGS
 
 _SETTINGS_OF = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _ORDER = ("Transformer", "StaticEmbedding", "Pooling", "Dense", "Normalize")  # as gemb computes
 _ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-SETTINGS = "config_sentence_transformers.json"
 
 
 @dataclasses.dataclass(frozen=True)

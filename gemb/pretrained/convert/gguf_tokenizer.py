@@ -106,6 +106,15 @@ def _llama3_words() -> list:
     ]
 
 
+def _qwen2_words() -> list:
+    from tokenizers import Regex, pre_tokenizers
+
+    return [
+        pre_tokenizers.Split(Regex(_LLAMA3_WORDS.replace("{1,3}", "")), behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
+
+
 def _sentencepiece(fields: dict, tokens: list[str], types: list[int], source: Path):
     """SentencePiece's BPE, which has scores where the Rust library wants a list of merges."""
     from tokenizers import Tokenizer, decoders, models, normalizers
@@ -192,4 +201,32 @@ def _remedy(known, word: str = "") -> str:
 
 
 _BUILDERS = {"gpt2": _byte_level, "llama": _sentencepiece}
-_WORDS = {"gpt-2": _gpt2_words, "smollm": _smollm_words, "llama-bpe": _llama3_words}
+_WORDS = {
+    "gpt-2": _gpt2_words,
+    "smollm": _smollm_words,
+    "llama-bpe": _llama3_words,
+    "qwen2": _qwen2_words,
+}
+
+
+def words_of(pre_tokenizer: dict) -> str | None:
+    """llama.cpp's name of the way in which a tokenizer.json cuts texts into words.
+
+    Args:
+        pre_tokenizer: of a byte-level tokenizer.json.
+
+    Returns:
+        A value of tokenizer.ggml.pre; None where gemb knows no name.
+    """
+    from tokenizers import pre_tokenizers
+
+    def steps(content: dict) -> list:
+        listed = content["pretokenizers"] if content["type"] == "Sequence" else [content]
+        ignored = {"trim_offsets"}  # of offsets, not of ids
+        return [{k: v for k, v in step.items() if k not in ignored} for step in listed]
+
+    for name, make in _WORDS.items():
+        known = pre_tokenizers.Sequence(make())
+        if steps(json.loads(known.__getstate__())) == steps(pre_tokenizer):
+            return name
+    return None

@@ -3,6 +3,8 @@
 Whether they attend causally or both ways stands in config.json, in the words of transformers.
 """
 
+from collections.abc import Callable
+
 from gemb.checks import UserError
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
@@ -65,6 +67,7 @@ def _keys(kv_heads: int | None, head: int | None, hidden_act: str, **own: Rule) 
         "intermediate_size": whole(),
         "rms_norm_eps": epsilon(1e-6),
         "is_causal": flag(True),
+        "use_bidirectional_attention": flag(False),
         hidden_act: activation_name("silu"),
         **ROTARY,
         **own,
@@ -97,7 +100,6 @@ KEYS = {
         sliding_window_pattern=whole(6),
         _sliding_window_pattern=ANY,
         rope_local_base_freq=number(ABSENT, above=0.0, whole=True),
-        use_bidirectional_attention=flag(False),
         is_causal=only(True),  # use_bidirectional_attention says it
         use_bidirectional_pooling=ANY,
     ),
@@ -148,8 +150,20 @@ def text_spec(config: dict) -> TextSpec:
 
 
 def is_causal(config: dict) -> bool:
-    """Whether config.json asks for causal attention."""
-    return config.get("is_causal", True) and not config.get("use_bidirectional_attention")
+    """Whether config.json asks for causal attention.
+
+    Raises:
+        UserError: if programs would disagree about it.
+    """
+    causal, kind = config["is_causal"], config["model_type"]
+    if kind == "gemma3_text":
+        return causal and not config["use_bidirectional_attention"]
+    if causal and config["use_bidirectional_attention"]:
+        raise UserError(
+            f"config.json: use_bidirectional_attention: transformers ignores it in {kind} models; "
+            "set is_causal to false as well, or remove the key"
+        )
+    return causal
 
 
 def _activation(config: dict) -> str:
@@ -185,7 +199,8 @@ def _layer_types(config: dict, layers: int) -> list[str]:
 def _window(config: dict, causal: bool) -> int:
     """Tokens this far apart no longer see each other, as transformers counts for each form."""
     window = config["sliding_window"]
-    if config.get("use_bidirectional_attention"):
+    # Gemma 3 alone halves it; in other families the key marks the folder for servers.
+    if config["model_type"] == "gemma3_text" and config.get("use_bidirectional_attention"):
         return window // 2 + 1
     return window if causal else window + 1
 
@@ -222,10 +237,17 @@ def tensors(spec: TextSpec) -> dict[str, Tensor]:
     return names | stack_tensors(stack.layers, "layers.{}", LINEARS, norms, bias)
 
 
-def _causal(kind: str):
+def _causal(kind: str) -> Callable[[bool], dict]:
+    """causal -> the keys of config.json that servers read.
+
+    transformers reads the first key, text-embeddings-inference the second. In Gemma 3
+    transformers reads the second; is_causal false would give its windows another width.
+    """
     if kind == "gemma3_text":
-        return lambda causal: {"use_bidirectional_attention": not causal}
-    return lambda causal: {"is_causal": causal}
+        return lambda causal: (
+            {"use_bidirectional_attention": not causal} | ({"is_causal": True} if causal else {})
+        )
+    return lambda causal: {"is_causal": causal, "use_bidirectional_attention": not causal}
 
 
 FAMILIES = {
