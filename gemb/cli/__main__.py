@@ -33,6 +33,7 @@ VERBS = (
     "embed",
     "index",
     "search",
+    "push",
 )
 
 

@@ -26,6 +26,7 @@ def evaluate_vectors(
     *,
     widths: Sequence[int],
     approximate: bool = True,
+    intervals: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Measures retrieval by cosine at each width, by exact search and by ScaNN.
 
@@ -35,6 +36,8 @@ def evaluate_vectors(
         qrels: for each query, document index -> grade; grades of 1 and more are relevant.
         widths: nested widths; vectors are truncated to each and made unit length again.
         approximate: whether to measure ScaNN too, where it is installed.
+        intervals: whether to add the ends of the 95 % interval of each mean of exact search over
+            the queries, "ndcg@10_low" and "ndcg@10_high" of "ndcg@10".
 
     Returns:
         str(width), widest first -> name -> figure: "ndcg@10", "recall@10", "recall@100", "mrr@10",
@@ -61,7 +64,9 @@ def evaluate_vectors(
     for width in tqdm(widths, desc="evaluating", unit="width", leave=False):
         queries = truncate(query_vectors, width, "query_vectors")
         documents = truncate(document_vectors, width, "document_vectors")
-        exact, values = measure(search.ExactSearcher(documents), queries, qrels)
+        exact, values = measure(
+            search.ExactSearcher(documents), queries, qrels, intervals=intervals
+        )
         if approximate:
             near, others = measure(search.ScannSearcher(documents), queries, qrels)
             del others["queries"]
@@ -71,11 +76,12 @@ def evaluate_vectors(
     return results
 
 
-def evaluate_bm25(retrieval_set: Any) -> dict[str, dict[str, float]]:
+def evaluate_bm25(retrieval_set: Any, *, intervals: bool = False) -> dict[str, dict[str, float]]:
     """Measures retrieval by BM25 over the texts.
 
     Args:
         retrieval_set: see the module's docstring.
+        intervals: as of `evaluate_vectors`.
 
     Returns:
         {"text": name -> figure}, the names as in `evaluate_vectors`, without ScaNN's.
@@ -85,19 +91,37 @@ def evaluate_bm25(retrieval_set: Any) -> dict[str, dict[str, float]]:
     """
     qrels, documents = retrieval_set.qrels, retrieval_set.corpus_texts
     _check_qrels(qrels, len(retrieval_set.query_texts), len(documents))
-    _, values = measure(search.Bm25Searcher(documents), retrieval_set.query_texts, qrels)
+    searcher = search.Bm25Searcher(documents)
+    _, values = measure(searcher, retrieval_set.query_texts, qrels, intervals=intervals)
     return {"text": values}
 
 
 def measure(
-    searcher: search.Searcher, queries, qrels: Sequence[Mapping[int, int]], passes: int = 3
+    searcher: search.Searcher,
+    queries,
+    qrels: Sequence[Mapping[int, int]],
+    passes: int = 3,
+    *,
+    intervals: bool = False,
 ) -> tuple[search.Hits, dict[str, float]]:
     """Searches and judges: figures as in `evaluate_vectors`, speed of so many passes or more."""
     hits = searcher.search(queries, DEPTH)  # compiles and warms up as well
-    values = metrics.mean_metrics(metrics.retrieval_metrics(hits.indices, qrels), qrels)
+    each = metrics.retrieval_metrics(hits.indices, qrels)
+    values = metrics.mean_metrics(each, qrels)
     counted = values.pop("queries")
+    if intervals:
+        values |= _intervals(each, qrels)
     seconds = _best_seconds(lambda: searcher.search(queries, DEPTH), passes)
     return hits, values | {"queries_per_second": len(queries) / seconds, "queries": counted}
+
+
+def _intervals(each: Mapping[str, np.ndarray], qrels: Sequence[Mapping[int, int]]) -> dict:
+    """The ends of each figure's 95 % interval over the queries with a relevant document."""
+    counted = [any(grade > 0 for grade in grades.values()) for grades in qrels]
+    found = {}
+    for name, values in each.items():
+        found[f"{name}_low"], found[f"{name}_high"] = metrics.mean_interval(values[counted])
+    return found
 
 
 def _best_seconds(run: Callable[[], Any], passes: int, budget_seconds: float = 1.0) -> float:

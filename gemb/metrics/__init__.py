@@ -6,13 +6,14 @@ from gemb.metrics.correlation import pearson, ranks, spearman
 from gemb.metrics.ranking import mean_metrics, metric_names, retrieval_metrics, run_metrics
 from gemb.metrics.reliability import reliability
 from gemb.metrics.reranking import reranking_metrics
-from gemb.metrics.significance import paired_bootstrap, paired_randomisation
+from gemb.metrics.significance import mean_interval, paired_bootstrap, paired_randomisation
 
 __all__ = [
     "average_precision",
     "best_accuracy",
     "best_f1",
     "macro_f1",
+    "mean_interval",
     "mean_metrics",
     "metric_names",
     "paired_bootstrap",

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gemb.checks import UserError
-from gemb.runs.records import CONFIG_FILE, METRICS_FILE, read_metrics, read_object
+from gemb.files import read_object
+from gemb.runs.records import CONFIG_FILE, METRICS_FILE, read_metrics
 
 _BINDING = re.compile(r"([A-Za-z_][\w./]*) = ?(.*)")
 

@@ -73,15 +73,6 @@ def read_metrics(workdir: Path) -> list[dict]:
     return rows
 
 
-def read_object(path: Path) -> dict:
-    """The JSON object of a file; {} where there is none yet, or a damaged one."""
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
-
-
 def check_workdir(workdir: Path, config: str) -> None:
     """Looks whether a run of this resolved config may use the workdir; changes nothing.
 
