@@ -51,6 +51,8 @@ class Experiment:
             gemb.training.objectives; default what the teacher needs, else `pairs`.
         quantize: params -> params as the forward pass sees them and as the model is returned, such
             as gemb.training.quantisation.int8_weights; None for the weights as they are.
+        tracker: what metrics are reported to besides the run's own files, one of
+            gemb.runs.trackers or several in a tuple; None for nothing.
 
     Raises:
         UserError: for settings that do not fit together.
@@ -78,6 +80,7 @@ class Experiment:
     teacher: Any = None
     objective: Objective | None = None
     quantize: Callable | None = None
+    tracker: Any = None
 
     def __post_init__(self):
         for name in (
@@ -85,6 +88,9 @@ class Experiment:
         ):  # fmt: skip
             value = getattr(self, name)
             check(value >= 1, f"{name}: expected 1 or more, got {value}")
+        for tracker in self.trackers:
+            fits = hasattr(tracker, "start") and not isinstance(tracker, type)
+            check(fits, f"tracker: expected such as @trackers.Wandb(), got {tracker!r:.60}")
         check(self.steps >= 0, f"steps: expected 0 or more, got {self.steps}")
         _ = self.spec
         needed = getattr(self.teacher, "objective", None)
@@ -105,6 +111,13 @@ class Experiment:
     def trained_by(self) -> Objective:
         """The objective in use."""
         return self.objective or getattr(self.teacher, "objective", None) or PAIRS
+
+    @property
+    def trackers(self) -> tuple:
+        """All of them."""
+        if isinstance(self.tracker, tuple | list):
+            return tuple(self.tracker)
+        return () if self.tracker is None else (self.tracker,)
 
     @functools.cached_property
     def encoding(self) -> Encoding:
