@@ -151,7 +151,8 @@ def test_evaluates_with_tensorflow_blocked_and_imports_nothing_heavy():
 
 def test_intervals_hold_the_mean_of_the_counted_queries():
     rng = np.random.default_rng(0)
-    documents, queries = _unit(rng.normal(size=(500, 8))), _unit(rng.normal(size=(40, 8)))
+    documents = _unit(rng.normal(size=(500, 8)))
+    queries = _unit(documents[:40] + 0.4 * rng.normal(size=(40, 8)))
     qrels = [{i: 1} if i < 30 else {} for i in range(40)]  # ten queries count for nothing
     made = {"widths": (8,), "approximate": False}
     values = evaluation.evaluate_vectors(queries, documents, qrels, intervals=True, **made)["8"]
@@ -163,5 +164,5 @@ def test_intervals_hold_the_mean_of_the_counted_queries():
         assert 0 <= low < values[name] < high
         error = np.std(each[name][:30]) / np.sqrt(30)  # a normal interval is much the same
         assert (low, high) == pytest.approx(
-            values[name] + np.array([-1.96, 1.96]) * error, abs=0.02
+            values[name] + np.array([-1.96, 1.96]) * error, abs=0.04
         )
