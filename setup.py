@@ -39,7 +39,8 @@ EXTRAS = {
     "seqio": SEQIO,
     "tensorboard": ["tensorboard>=2.20,<2.21"],
 }
-# All of the above. The extras below bring torch, a driver's libraries or tools of developers.
+# All of the above. The extras below bring torch, a driver's libraries, tools of developers, or what
+# only an account or a server makes use of.
 ALL = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 
 setup(
@@ -63,6 +64,9 @@ setup(
         "all": ALL,
         "cross-encoder": ["torch>=2.6", "transformers>=4.48"],
         "mteb": ["mteb>=2.20"],
+        "mlflow": ["mlflow>=3"],
+        "trackio": ["trackio>=0.20"],
+        "wandb": ["wandb>=0.19"],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "cuda12": ["jax[cuda12]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],

@@ -129,6 +129,15 @@ def write_json(path: str | Path, tree: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def read_object(path: Path) -> dict:
+    """The JSON object of a file; {} where there is none yet, or a damaged one."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
 def replace_folder(temporary: Path, final: Path) -> None:
     """Puts `temporary` in the place of `final`, whose old content is removed afterwards."""
     old = temporary.with_name(f"{temporary.name}-old")

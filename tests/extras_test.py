@@ -20,6 +20,8 @@ from gemb.runs.records import Records
 ROOT = Path(__file__).parents[1]
 # Extras that bring no library which gemb imports by a name of its own.
 OTHERS = {"all", "cuda", "cuda12", "dev", "tpu"}
+# Extras that `all` leaves out: torch comes with them, or they report to an account or a server.
+NOT_IN_ALL = {"cross-encoder", "mlflow", "mteb", "peers", "trackio", "wandb"}
 # Distributions whose libraries have other names.
 IMPORTED = {"apache-beam": "apache_beam", "scikit-learn": "sklearn", "umap-learn": "umap"}
 IMPORTED |= {"tensorflow-datasets": "tensorflow_datasets", "pytrec-eval-terrier": "pytrec_eval"}
@@ -68,7 +70,7 @@ def test_extras_bring_what_the_tests_hide(recipe):
 
 def test_the_base_is_light_and_all_is_what_a_cpu_may_want(recipe):
     extras = recipe["extras_require"]
-    wanted = set(extras) - OTHERS - {"cross-encoder", "mteb", "peers"}
+    wanted = set(extras) - OTHERS - NOT_IN_ALL
     together = {requirement for extra in wanted for requirement in extras[extra]}
     assert set(extras["all"]) == together
     optional = {name for extra in wanted for name in names(extras[extra])}
@@ -77,7 +79,7 @@ def test_the_base_is_light_and_all_is_what_a_cpu_may_want(recipe):
 
 def test_the_launch_scripts_know_what_all_brings(recipe):
     script = (ROOT / "launch" / "setup_venv.sh").read_text(encoding="utf-8")
-    wanted = set(recipe["extras_require"]) - OTHERS - {"cross-encoder", "mteb", "peers"}
+    wanted = set(recipe["extras_require"]) - OTHERS - NOT_IN_ALL
     assert set(re.search(r"^in_all='(.*)'$", script, re.MULTILINE)[1].split()) == wanted
 
 

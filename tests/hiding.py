@@ -17,12 +17,15 @@ EXTRAS = {
     "data": ("array_record", "pyarrow"),
     "eval": ("matplotlib", "sklearn"),
     "maps": ("sklearn", "umap"),
+    "mlflow": ("mlflow",),
     "mteb": ("mteb",),
     "peers": ("pytrec_eval", "sentence_transformers", "torch", "transformers"),
     "scann": ("scann",),
     "seqio": ("seqio", "tensorflow", "tensorflow_datasets"),
     "export": ("gguf", "onnx", "onnxruntime"),
     "tensorboard": ("tensorboard",),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
 }
 _PYTHON = """#!/bin/sh
 PYTHONPATH={folder}${{PYTHONPATH:+:$PYTHONPATH}} exec {python} "$@"

@@ -57,6 +57,9 @@ SINGLE_IMPORTERS = {
     "tensorboard": {"gemb/runs/records.py"},
     "torch": {"gemb/export/consumers.py", "gemb/inference/cross_encoder.py"},
     "transformers": {"gemb/export/consumers.py", "gemb/inference/cross_encoder.py"},
+    "mlflow": {"gemb/runs/trackers.py"},
+    "trackio": {"gemb/runs/trackers.py"},
+    "wandb": {"gemb/runs/trackers.py"},
     "tensorflow": {"gemb/data/seqio_tasks.py"},
 }
 MODULES = sorted((ROOT / "gemb").rglob("*.py"))

@@ -124,6 +124,9 @@ def test_module_form_is_the_same_as_the_verb():
         (["configs", "experiments/quikstart.gin"], "Did you mean experiments/quickstart.gin?"),
         (["configs", "debug.gin", "x"], "expected one name at most"),
         (["train", "--gin_file=quickstart.gin"], "Did you mean experiments/quickstart.gin?"),
+        (["push", "folder"], "expected FOLDER and OWNER/NAME"),
+        (["push", "folder", "name"], "expected OWNER/NAME on the hub, got 'name'"),
+        (["push", "no/folder", "me/name"], "no/folder: no such folder"),
         (["soup", "--weights=1", "--weights=2", "out", "a", "b"], "--weights is given 2 times"),
     ],
 )

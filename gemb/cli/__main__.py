@@ -37,6 +37,7 @@ VERBS = (
     "embed",
     "index",
     "search",
+    "push",
 )
 
 

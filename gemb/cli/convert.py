@@ -2,8 +2,8 @@
 
 SOURCE is an ONNX export of BERT (float or dynamically quantised int8) or a GGUF file of the Llama
 architecture (any quantisation; SmolLM2, Mistral 7B, ... are of it). OUTPUT, a new folder, gets
-config.json, model.safetensors and tokenizer.json, whole or not at all, and can be named wherever
-gemb takes a model; transformers and sentence-transformers read it too.
+config.json, model.safetensors and tokenizer.json, whole or not at all, with a model card, and can
+be named wherever gemb takes a model; transformers and sentence-transformers read it too.
 
 Beside an ONNX file should lie what was published with it: config.json, tokenizer.json and, of a
 sentence-transformers model, modules.json with 1_Pooling. A GGUF file holds its tokenizer.
@@ -17,6 +17,8 @@ Quantised weights come back as floats; what quantisation lost stays lost.
 Needs pip install 'gemb[convert]'. Pickles (.bin, .pt, .pth, .ckpt, .pkl) are refused: opening one
 can run any code.
 """
+
+import shlex
 
 from absl import flags
 
@@ -48,10 +50,19 @@ def main(argv: list[str]) -> None:
 
     if len(argv) != 2:
         raise UserError(f"expected SOURCE and OUTPUT, got {' '.join(argv) or 'nothing'}")
+    from pathlib import Path
+
     from gemb.pretrained.convert import convert
+    from gemb.pretrained.publishing.card import write_card
 
     source, output = argv
-    convert(source, output, dtype=FLAGS.dtype, heads=FLAGS.heads, tokenizer=FLAGS.tokenizer)
+    folder = convert(
+        source, output, dtype=FLAGS.dtype, heads=FLAGS.heads, tokenizer=FLAGS.tokenizer
+    )
+    options = [f"--{name}={FLAGS[name].value}" for name in ("dtype", "heads", "tokenizer")
+               if FLAGS[name].present]  # fmt: skip
+    command = shlex.join(["gemb", "convert", *options, source, output])
+    write_card(folder, base=Path(source).absolute().parent, commands=[command])
 
 
 if __name__ == "__main__":

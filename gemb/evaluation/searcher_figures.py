@@ -28,6 +28,7 @@ def evaluate_vectors(
     approximate: bool = True,
     similarity: str = "cosine",
     ids: Sequence[str] = (),
+    intervals: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Measures retrieval by cosine or dot product at each width, by exact search and by ScaNN.
 
@@ -40,6 +41,8 @@ def evaluate_vectors(
         similarity: "cosine" or "dot"; by dot product vectors keep their length.
         ids: of the documents; equal scores are ranked by the higher id, as trec_eval does, and
             without ids by the lower index.
+        intervals: whether to add the ends of the 95 % interval of each mean of exact search over
+            the queries, "ndcg@10_low" and "ndcg@10_high" of "ndcg@10".
 
     Returns:
         str(width), widest first -> name -> figure: "ndcg@10", "recall@10", "recall@100", "mrr@10",
@@ -69,7 +72,9 @@ def evaluate_vectors(
     for width in tqdm(widths, desc="evaluating", unit="width", leave=False):
         queries = prepared(query_vectors, width, similarity, "query_vectors")
         documents = prepared(document_vectors, width, similarity, "document_vectors")
-        exact, values = measure(search.ExactSearcher(documents), queries, qrels)
+        exact, values = measure(
+            search.ExactSearcher(documents), queries, qrels, intervals=intervals
+        )
         if approximate:
             near, others = measure(search.ScannSearcher(documents), queries, qrels)
             del others["queries"]
@@ -79,11 +84,12 @@ def evaluate_vectors(
     return results
 
 
-def evaluate_bm25(retrieval_set: Any) -> dict[str, dict[str, float]]:
+def evaluate_bm25(retrieval_set: Any, *, intervals: bool = False) -> dict[str, dict[str, float]]:
     """Measures retrieval by BM25 over the texts.
 
     Args:
         retrieval_set: see the module's docstring.
+        intervals: as of `evaluate_vectors`.
 
     Returns:
         {"text": name -> figure}, the names as in `evaluate_vectors`, without ScaNN's.
@@ -95,19 +101,36 @@ def evaluate_bm25(retrieval_set: Any) -> dict[str, dict[str, float]]:
     _check_qrels(qrels, len(retrieval_set.query_texts), len(documents))
     order, qrels = metrics.in_trec_order(retrieval_set.corpus_ids, qrels)
     searcher = search.Bm25Searcher([documents[row] for row in order])
-    _, values = measure(searcher, retrieval_set.query_texts, qrels)
+    _, values = measure(searcher, retrieval_set.query_texts, qrels, intervals=intervals)
     return {"text": values}
 
 
 def measure(
-    searcher: search.Searcher, queries, qrels: Sequence[Mapping[int, int]], passes: int = 3
+    searcher: search.Searcher,
+    queries,
+    qrels: Sequence[Mapping[int, int]],
+    passes: int = 3,
+    *,
+    intervals: bool = False,
 ) -> tuple[search.Hits, dict[str, float]]:
     """Searches and judges: figures as in `evaluate_vectors`, speed of so many passes or more."""
     hits = searcher.search(queries, DEPTH)  # compiles and warms up as well
-    values = metrics.mean_metrics(metrics.retrieval_metrics(hits.indices, qrels), qrels)
+    each = metrics.retrieval_metrics(hits.indices, qrels)
+    values = metrics.mean_metrics(each, qrels)
     counted = values.pop("queries")
+    if intervals:
+        values |= _intervals(each, qrels)
     seconds = _best_seconds(lambda: searcher.search(queries, DEPTH), passes)
     return hits, values | {"queries_per_second": len(queries) / seconds, "queries": counted}
+
+
+def _intervals(each: Mapping[str, np.ndarray], qrels: Sequence[Mapping[int, int]]) -> dict:
+    """The ends of each figure's 95 % interval over the queries with a relevant document."""
+    counted = [any(grade > 0 for grade in grades.values()) for grades in qrels]
+    found = {}
+    for name, values in each.items():
+        found[f"{name}_low"], found[f"{name}_high"] = metrics.mean_interval(values[counted])
+    return found
 
 
 def _best_seconds(run: Callable[[], Any], passes: int, budget_seconds: float = 1.0) -> float:

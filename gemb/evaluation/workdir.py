@@ -11,14 +11,15 @@ from gemb.evaluation.maps import vectors_map
 from gemb.evaluation.models import REPORT, RESULTS
 from gemb.evaluation.precision import evaluate_precisions
 from gemb.evaluation.searcher_figures import evaluate_bm25, evaluate_vectors
-from gemb.files import write_json
+from gemb.files import read_object, write_json
 from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
 from gemb.inference.encoded_once import similarity_of
 from gemb.metrics.projection import require_method
 from gemb.metrics.similarity import check_product
+from gemb.pretrained.publishing.card import write_card
 from gemb.reports.run_page import write_run_page
-from gemb.runs.records import read_metrics, read_object
+from gemb.runs.records import CONFIG_FILE, read_metrics
 from gemb.search import scann
 from gemb.store import read_embeddings, write_embeddings
 
@@ -45,7 +46,7 @@ def evaluate_workdir(
     force: bool = False,
     plane: str = "pca",
 ) -> dict:
-    """Measures a run and writes results.json and report.html into it.
+    """Measures a run and writes results.json and report.html into it, and the model's card.
 
     Args:
         workdir: a finished run.
@@ -74,6 +75,7 @@ def evaluate_workdir(
     done = read_object(workdir / RESULTS)
     if done.get("identity") == identity and (workdir / REPORT).exists() and not force:
         print(f"{workdir / RESULTS} is there, of this very model and test set; --force repeats it")
+        _write_card(workdir, done)
         return done
     models = {"trained": trained}
     if training.get("started_from"):
@@ -101,7 +103,15 @@ def evaluate_workdir(
     made = None if plane == "none" else vectors_map(test, *vectors["trained"], plane)
     _report(workdir, tree, examples, made)
     write_json(workdir / RESULTS, tree)
+    _write_card(workdir, tree)
     return tree
+
+
+def _write_card(workdir: Path, tree: dict) -> None:
+    """Puts the results into the model's card."""
+    path = workdir / CONFIG_FILE
+    config = path.read_text(encoding="utf-8") if path.exists() else ""
+    write_card(model_of(workdir), config=config, results=tree)
 
 
 def _identity(trained: Embedder, test, approximate: bool, plane: str) -> dict:
@@ -120,7 +130,7 @@ def _identity(trained: Embedder, test, approximate: bool, plane: str) -> dict:
 
 def _measured(workdir: Path, models: dict, test, approximate: bool) -> tuple[dict, dict]:
     """Figures of BM25 and each model, and each model's query and document vectors."""
-    results, vectors = {"bm25": evaluate_bm25(test)}, {}
+    results, vectors = {"bm25": evaluate_bm25(test, intervals=True)}, {}
     for name, embedder in models.items():
         vectors[name] = _encode(embedder, test, workdir, name)
         nested = models["trained"].widths
@@ -132,6 +142,7 @@ def _measured(workdir: Path, models: dict, test, approximate: bool) -> tuple[dic
             approximate=approximate,
             similarity=similarity_of(embedder),
             ids=test.corpus_ids,
+            intervals=True,
         )
     return results, vectors
 

@@ -12,7 +12,7 @@ from gemb.metrics.ranking import (
 )
 from gemb.metrics.reliability import reliability
 from gemb.metrics.reranking import reranking_metrics
-from gemb.metrics.significance import paired_bootstrap, paired_randomisation
+from gemb.metrics.significance import mean_interval, paired_bootstrap, paired_randomisation
 
 __all__ = [
     "average_precision",
@@ -20,6 +20,7 @@ __all__ = [
     "best_f1",
     "in_trec_order",
     "macro_f1",
+    "mean_interval",
     "mean_metrics",
     "metric_names",
     "paired_bootstrap",

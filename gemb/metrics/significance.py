@@ -140,6 +140,32 @@ def paired_randomisation(
     return extreme / len(drawn) if exact else (extreme + 1) / (samples + 1)
 
 
+def mean_interval(
+    values: np.ndarray, *, samples: int = 2_000, seed: int = 0
+) -> tuple[float, float]:
+    """The interval that holds the mean in 95 % of resamples of the items, with replacement.
+
+    Args:
+        values: [items] what was measured on each item.
+        samples: resamples.
+        seed: of the draws.
+
+    Returns:
+        (low, high).
+
+    Raises:
+        ValueError: no item.
+
+    Example:
+        >>> mean_interval(np.full(10, 0.5), samples=20)
+        (0.5, 0.5)
+
+    Reference: Efron and Tibshirani, An introduction to the bootstrap, 1993, section 13.3.
+    """
+    found = paired_bootstrap(np.zeros(len(values)), values, samples=samples, seed=seed)
+    return found.low, found.high
+
+
 def _chunks(samples: int, items: int):
     """Sizes of chunks that add up to `samples`."""
     size = max(1, _CHUNK // items)

@@ -96,6 +96,12 @@ def listing() -> list[tuple[str, str, str, bool]]:
     ]
 
 
+def known_model(folder: Path) -> dict[str, str]:
+    """What `models.txt` says of a folder of the cache; {} for any other folder."""
+    cached = folder.parent.resolve() == (cache_dir() / "models").resolve()
+    return _models().get(folder.name, {}) if cached else {}
+
+
 def model_folder(name_or_path: str | Path) -> Path:
     """Resolves a fetched model's name or hub id, or a folder's path.
 

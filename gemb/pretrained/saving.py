@@ -14,6 +14,7 @@ from gemb.models.spec import TowerSpec
 from gemb.pretrained.adapt import merge_lora
 from gemb.pretrained.folder import MANIFEST, config_of, family_of
 from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, SETTINGS, WEIGHTS, module_list
+from gemb.pretrained.publishing.card import with_card
 from gemb.pretrained.router import ROUTER, router_config
 from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS
 from gemb.pretrained.weights import tensors_from_params
@@ -30,7 +31,7 @@ def save(
     training: dict | None = None,
     dtype: str = "float32",
 ) -> str:
-    """Saves weights, processor and configs.
+    """Saves weights, processor, configs and the model card.
 
     Two towers become the folders query/ and document/ under a router, which sentence-transformers
     follows by `encode_query` and `encode_document`. LoRA is merged into the weights. A learned
@@ -58,7 +59,7 @@ def save(
                 f"{folder}: sentence-transformers folders hold text models, and the model's "
                 f"encoder reads {tower.spec.encoder.modality!r}"
             )
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary, with_card(temporary, folder, model.folder):
         if model.shared:
             return _save_tower(model.document, temporary, training or {}, dtype)
         identities = {}

@@ -1,13 +1,12 @@
 """Reads runs from their workdirs: rows, config and main result, finished or not."""
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 from gemb.checks import UserError
-from gemb.runs.records import CONFIG_FILE, METRICS_FILE, read_metrics, read_object
-
-_BINDING = re.compile(r"([A-Za-z_][\w./]*) = ?(.*)")
+from gemb.files import read_object
+from gemb.runs.configs import read_config
+from gemb.runs.records import CONFIG_FILE, METRICS_FILE, read_metrics
 
 
 class Run(NamedTuple):
@@ -82,29 +81,6 @@ def main_result(workdir: Path) -> tuple[str, float] | None:
         return f"{name} at {width}", float(model[width]["tasks" if suite else name])
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
         return None
-
-
-def read_config(path: Path) -> dict[str, str]:
-    """Binding -> value of a config.gin, with multi-line values joined; {} if there is no file.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "config.gin"
-        >>> _ = file.write_text("STEPS = 60\\nx.y.widths = \\\\\\n    (384,\\n     96)\\n")
-        >>> read_config(file)
-        {'STEPS': '60', 'x.y.widths': '(384, 96)'}
-    """
-    values: dict[str, str] = {}
-    name = None
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        begins = _BINDING.fullmatch(line)
-        if begins:
-            name, values[begins[1]] = begins[1], begins[2].rstrip("\\").strip()
-        elif name and line[:1].isspace() and line.strip():
-            values[name] = f"{values[name]} {line.strip()}".strip()
-        else:
-            name = None
-    return values
 
 
 def _seconds(workdir: Path) -> float | None:

@@ -1,11 +1,17 @@
-"""Files that a run writes: metrics.jsonl, TensorBoard events, and the config that reruns it."""
+"""Files that a run writes: metrics.jsonl, TensorBoard events, and the config that reruns it.
+
+`trackers.py` has the services that a run reports to as well.
+"""
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from gemb.checks import MissingExtra, UserError, needs
 from gemb.files import atomic_file
+from gemb.runs.configs import read_config
+from gemb.runs.trackers import Reporting, Tracker
 
 CONFIG_FILE = "config.gin"
 METRICS_FILE = "metrics.jsonl"
@@ -13,16 +19,24 @@ LOCK_FILE = ".lock"
 
 
 class Records:
-    """Appends metrics to a workdir, and to TensorBoard files if TensorBoard is installed.
+    """Appends metrics to a workdir, to trackers, and to TensorBoard files if it is installed.
 
     Args:
         workdir: the run's folder.
         step: rows after this step are dropped first: a resumed run writes them again.
+        trackers: what else to report to.
+
+    Raises:
+        UserError: for a tracker that cannot begin a run, or whose library is missing.
     """
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(self, workdir: Path, step: int, trackers: Sequence[Tracker] = ()):
         self._path = workdir / METRICS_FILE
-        kept = [row for row in read_metrics(workdir) if row["step"] <= step]
+        rows = read_metrics(workdir)
+        config = read_config(workdir / CONFIG_FILE) if trackers else {}
+        reported = rows[-1]["step"] if rows else 0
+        self._reporting = Reporting(trackers, workdir, config, reported)
+        kept = [row for row in rows if row["step"] <= step]
         with atomic_file(self._path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
         self._file = self._path.open("a", encoding="utf-8")
@@ -34,12 +48,18 @@ class Records:
         self._file.flush()
         if self._events:
             self._events.add_event(_event(step, metrics))
+        self._reporting.write(step, metrics)
 
-    def close(self) -> None:
-        """Flushes and closes both files."""
+    def close(self, ok: bool = True) -> None:
+        """Flushes and closes both files, and ends the trackers' runs.
+
+        Args:
+            ok: False where the run was stopped or failed.
+        """
         self._file.close()
         if self._events:
             self._events.close()
+        self._reporting.finish(ok)
 
 
 def _event_writer(folder: Path):
@@ -71,15 +91,6 @@ def read_metrics(workdir: Path) -> list[dict]:
         except json.JSONDecodeError:
             break
     return rows
-
-
-def read_object(path: Path) -> dict:
-    """The JSON object of a file; {} if the file is missing or damaged."""
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return tree if isinstance(tree, dict) else {}
 
 
 def check_workdir(workdir: Path, config: str) -> None:

@@ -52,6 +52,8 @@ class Experiment:
             gemb.training.objectives; default the teacher's, else `pairs`.
         quantize: params -> params for the forward pass and for the returned model, such
             as gemb.training.quantisation.int8_weights; None for unchanged weights.
+        tracker: where metrics are reported in addition to the run's own files: one of
+            gemb.runs.trackers or several in a tuple; None for none.
 
     Raises:
         UserError: for settings that contradict each other.
@@ -79,6 +81,7 @@ class Experiment:
     teacher: Any = None
     objective: Objective | None = None
     quantize: Callable | None = None
+    tracker: Any = None
 
     def __post_init__(self):
         for name in (
@@ -86,6 +89,9 @@ class Experiment:
         ):  # fmt: skip
             value = getattr(self, name)
             check(value >= 1, f"{name}: expected 1 or more, got {value}")
+        for tracker in self.trackers:
+            fits = hasattr(tracker, "start") and not isinstance(tracker, type)
+            check(fits, f"tracker: expected such as @trackers.Wandb(), got {tracker!r:.60}")
         check(self.steps >= 0, f"steps: expected 0 or more, got {self.steps}")
         _ = self.spec
         needed = getattr(self.teacher, "objective", None)
@@ -108,6 +114,13 @@ class Experiment:
     def trained_by(self) -> Objective:
         """The objective in use: the experiment's, the teacher's, or the default."""
         return self.objective or getattr(self.teacher, "objective", None) or PAIRS
+
+    @property
+    def trackers(self) -> tuple:
+        """The trackers as a tuple."""
+        if isinstance(self.tracker, tuple | list):
+            return tuple(self.tracker)
+        return () if self.tracker is None else (self.tracker,)
 
     @functools.cached_property
     def encoding(self) -> Encoding:

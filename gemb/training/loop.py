@@ -75,7 +75,10 @@ def train(
         step = functools.partial(by_shape(e.step(places)), frozen=frozen)
         run = _Run(e, step, batches, devices, judged, checkpoints, bad)
         begun = int(state.step)
-        with _records(workdir, begun) as records, profiled(workdir, profile_steps) as at:
+        with (
+            _records(workdir, begun, e.trackers) as records,
+            profiled(workdir, profile_steps) as at,
+        ):
             state = run.go(state, records, at)
         checkpoints.wait()
         if e.keep_best:
@@ -151,11 +154,12 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _records(workdir: Path, step: int):
+def _records(workdir: Path, step: int, trackers: tuple):
     """The records of the process that writes; None in the others."""
-    records = Records(workdir, step) if hosts.is_first() else None
+    records, ok = Records(workdir, step, trackers) if hosts.is_first() else None, False
     try:
         yield records
+        ok = True
     finally:
         if records:
-            records.close()
+            records.close(ok)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gemb.parallel import hosts
+from gemb.pretrained.publishing.card import write_card
 from gemb.runs.interruption import sole_run
 from gemb.runs.records import CONFIG_FILE, check_workdir, claim_workdir
 from gemb.training import loop
@@ -56,5 +57,6 @@ def train_run(
             summary["seconds"] = round(time.perf_counter() - start, 1)
         if trained:
             save(trained, model, training=summary)
+            write_card(model, config=config)
             print(f"trained {summary['steps']} steps: {model}")
     return model

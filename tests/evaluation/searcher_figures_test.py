@@ -147,3 +147,22 @@ def test_evaluates_with_tensorflow_blocked_and_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1.0", str(scann.available())]
+
+
+def test_intervals_hold_the_mean_of_the_counted_queries():
+    rng = np.random.default_rng(0)
+    documents = _unit(rng.normal(size=(500, 8)))
+    queries = _unit(documents[:40] + 0.4 * rng.normal(size=(40, 8)))
+    qrels = [{i: 1} if i < 30 else {} for i in range(40)]  # ten queries count for nothing
+    made = {"widths": (8,), "approximate": False}
+    values = evaluation.evaluate_vectors(queries, documents, qrels, intervals=True, **made)["8"]
+    plain = evaluation.evaluate_vectors(queries, documents, qrels, **made)["8"]
+    assert {name for name in values if not name.endswith(("_low", "_high"))} == set(plain)
+    each = metrics.retrieval_metrics((-queries @ documents.T).argsort(axis=1)[:, :100], qrels)
+    for name in NAMES[:4]:
+        low, high = values[f"{name}_low"], values[f"{name}_high"]
+        assert 0 <= low < values[name] < high
+        error = np.std(each[name][:30]) / np.sqrt(30)  # a normal interval is much the same
+        assert (low, high) == pytest.approx(
+            values[name] + np.array([-1.96, 1.96]) * error, abs=0.04
+        )

@@ -88,3 +88,17 @@ def test_hits_are_shown_by_id_and_text(workdir, capsys):
     said = capsys.readouterr()
     assert left.value.code == 0, said.err
     assert "d3  apple cake" in said.out
+
+
+def test_the_card_of_the_model_gets_the_results_unless_a_person_wrote_it(workdir):
+    card = workdir / "model" / "README.md"
+    tree = measured(workdir)
+    figures = tree["retrieval"]["trained"]["32"]
+    row = "{ndcg@10:.3f} [{ndcg@10_low:.3f}, {ndcg@10_high:.3f}]".format(**figures)
+    assert f"| this model | 32 | {row} |" in card.read_text()
+    card.unlink()
+    measured(workdir)  # read from results.json
+    assert f"| this model | 32 | {row} |" in card.read_text()
+    card.write_text("# Mine\n")
+    measured(workdir, force=True)
+    assert card.read_text() == "# Mine\n"

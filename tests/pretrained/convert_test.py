@@ -229,6 +229,8 @@ def test_the_verb(published, tmp_path):
     result = gemb("--heads=2", "--dtype=bfloat16", published / "model.onnx", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert "parameters in bfloat16" in result.stdout
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"gemb convert --dtype=bfloat16 --heads=2 {published / 'model.onnx'}" in card
     result = gemb(published / "model.onnx")
     assert result.returncode == 2
     assert "expected SOURCE and OUTPUT" in result.stderr

@@ -155,7 +155,7 @@ def is_causal(config: dict) -> bool:
     Raises:
         UserError: if programs would disagree about it.
     """
-    causal, kind = config["is_causal"], config["model_type"]
+    causal, kind = config.get("is_causal", True), config["model_type"]
     if kind == "gemma3_text":
         return causal and not config["use_bidirectional_attention"]
     if causal and config["use_bidirectional_attention"]:
