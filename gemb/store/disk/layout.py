@@ -88,7 +88,9 @@ def read_current(store: Path) -> Version | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, UserError) as error:
-        raise UserError(f"{store / CURRENT}: cannot be read ({error}); roll back") from None
+        raise UserError(
+            f"{store / CURRENT}: cannot be read ({error}); `gemb rollback` with a version mends it"
+        ) from None
 
 
 def write_manifest(folder: Path, version: Version, space: Space, content: dict) -> None:

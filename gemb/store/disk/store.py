@@ -1,6 +1,7 @@
 """A store on disk: immutable folders of versions, and one file that names the live one."""
 
 import contextlib
+import dataclasses
 import os
 import secrets
 from collections.abc import Iterator
@@ -124,7 +125,8 @@ class VersionStore:
             UserError: there is none, or it is damaged or marked bad.
         """
         with writer.writing(self.folder):
-            target = self._ledger().roll_back(version, self).live.version
+            ledger = self._ledger(broken_pointer=True)
+            target = ledger.roll_back(version, self).live.version
             self.open(target, verify=True)
             self._point(target, "rolled back", why)
         return target
@@ -202,12 +204,18 @@ class VersionStore:
             temporary.unlink(missing_ok=True)
         sync_path(self.folder)
 
-    def _ledger(self) -> Ledger:
-        current, ledger, log = (
-            layout.read_current(self.folder),
-            Ledger(),
-            writer.read_log(self.folder),
-        )
+    def _ledger(self, *, broken_pointer: bool = False) -> Ledger:
+        """What the folders, the log and CURRENT say together.
+
+        Args:
+            broken_pointer: whether to go on where CURRENT cannot be read, as if there were none.
+        """
+        log, current = writer.read_log(self.folder), None
+        try:
+            current = layout.read_current(self.folder)
+        except UserError:
+            if not broken_pointer:
+                raise
         marks, pins, published = {}, {}, {current} - {None}
         for line in log:
             what, version = line["what"], line["version"]
@@ -217,26 +225,38 @@ class VersionStore:
                 pins[version] = what == "pinned"
             elif what in ("published", "rolled back"):
                 published.add(version)
-        for version in layout.finished(self.folder):
-            try:
-                found = layout.read_version(layout.folder_of(self.folder, version))
-            except UserError:
-                if layout.folder_of(self.folder, version).exists():
-                    raise
-                continue  # retired meanwhile
+        ledger = Ledger(published=frozenset(published))
+        for version in {*layout.finished(self.folder), current} - {None}:
             state = "live" if version == current else marks.get(version, "ready")
-            ledger = ledger.with_version(_listed(found, version, state, pins.get(version, False)))
-        numbers = dict(ledger.numbers)
-        for line in log:
-            if line["what"] == "made":
-                generation, refresh = line["version"]
-                space, highest = numbers.get(generation, (line.get("space", ""), 0))
-                numbers[generation] = (space, max(refresh, highest))
-        return Ledger(ledger.versions, numbers, frozenset(published))
+            listed = _listed(self.folder, version, state, pins.get(version, False))
+            if (
+                listed.space
+                or version == current
+                or layout.folder_of(self.folder, version).exists()
+            ):
+                ledger = ledger.with_version(listed)  # else it was removed meanwhile
+        return dataclasses.replace(ledger, numbers=_numbers(ledger, log))
 
 
-def _listed(found: dict, version: Version, state: str, pinned: bool) -> Listed:
-    space = Space.read(found["space"], f"version {version}: space")
+def _listed(store: Path, version: Version, state: str, pinned: bool) -> Listed:
+    """A version; without a space and bad where its manifest cannot be read."""
+    try:
+        found = layout.read_version(layout.folder_of(store, version))
+        space = Space.read(found["space"], f"version {version}: space")
+    except UserError as error:
+        state = state if state == "live" else "bad"
+        return Listed(version, None, state, pinned=pinned, about={"problem": str(error)})
     rows = sum(each["rows"] for each in found["sets"].values())
     size = sum(each["bytes"] for each in found["files"].values())
     return Listed(version, space, state, found["made"], rows, size, pinned, found["about"])
+
+
+def _numbers(ledger: Ledger, log: list[dict]) -> dict[int, tuple[str, int]]:
+    """Numbers that are taken, those of removed versions included."""
+    numbers = dict(ledger.numbers)
+    for line in log:
+        if line["what"] == "made":
+            generation, refresh = line["version"]
+            space, highest = numbers.get(generation, ("", 0))
+            numbers[generation] = (space or line.get("space", ""), max(refresh, highest))
+    return numbers
