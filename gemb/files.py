@@ -169,10 +169,13 @@ def users_errors(final: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _USERS_ERRORS:
+        # numpy's tofile gives no number where the disk is full
+        short = error.errno is None and "requested and" in str(error)
+        if not short and error.errno not in _USERS_ERRORS:
             raise
+        why = os.strerror(errno.ENOSPC) if short else error.strerror
         raise UserError(
-            f"cannot write {final}: {error.strerror}. Free some space or choose another place "
+            f"cannot write {final}: {why}. Free some space or choose another place "
             "(the cache moves with GEMB_CACHE); nothing half-written was kept."
         ) from error
 
