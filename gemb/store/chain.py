@@ -98,8 +98,8 @@ def make_plan(
 ) -> Plan:
     """The plan for the versions of two sides.
 
-    A version counts where it is live, or older than the live one and not bad: what is newer is not
-    published, or was rolled back.
+    A version counts where it is live, or older than the live one, was published and is not bad:
+    what is newer was rolled back.
 
     Args:
         query_side: versions of a key store; or of the towers that are loaded, for live text.
@@ -111,8 +111,9 @@ def make_plan(
     Example:
         >>> from gemb.identity import Space
         >>> old, new = Space("a", "a", 8, True), Space("b", "b", 8, True)
-        >>> was, live = Listed(Version(6, 2), old, "ready"), Listed(Version(7, 1), new, "live")
-        >>> index = [Listed(Version(6, 4), old, "live")]  # its roll-out is not done
+        >>> live = Listed(Version(7, 1), new, "live", published=True)
+        >>> was = Listed(Version(6, 2), old, "ready", published=True)
+        >>> index = [Listed(Version(6, 4), old, "live", published=True)]  # not rolled out yet
         >>> make_plan([live, was], index, others=["popular"]).steps[0].index
         Version(generation=6, refresh=4)
     """
@@ -139,9 +140,11 @@ def _newest_by_space(side: Sequence[Listed], name: str, reasons: list[str]) -> d
     live = next((each.version for each in side if each.state == "live"), None)
     found: dict[str, Version] = {}
     for each in sorted(side, key=lambda each: each.version, reverse=True):
-        if live is None or each.version > live or not each.readable:
-            state = "newer than the live version" if each.readable and live else each.state
+        if not each.readable or not each.published:
+            state = each.state if not each.readable else "not published"
             reasons.append(f"{each.version}: {state} on the {name} side")
+        elif live is None or each.version > live:
+            reasons.append(f"{each.version}: newer than the live version on the {name} side")
         else:
             found.setdefault(each.space.id, each.version)
     return found

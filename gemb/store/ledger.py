@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from gemb.checks import UserError
 from gemb.identity import Listed, Space, SpaceError, Version
-from gemb.identity.versions import READABLE, STATES
+from gemb.identity.versions import STATES
 
 KEEP_GENERATIONS, KEEP_REFRESHES = 5, 2
 _FORM = "gemb versions 1"
@@ -23,13 +23,11 @@ class Ledger:
         versions: newest first.
         numbers: generation -> id of its space and its highest refresh, of all that ever were: a
             number is never given twice.
-        published: versions that were live at some time.
         dropping: generations whose rows a key store is removing.
     """
 
     versions: tuple[Listed, ...] = ()
     numbers: Mapping[int, tuple[str, int]] = dataclasses.field(default_factory=dict)
-    published: frozenset[Version] = frozenset()
     dropping: frozenset[int] = frozenset()
 
     @property
@@ -42,7 +40,7 @@ class Ledger:
         """The version that a roll-back without a number goes to."""
         live = self.live
         older = (each for each in self.versions if live and each.version < live.version)
-        return next((e for e in older if e.readable and e.version in self.published), None)
+        return next((each for each in older if each.readable and each.published), None)
 
     def find(self, version: Version, store: object) -> Listed:
         """What is listed of a version.
@@ -95,12 +93,10 @@ class Ledger:
     def without(self, *versions: Version) -> "Ledger":
         """Without some versions; their numbers stay taken."""
         kept = tuple(each for each in self.versions if each.version not in versions)
-        return dataclasses.replace(
-            self, versions=kept, published=self.published - frozenset(versions)
-        )
+        return dataclasses.replace(self, versions=kept)
 
     def publish(self, version: Version, store: object) -> "Ledger":
-        """With `version` live.
+        """With `version` live; a refresh of an older generation is only published.
 
         Raises:
             UserError: it is not whole, is marked bad, or is older than the live one.
@@ -108,6 +104,8 @@ class Ledger:
         found, live = self.find(version, store), self.live
         self._check_readable(found, store)
         if live and version < live.version:
+            if self._refreshes(found):
+                return self.with_version(dataclasses.replace(found, published=True))
             raise UserError(
                 f"{store}: version {version} is older than {live.version}, which is live; `gemb "
                 f"rollback` goes back to it"
@@ -176,24 +174,28 @@ class Ledger:
             why = "is not finished" if found.state == "loading" else "is marked bad or damaged"
             raise UserError(f"{store}: version {found.version} {why}; choose another")
 
+    def _refreshes(self, found: Listed) -> bool:
+        """Whether it is new and of an older generation that was published."""
+        same = [e for e in self.versions if e.version.generation == found.version.generation]
+        older = found.version.generation < self.live.version.generation
+        return older and not found.published and any(each.published for each in same)
+
     def _point(self, version: Version) -> "Ledger":
         """Only states change."""
-        versions = tuple(
-            dataclasses.replace(each, state="live" if each.version == version else "ready")
-            if each.state in READABLE
-            else each
-            for each in self.versions
-        )
-        published = self.published | {version}
-        return dataclasses.replace(self, versions=versions, published=published)
+
+        def pointed(each: Listed) -> Listed:
+            if each.version == version:
+                return dataclasses.replace(each, state="live", published=True)
+            return dataclasses.replace(each, state="ready") if each.state == "live" else each
+
+        return dataclasses.replace(self, versions=tuple(map(pointed, self.versions)))
 
     def write(self) -> str:
         """As JSON."""
         versions = [
             dataclasses.asdict(each) | {"version": str(each.version)} for each in self.versions
         ]
-        published = sorted(map(str, self.published))
-        tree = {"format": _FORM, "versions": versions, "published": published}
+        tree = {"format": _FORM, "versions": versions}
         tree |= {"numbers": dict(self.numbers), "dropping": sorted(self.dropping)}
         return json.dumps(tree, sort_keys=True)
 
@@ -209,9 +211,8 @@ class Ledger:
             form = tree["format"]
             if form == _FORM:
                 numbers = {int(g): (str(s), int(r)) for g, (s, r) in tree["numbers"].items()}
-                published = frozenset(map(Version.parse, tree["published"]))
                 versions, dropping = map(_listed, tree["versions"]), frozenset(tree["dropping"])
-                return cls(tuple(versions), numbers, published, dropping)
+                return cls(tuple(versions), numbers, dropping)
         except (ValueError, KeyError, TypeError, AttributeError, UserError) as error:
             raise UserError(
                 f"{store}: its list of versions cannot be read ({error!r:.80})"

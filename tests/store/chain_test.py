@@ -8,12 +8,17 @@ from gemb.store.chain import HOST_DOWN, ID_ABSENT, NO_COMMON, make_plan
 
 
 def side(*words):
-    """Listed versions from words such as "7.1:live"; generation g is of space g."""
+    """Listed versions from words such as "7.1:live"; generation g is of space g.
+
+    One that is "made" is ready and was never published.
+    """
     found = []
     for word in words:
         number, state = word.split(":")
         version = Version.parse(number)
-        found.append(Listed(version, tagged.space(version.generation), state))
+        space, published = tagged.space(version.generation), state != "made"
+        state = "ready" if state == "made" else state
+        found.append(Listed(version, space, state, published=published))
     return found
 
 
@@ -31,6 +36,9 @@ def side(*words):
         # rolled back on one side: what is newer stays out on both
         (["7.1:ready", "6.1:live"], ["7.1:live", "6.1:ready"], ["6.1"]),
         (["7.1:live", "6.1:ready"], ["7.1:bad", "6.1:live", "5.1:ready"], ["6.1"]),
+        # made and never published: it did not pass its gate, or an old generation was refreshed
+        (["7.1:live", "6.1:made"], ["7.1:live", "6.1:ready"], ["7.1"]),
+        (["7.1:live", "6.1:ready"], ["7.1:live", "6.2:made", "6.1:ready"], ["7.1", "6.1"]),
         # three steps at most
         ([f"{g}.1:{'live' if g == 9 else 'ready'}" for g in range(5, 10)],) * 2
         + (["9.1", "8.1", "7.1"],),
@@ -52,11 +60,11 @@ def test_the_plan_is_the_newest_common_versions(query, index, expected):
 
 def test_sides_that_count_for_themselves_meet_by_space():
     same = tagged.space(0)
-    query = [Listed(Version(2, 5), same, "live")]
-    index = [Listed(Version(9, 1), same, "live")]
+    query = [Listed(Version(2, 5), same, "live", published=True)]
+    index = [Listed(Version(9, 1), same, "live", published=True)]
     (step,) = make_plan(query, index).steps
     assert (step.query, step.index, step.space) == (Version(2, 5), Version(9, 1), same.id)
-    number = [Listed(Version(9, 1), tagged.space(1), "live")]
+    number = [Listed(Version(9, 1), tagged.space(1), "live", published=True)]
     assert make_plan(number, index).steps == ()  # one number, two spaces
 
 
@@ -87,7 +95,7 @@ def test_a_host_that_is_down_is_left_out_with_its_reason():
 def test_what_is_left_out_is_said():
     plan = make_plan(
         side("8.1:loading", "7.1:live", "6.1:bad", "4.1:ready"),
-        side("9.1:ready", "7.1:live", "5.1:ready"),
+        side("9.1:ready", "9.2:made", "7.1:live", "5.1:ready"),
     )
     assert sorted(plan.reasons) == [
         "4.1: only the query side has its space",
@@ -95,4 +103,5 @@ def test_what_is_left_out_is_said():
         "6.1: bad on the query side",
         "8.1: loading on the query side",
         "9.1: newer than the live version on the index side",
+        "9.2: not published on the index side",
     ]

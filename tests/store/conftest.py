@@ -22,23 +22,25 @@ def valkey_address(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def postgres_address(tmp_path_factory):
-    with services.postgres(tmp_path_factory.mktemp("postgres")) as address:
+def postgres_address():
+    with services.postgres() as address:
         yield address
 
 
 @pytest.fixture(params=BACKENDS)
 def opener(request, tmp_path):
     """A function that opens the key store of this test, again and again."""
-    if request.param == "sqlite":
-        address = f"sqlite:{tmp_path / 'keys.db'}"
+    local = request.param == "sqlite"
+    if local:
+        address = f"sqlite:{tmp_path}/keys.db"
     else:
         server = {"redis": "valkey_address", "postgres": "postgres_address"}[request.param]
         address = request.getfixturevalue(server)
     name, opened = f"test{next(_NUMBERS)}", []
 
-    def open_again(**options):
-        opened.append(open_keyed(address, **{"name": name} | options))
+    def open_again(name=name, **options):
+        place = address.replace("keys.db", f"{name}.db") if local else address
+        opened.append(open_keyed(place, name=name, **options))
         return opened[-1]
 
     open_again.address, open_again.name = address, name

@@ -123,6 +123,15 @@ def test_roll_back_goes_to_what_was_live_and_is_logged(store):
     assert ("rolled back", "2.1", "by name") in lines
 
 
+def test_a_refresh_of_an_older_generation_is_what_a_roll_back_goes_to(store):
+    add(store, 0)
+    add(store, 1)
+    refresh = add(store, 0)
+    assert states(store) == {"2.1": "live", "1.2": "ready", "1.1": "ready"}
+    assert store.versions()[1].published
+    assert store.roll_back(why="worse") == refresh
+
+
 def test_bad_and_pinned_versions(store):
     for number in range(4):
         add(store, number)

@@ -103,13 +103,18 @@ class VersionStore:
     def publish(self, version: Version) -> None:
         """Makes a version the live one, after it was read and its files were compared.
 
+        A refresh of an older generation replaces the refresh before it, and is not live.
+
         Raises:
             UserError: it is damaged, marked bad, or older than the live one.
         """
         with writer.writing(self.folder):
-            self._ledger().publish(version, self)
+            ledger = self._ledger().publish(version, self)
             self.open(version, verify=True)
-            self._point(version, "published")
+            if ledger.live.version == version:
+                self._point(version, "published")
+            else:
+                writer.append(self.folder, "published", version)
 
     def roll_back(self, version: Version | None = None, *, why: str) -> Version:
         """Makes an older version live.
@@ -225,10 +230,11 @@ class VersionStore:
                 pins[version] = what == "pinned"
             elif what in ("published", "rolled back"):
                 published.add(version)
-        ledger = Ledger(published=frozenset(published))
+        ledger = Ledger()
         for version in {*layout.finished(self.folder), current} - {None}:
             state = "live" if version == current else marks.get(version, "ready")
-            listed = _listed(self.folder, version, state, pins.get(version, False))
+            flags = {"published": version in published, "pinned": pins.get(version, False)}
+            listed = _listed(self.folder, version, state, flags)
             if (
                 listed.space
                 or version == current
@@ -238,17 +244,17 @@ class VersionStore:
         return dataclasses.replace(ledger, numbers=_numbers(ledger, log))
 
 
-def _listed(store: Path, version: Version, state: str, pinned: bool) -> Listed:
+def _listed(store: Path, version: Version, state: str, flags: dict[str, bool]) -> Listed:
     """A version; without a space and bad where its manifest cannot be read."""
     try:
         found = layout.read_version(layout.folder_of(store, version))
         space = Space.read(found["space"], f"version {version}: space")
     except UserError as error:
         state = state if state == "live" else "bad"
-        return Listed(version, None, state, pinned=pinned, about={"problem": str(error)})
+        return Listed(version, None, state, **flags, about={"problem": str(error)})
     rows = sum(each["rows"] for each in found["sets"].values())
     size = sum(each["bytes"] for each in found["files"].values())
-    return Listed(version, space, state, found["made"], rows, size, pinned, found["about"])
+    return Listed(version, space, state, found["made"], rows, size, **flags, about=found["about"])
 
 
 def _numbers(ledger: Ledger, log: list[dict]) -> dict[int, tuple[str, int]]:

@@ -118,7 +118,7 @@ class KeyedStore:
     def publish(
         self, version: Version, *, rows: int | None = None, digest: str | None = None
     ) -> None:
-        """Makes a version live.
+        """Makes a version live; a refresh of an older generation replaces the refresh before it.
 
         Args:
             version: newer than the live one.
