@@ -62,6 +62,10 @@ def atomic_folder(final: str | Path) -> Iterator[Path]:
     Left by an exception, the temporary folder is removed and `final` stays as it was. What a killed
     process left beside `final` is removed after a day.
 
+    Replacing a folder is not atomic for readers: for a moment there is none, and a reader that
+    opens several files may get old and new ones. Folders that others read while they change are
+    versions of a `gemb.store.VersionStore`, which never change.
+
     Args:
         final: the folder to make, or to replace whole.
 
@@ -72,7 +76,7 @@ def atomic_folder(final: str | Path) -> Iterator[Path]:
         UserError: when the disk is full or the place cannot be written.
     """
     final, temporary = _beside(final)
-    with _users_errors(final):
+    with users_errors(final):
         _remove_stale(final)
         temporary.mkdir(parents=True)
         try:
@@ -83,11 +87,12 @@ def atomic_folder(final: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_file(final: str | Path) -> Iterator[Path]:
+def atomic_file(final: str | Path, *, sync: bool = False) -> Iterator[Path]:
     """Gives a temporary path; the file written there becomes `final` when the block ends well.
 
     Args:
         final: the file to make or to replace; its folder is made where it is missing.
+        sync: whether to wait until it is on the disk, so that it survives a power cut.
 
     Yields:
         A path on the same disk, where no file is yet.
@@ -96,22 +101,36 @@ def atomic_file(final: str | Path) -> Iterator[Path]:
         UserError: when the disk is full or the place cannot be written.
     """
     final, temporary = _beside(final)
-    with _users_errors(final):
+    with users_errors(final):
         _remove_stale(final)
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            if sync:
+                sync_path(temporary)
             os.replace(temporary, final)
+            if sync:
+                sync_path(final.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def write_json(path: str | Path, tree: Any) -> None:
+def sync_path(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def write_json(path: str | Path, tree: Any, *, sync: bool = False) -> None:
     """Writes a tree as JSON; an existing file is replaced in one step.
 
     Args:
         path: where to write it.
         tree: dicts, lists, texts and numbers, numpy's included.
+        sync: whether to wait until it is on the disk.
 
     Raises:
         ValueError: a number that JSON cannot hold (NaN, infinity).
@@ -125,7 +144,7 @@ def write_json(path: str | Path, tree: Any) -> None:
         '{\\n  "ndcg@10": 0.5\\n}\\n'
     """
     text = json.dumps(tree, indent=2, allow_nan=False, default=lambda value: value.tolist())
-    with atomic_file(path) as temporary:
+    with atomic_file(path, sync=sync) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
@@ -154,14 +173,18 @@ def _beside(final: str | Path) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def _users_errors(final: Path) -> Iterator[None]:
+def users_errors(final: Path) -> Iterator[None]:
+    """Turns a full disk, a missing permission and the like into a UserError."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _USERS_ERRORS:
+        # numpy's tofile gives no number where the disk is full
+        short = error.errno is None and "requested and" in str(error)
+        if not short and error.errno not in _USERS_ERRORS:
             raise
+        why = os.strerror(errno.ENOSPC) if short else error.strerror
         raise UserError(
-            f"cannot write {final}: {error.strerror}. Free some space or choose another place "
+            f"cannot write {final}: {why}. Free some space or choose another place "
             "(the cache moves with GEMB_CACHE); nothing half-written was kept."
         ) from error
 

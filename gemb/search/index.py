@@ -14,6 +14,7 @@ from pathlib import Path
 from gemb import files
 from gemb.checks import UserError
 from gemb.files import atomic_folder, parse_manifest
+from gemb.identity import SpaceError
 from gemb.search.registry import saved
 from gemb.search.searcher import Searcher
 
@@ -81,12 +82,13 @@ def load_index(folder: str | Path, *, model: str, similarity: str = "cosine") ->
         The searcher.
 
     Raises:
-        UserError: no index there, a broken one, one of another version, of another model, or by
-            another similarity.
+        SpaceError: if it is of another model.
+        UserError: if there is no index, or it is broken, of another version, or by another
+            similarity.
     """
     found = read_manifest(folder)
     if found["dim"] and found["model"] != model:
-        raise UserError(
+        raise SpaceError(
             f"{folder}: an index of the model with fingerprint {found['model']}, but the "
             f"queries are of {model}; their scores would be noise: load the index's model, or run "
             "`gemb index` with yours"

@@ -20,6 +20,7 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.files import atomic_file, atomic_folder, read_manifest
+from gemb.identity import SpaceError
 
 FORMAT, VERSION = "gemb embeddings", 1
 MANIFEST, VECTORS = "embeddings.json", "vectors.npy"
@@ -135,8 +136,8 @@ def read_embeddings(
         made_by: the command that writes such folders, for messages.
 
     Raises:
-        UserError: no such folder, a broken one, one of another version, of another model or of
-            other texts.
+        SpaceError: vectors of another model.
+        UserError: no such folder, a broken one, one of another version, or of other texts.
 
     Example:
         >>> embedder = Embedder.load("all-MiniLM-L6-v2")  # doctest: +SKIP
@@ -144,7 +145,7 @@ def read_embeddings(
     """
     folder, about = Path(folder), read_about(folder, made_by)
     if model is not None and about["model"] != model:
-        raise UserError(
+        raise SpaceError(
             f"{folder}: vectors of the model with fingerprint {about['model']}, not of {model}; "
             f"scores between two models are noise: run `{made_by}` with yours"
         )

@@ -1,7 +1,4 @@
-"""Fingerprints: hashes of all that a model's vectors depend on.
-
-Vectors of two fingerprints are never compared.
-"""
+"""Fingerprints: hashes of all that a model's vectors depend on."""
 
 import hashlib
 import json

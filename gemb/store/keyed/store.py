@@ -1,0 +1,349 @@
+"""The key store: the rules of versions over any backend."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gemb.checks import UserError
+from gemb.identity import Listed, Space, Version
+from gemb.store.keyed import values
+from gemb.store.keyed.protocol import Found, HostError, Rows
+from gemb.store.ledger import KEEP_GENERATIONS, Ledger
+from gemb.store.rows import DTYPES, RowsDigest, check_vectors, id_bytes
+
+_BATCH = 5_000
+
+
+class KeyedStore:
+    """`KeyedVectors` over a backend.
+
+    A generation's vectors are kept once: a refresh replaces them, so of each generation only the
+    newest published refresh is listed. Vectors that a session puts into a live version while its
+    refresh is loading are counted by `publish` as well: put them into the loading version, or
+    after it is published.
+
+    Args:
+        rows: the backend.
+        dtype: precision of new generations, "float32" or "float16".
+
+    Raises:
+        UserError: an unknown dtype.
+    """
+
+    def __init__(self, rows: Rows, *, dtype: str = "float32"):
+        if dtype not in DTYPES:
+            raise UserError(f"dtype: expected one of {DTYPES}, got {dtype!r}")
+        self._rows, self.dtype = rows, dtype
+        self._parsed = (None, Ledger())
+
+    def __str__(self) -> str:
+        return str(self._rows)
+
+    def versions(self) -> list[Listed]:
+        """What there is, newest first; `about` has the digest, precision and set of each.
+
+        Raises:
+            HostError: the host does not answer.
+            UserError: its list of versions is of another format.
+        """
+        return list(self._ledger(self._rows.read()).versions)
+
+    def begin(self, space: Space, *, of: str, version: Version | None = None) -> Version:
+        """The number to put vectors under.
+
+        An unfinished version of the space goes on; else the same space as before makes a refresh,
+        and another one a generation.
+
+        Args:
+            space: of the vectors.
+            of: what they are of, such as "users".
+            version: a number that was given elsewhere, such as by a `VersionStore`.
+
+        Raises:
+            SpaceError: the number is of another space here.
+            UserError: the number is published already, or the space has another generation.
+        """
+        chosen = []
+
+        def added(ledger: Ledger) -> Ledger:
+            listed = self._begun(ledger, space, of, version)
+            chosen[:] = [listed.version]
+            return ledger.with_version(listed)
+
+        self._change(added)
+        self._rows.prepare(chosen[0].generation)
+        return chosen[0]
+
+    def _begun(self, ledger: Ledger, space: Space, of: str, version: Version | None) -> Listed:
+        held = [e for e in ledger.versions if e.space == space]
+        open_ = next((e for e in held if e.state == "loading"), None)
+        if version is None:
+            version = open_.version if open_ else ledger.next(space)
+        ledger.check_number(version, space, self)
+        for each in held:
+            if each.version == version and each.state == "loading":
+                return each
+            if each.version >= version:
+                raise UserError(f"{self}: version {version} is not newer than {each.version}")
+        dtype = held[0].about["dtype"] if held else self.dtype  # rows of one generation are alike
+        return Listed(version, space, "loading", about={"of": of, "dtype": dtype})
+
+    def put(self, version: Version, ids: Sequence[str | int], vectors: np.ndarray) -> None:
+        """Adds or replaces vectors; any batch in any order, and again without harm.
+
+        Args:
+            version: of `begin`, or the live one for a vector that changes within a session.
+            ids: unique; an integer is the same id as its digits.
+            vectors: [ids, dim] float32 or float16.
+
+        Raises:
+            SpaceError: vectors of another dim.
+            HostError: the host does not answer; rows of earlier calls are kept.
+            UserError: an id or a vector that is not accepted, or a version that is not there.
+        """
+        found = self._ledger(self._rows.read()).find(version, self)
+        if found.state == "bad":
+            raise UserError(f"{self}: version {version} is marked bad")
+        keys = id_bytes(ids, self)
+        check_vectors(vectors, ids, found.space, self)
+        stored = values.rounded(vectors, found.about["dtype"], self)
+        for start in range(0, len(keys), _BATCH):
+            part = slice(start, start + _BATCH)
+            encoded = values.encode(stored[part], version.refresh)
+            self._rows.write(version.generation, keys[part], encoded)
+
+    def publish(
+        self, version: Version, *, rows: int | None = None, digest: str | None = None
+    ) -> None:
+        """Makes a version live; a refresh of an older generation replaces the refresh before it.
+
+        Args:
+            version: newer than the live one.
+            rows: how many ids its generation has to hold; may be left out if it was live before.
+            digest: of them, see `gemb.store.rows.rows_digest`.
+
+        Raises:
+            UserError: the generation holds something else, or the version is marked bad or older
+                than the live one.
+        """
+        found = self._ledger(self._rows.read()).find(version, self)
+        if found.state == "loading" or rows is not None or digest is not None:
+            self._compare(found, rows, digest)
+
+        def pointed(ledger: Ledger) -> Ledger:
+            listed = ledger.find(version, self)
+            if listed.state == "loading":
+                about = listed.about | {"digest": digest}
+                listed = dataclasses.replace(
+                    listed, state="ready", made=time.time(), rows=rows, about=about,
+                    bytes=rows * self._row_bytes(listed),
+                )  # fmt: skip
+            ledger = ledger.with_version(listed).publish(version, self)
+            replaced = [
+                each.version
+                for each in ledger.versions
+                if each.version.generation == version.generation and each.version < version
+            ]
+            return ledger.without(*replaced)
+
+        self._change(pointed)
+
+    def _compare(self, found: Listed, rows: int | None, digest: str | None) -> None:
+        if rows is None or digest is None:
+            raise UserError(
+                f"{self}: version {found.version} is new; publish needs rows and digest"
+            )
+        held = RowsDigest()
+        for keys, vectors in self._batches(found):
+            held.add(keys, vectors)
+        if (held.rows, held.hex()) != (rows, digest):
+            other = "other vectors" if held.rows == rows else f"{held.rows:,} rows, not {rows:,}"
+            raise UserError(
+                f"{self}: generation {found.version.generation} holds {other}; put what is missing "
+                "again and remove what is gone, or clear the version. Nothing was published"
+            )
+
+    def roll_back(self, version: Version | None = None, *, why: str) -> Version:
+        """Makes an older version live.
+
+        Args:
+            version: None for the newest older one that was live before.
+            why: kept with the version.
+
+        Returns:
+            The version that is live now.
+
+        Raises:
+            UserError: there is none, or it is marked bad.
+        """
+        chosen = []
+
+        def pointed(ledger: Ledger) -> Ledger:
+            ledger = ledger.roll_back(version, self)
+            live = ledger.live
+            chosen[:] = [live.version]
+            about = live.about | {"rolled_back": why}
+            return ledger.with_version(dataclasses.replace(live, about=about))
+
+        self._change(pointed)
+        return chosen[0]
+
+    def mark_bad(self, version: Version, *, why: str) -> None:
+        """Marks a version so that it is never read; the live one has to be rolled back first."""
+
+        def marked(ledger: Ledger) -> Ledger:
+            ledger = ledger.mark(version, "bad", self)
+            found = ledger.find(version, self)
+            about = found.about | {"marked_bad": why}
+            return ledger.with_version(dataclasses.replace(found, about=about))
+
+        self._change(marked)
+
+    def pin(self, version: Version, *, why: str, pinned: bool = True) -> None:
+        """Keeps a version whatever its age, or no longer."""
+
+        def kept(ledger: Ledger) -> Ledger:
+            found = ledger.find(version, self)
+            about = found.about | {"pinned": why}
+            return ledger.with_version(dataclasses.replace(found, pinned=pinned, about=about))
+
+        self._change(kept)
+
+    def get(self, ids: Sequence[str | int], generations: Sequence[int]) -> Found:
+        """The newest vector of each id among some generations, in one round trip.
+
+        Args:
+            ids: may come twice.
+            generations: to look in; those that are not published, or bad, hold nothing.
+
+        Raises:
+            HostError: the host does not answer, or holds something else than vectors.
+            UserError: an id that is not accepted.
+        """
+        keys, asked = id_bytes(ids, self, unique=False), sorted({*generations}, reverse=True)
+        found = Found([None] * len(keys), np.full(len(keys), -1), {})
+        if not keys or not asked:
+            return found
+        text, held = self._rows.fetch(keys, asked)
+        readable = {
+            e.version.generation: e.space for e in self._ledger(text).versions if e.readable
+        }
+        spaces = [
+            (generation, readable[generation]) for generation in asked if generation in readable
+        ]
+        found.spaces.update((generation, space.id) for generation, space in spaces)
+        for row, key in enumerate(keys):
+            for generation, space in spaces:
+                value = held.get((key, generation))
+                if value is not None:
+                    vector = values.decode_rows([key], [value], space.dim, self)[0]
+                    found.vectors[row] = vector.astype(np.float32)
+                    found.generations[row] = generation
+                    break
+        return found
+
+    def remove(self, ids: Sequence[str | int], *, generation: int | None = None) -> int:
+        """Forgets ids.
+
+        Args:
+            ids: to forget.
+            generation: None for all, as the right to be forgotten asks; one for what a refresh no
+                longer has.
+
+        Returns:
+            How many of them were there.
+        """
+        return self._rows.delete(id_bytes(ids, self), generation)
+
+    def clear(self, version: Version) -> None:
+        """Removes the rows of an unfinished generation, to put them again.
+
+        Raises:
+            UserError: something of the generation is published.
+        """
+        held = self._ledger(self._rows.read())
+        held.find(version, self)
+        same = [e for e in held.versions if e.version.generation == version.generation]
+        if any(each.readable for each in same):
+            raise UserError(f"{self}: generation {version.generation} is published; it stays")
+        self._rows.drop(version.generation)
+        self._rows.prepare(version.generation)
+
+    def retire(self, *, keep: int = KEEP_GENERATIONS) -> list[Version]:
+        """Removes old generations; never the live one, the one before it, or a pinned one.
+
+        They disappear at once; then their rows are removed, and after a kill the next call goes on.
+
+        Args:
+            keep: generations to keep.
+
+        Returns:
+            What was removed.
+        """
+        removed = []
+
+        def listed(ledger: Ledger) -> Ledger:
+            removed[:] = [each.version for each in ledger.old(keep, 1)]
+            left = ledger.without(*removed)
+            held = {each.version.generation for each in left.versions}
+            gone = {version.generation for version in removed} - held
+            return dataclasses.replace(left, dropping=left.dropping | gone)
+
+        self._change(listed)
+        for generation in sorted(self._ledger(self._rows.read()).dropping):
+            self._rows.drop(generation)
+            self._change(
+                lambda ledger, gone=generation: dataclasses.replace(
+                    ledger, dropping=ledger.dropping - {gone}
+                )
+            )
+        return removed
+
+    def check(self) -> list[str]:
+        """Reads every readable row.
+
+        Returns:
+            What is wrong, a line each; empty where all is well.
+        """
+        problems = []
+        for each in self.versions():
+            if each.readable:
+                try:
+                    for _, vectors in self._batches(each):
+                        if not np.isfinite(vectors).all():
+                            problems.append(f"{self}: version {each.version} has NaN or infinity")
+                            break
+                except HostError as error:
+                    problems.append(str(error))
+        return problems
+
+    def close(self) -> None:
+        """Gives connections back."""
+        self._rows.close()
+
+    def _batches(self, found: Listed):
+        """Ids and vectors, as they are kept, of all rows of a version's generation."""
+        rows = self._rows.scan(found.version.generation)
+        while batch := list(itertools.islice(rows, _BATCH)):
+            keys, kept = zip(*batch, strict=True)
+            yield keys, values.decode_rows(keys, kept, found.space.dim, self)
+
+    def _change(self, function: Callable[[Ledger], Ledger]) -> None:
+        self._rows.change(lambda text: function(self._ledger(text)).write())
+
+    def _ledger(self, text: bytes | None) -> Ledger:
+        """Parsed once for as long as it stays the same."""
+        if text is None:
+            return Ledger()
+        known, ledger = self._parsed
+        if known != text:
+            ledger = Ledger.read(text, self)
+            self._parsed = (text, ledger)
+        return ledger
+
+    @staticmethod
+    def _row_bytes(found: Listed) -> int:
+        return values.HEADER_BYTES + found.space.dim * np.dtype(found.about["dtype"]).itemsize
