@@ -18,6 +18,7 @@ VERBS = (
     "fetch",
     "convert",
     "harvest",
+    "documents",
     "configs",
     "inspect-data",
     "cache",
@@ -33,6 +34,7 @@ VERBS = (
     "embed",
     "index",
     "search",
+    "ask",
 )
 
 

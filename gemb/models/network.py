@@ -86,7 +86,7 @@ class Network(nnx.Module):
         Returns:
             [batch, dim] float32, of unit length if the spec says so.
         """
-        return self._finish(self.dense(self.pool(inputs, execution, key)))
+        return self.project(self.pool(inputs, execution, key))
 
     def all_heads(
         self, inputs: Inputs, execution: Execution = Execution(), key: jax.Array | None = None
@@ -101,6 +101,10 @@ class Network(nnx.Module):
     def head(self, vectors: jax.Array) -> jax.Array:
         """What the last layer of the projection makes of [batch, inputs]: [batch, dim]."""
         return self._finish(self.dense.last(vectors))
+
+    def project(self, pooled: jax.Array) -> jax.Array:
+        """The embedding of pooled vectors [batch, width]: [batch, dim]."""
+        return self._finish(self.dense(pooled))
 
     def pool(
         self, inputs: Inputs, execution: Execution = Execution(), key: jax.Array | None = None

@@ -2,12 +2,7 @@
 
 import re
 
-from gemb.datasets.documents.document import (
-    Block,
-    Document,
-    Outline,
-    lines_of,
-)
+from gemb.datasets.documents.document import Block, Document, Outline, first_heading, lines_of
 from gemb.datasets.documents.plain import paragraphs, trimmed
 
 _RULE = re.compile(r"([!-/:-@\[-`{-~])\1*[ \t]*$")
