@@ -32,6 +32,7 @@ EXTRAS = {
     "beam": ["apache-beam>=2.77,<3", "google-crc32c>=1.5", *SEQIO],
     "convert": ["gguf>=0.17", "onnx>=1.18"],
     "data": ["array_record>=0.5; sys_platform == 'linux'", "pyarrow>=15"],
+    "documents": ["pypdf>=5"],
     "eval": ["matplotlib>=3.8", "scikit-learn>=1.5"],
     "export": ["gguf>=0.17", "onnx>=1.18", "onnxruntime>=1.20"],
     "maps": ["scikit-learn>=1.5", "umap-learn>=0.5.7"],

@@ -4,6 +4,8 @@
     tuned = gemb.train(model, pairs, widths=(384, 96), workdir="runs/mine")
     tuned.encode_query("..."), tuned.encode_document(["..."], dim=96), tuned.save("my-model")
     gemb.evaluate(tuned, "DIR")
+    gemb.documents("docs", "runs/corpus", model="all-MiniLM-L6-v2")  # then `gemb index`
+    print(gemb.ask("how is it installed?", "runs/index"))
 
 Public names are imported on first use, so that `import gemb` loads neither JAX nor TensorFlow.
 """
@@ -15,12 +17,25 @@ __version__ = "0.1.0"
 # name -> where it is; a module's own name stands for the module
 _LAZY = {
     "Embedder": "gemb.inference.embedder",
+    "ask": "gemb.answers.ask",
+    "documents": "gemb.answers.corpus",
     "evaluate": "gemb.door",
     "load": "gemb.door",
     "train": "gemb.door",
 }
 _MODULES = ("losses", "metrics", "search")
-__all__ = ["Embedder", "__version__", "evaluate", "load", "losses", "metrics", "search", "train"]
+__all__ = [
+    "Embedder",
+    "__version__",
+    "ask",
+    "documents",
+    "evaluate",
+    "load",
+    "losses",
+    "metrics",
+    "search",
+    "train",
+]
 
 
 def __getattr__(name: str):

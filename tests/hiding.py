@@ -15,6 +15,7 @@ EXTRAS = {
     "convert": ("gguf", "onnx"),
     "cross-encoder": ("torch", "transformers"),
     "data": ("array_record", "pyarrow"),
+    "documents": ("pypdf",),
     "eval": ("matplotlib", "sklearn"),
     "maps": ("sklearn", "umap"),
     "mlflow": ("mlflow",),

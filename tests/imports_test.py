@@ -16,6 +16,7 @@ LAYERS = {
     "pretrained": 3, "data": 3, "datasets": 3, "search": 3,
     "inference": 4, "store": 4, "runs": 4, "recommendation": 4,
     "training": 5, "evaluation": 5, "curation": 5, "analysis": 5, "export": 5, "serving": 5,
+    "answers": 5,
     "config": 6, "door": 6, "release": 6,
     "cli": 7,
 }  # fmt: skip
@@ -43,6 +44,7 @@ SINGLE_IMPORTERS = {
         "gemb/tokenizers/sentencepiece_encoder.py",
         "gemb/tokenizers/sentencepiece_model.py",
     },
+    "pypdf": {"gemb/datasets/documents/pdf.py"},
     "seqio": {"gemb/data/seqio_tasks.py", "gemb/data/offline.py", "gemb/cli/cache.py"},
     "apache_beam": {"gemb/data/offline.py"},
     "gguf": {"gemb/pretrained/convert/gguf_llama.py", "gemb/export/gguf_file.py"},

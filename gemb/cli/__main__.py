@@ -20,6 +20,7 @@ VERBS = (
     "fetch",
     "convert",
     "harvest",
+    "documents",
     "configs",
     "inspect-data",
     "cache",
@@ -37,6 +38,7 @@ VERBS = (
     "embed",
     "index",
     "search",
+    "ask",
     "push",
 )
 

@@ -10,6 +10,8 @@ from absl import flags
 from gemb.checks import UserError
 from gemb.files import local_folder
 
+_ADDRESSES = ("endpoint",)  # flags that take URLs
+
 
 def check_arguments(argv: list[str], *required: str) -> None:
     """Refuses words that are no flags, and required flags that are empty.
@@ -50,7 +52,8 @@ def check_local(module: str) -> None:
         UserError: naming the flag.
     """
     for flag in flags.FLAGS.get_flags_for_module(module):
-        if isinstance(flag.value, str) and "://" in flag.value:
+        url = isinstance(flag.value, str) and "://" in flag.value
+        if url and flag.name not in _ADDRESSES:
             local_folder(f"--{flag.name}", flag.value)
 
 

@@ -4,23 +4,34 @@
     gemb index --model=runs/quickstart/model --corpus=DIR --output=runs/index --kind=funnel
     gemb search --index=runs/index "read a file line by line"
 
-DIR is a BEIR folder. Long work that must survive a kill: `gemb embed` first, its folder here as
---vectors. Kinds: exact; scann and funnel-scann (approximate, tuned to --target; extra `scann`);
-funnel (a pass over narrow vectors, then re-ranking, the cheapest that meets --target); bfloat16,
-int8, binary (fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is
-measured on the corpus's own queries where it has some, else on a sample of its documents. The
-folder carries the model's fingerprint, and another model's queries are refused.
+    gemb documents ~/notes --model=all-MiniLM-L6-v2 --output=runs/notes
+    gemb index --model=all-MiniLM-L6-v2 --corpus=runs/notes --output=runs/index --late_chunking
+
+--corpus is a folder with a corpus.jsonl (BEIR's, a harvest, what `gemb documents` wrote), or a file
+of any format that training reads, whose records have "text", and may have "title" and "_id".
+--late_chunking encodes each document of `gemb documents` as a whole, and takes the mean over the
+tokens of each passage, which then knows what stands around it; for models with mean pooling.
+
+Long work that must survive a kill: `gemb embed` first, its folder here as --vectors. Kinds: exact;
+scann and funnel-scann (approximate, tuned to --target; extra `scann`); funnel (a pass over narrow
+vectors, then re-ranking, the cheapest that meets --target); bfloat16, int8, binary (fewer bits,
+re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is measured on the corpus's own
+queries where it has some, else on a sample of its documents. The folder carries the model's
+fingerprint, and another model's queries are refused.
 """
 
 from absl import flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("model", [], "Model folder or name.", allow_override=True)
-flags.DEFINE_string("corpus", "", "BEIR folder with the documents.", allow_override=True)
+flags.DEFINE_string("corpus", "", "Folder or file with the documents.", allow_override=True)
 flags.DEFINE_string("output", None, "Index folder to write.", allow_override=True)
 flags.DEFINE_string("vectors", "", "What `gemb embed` made of the corpus.", allow_override=True)
 flags.DEFINE_string("kind", "exact", "Kind of index, see above.", allow_override=True)
 flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
+flags.DEFINE_bool(
+    "late_chunking", False, "Encode whole documents, pool their passages.", allow_override=True
+)
 flags.DEFINE_float(
     "target", 0.99, "Agreement@10 with exact search to keep.", 0.01, 0.9999, allow_override=True
 )
@@ -41,6 +52,9 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--kind: unknown {FLAGS.kind!r}; known are {', '.join(KINDS)}")
     if FLAGS.kind == "bm25" and FLAGS.vectors:
         raise UserError("--vectors: bm25 reads texts alone; leave it out")
+    if FLAGS.late_chunking and (FLAGS.vectors or FLAGS.kind == "bm25"):
+        other = "--vectors" if FLAGS.vectors else "--kind=bm25"
+        raise UserError(f"--late_chunking does not go with {other}; leave one of them out")
     if FLAGS.kind != "bm25" and len(FLAGS.model) != 1:
         raise UserError("--model is missing: one model folder or name")
     if "scann" in FLAGS.kind:
@@ -52,7 +66,7 @@ def _index() -> None:
     from pathlib import Path
 
     from gemb.checks import UserError
-    from gemb.data.sources import beir
+    from gemb.data.sources import corpora
     from gemb.identity import texts_fingerprint
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
@@ -61,7 +75,7 @@ def _index() -> None:
     from gemb.search.index import check_replaceable
 
     check_replaceable(Path(FLAGS.output))  # before the work, not after it
-    _, texts, _ = beir.read_corpus(Path(FLAGS.corpus))
+    _, texts, rows = corpora.read_corpus(FLAGS.corpus)
     about = {"corpus": str(Path(FLAGS.corpus).absolute()), "texts": texts_fingerprint(texts)}
     settings, identity = {"vectors": None}, {"model": ""}
     if FLAGS.kind != "bm25":
@@ -71,7 +85,11 @@ def _index() -> None:
         about["encoder"] = str(here.absolute()) if here.exists() else FLAGS.model[0]
         similarity = check_product(similarity_of(embedder), FLAGS.model[0])
         identity = {"model": embedder.fingerprint, "similarity": similarity}
-        vectors = _vectors(embedder, texts, about["texts"], dim)
+        if FLAGS.late_chunking:
+            about["late_chunking"] = True
+            vectors = _late(embedder, texts, rows, dim)
+        else:
+            vectors = _vectors(embedder, texts, about["texts"], dim)
         widths = [width for width in embedder.widths if width <= dim]
         settings = {"vectors": vectors, "widths": widths, "target": FLAGS.target}
         settings["k"] = min(_HITS, len(texts))
@@ -121,6 +139,16 @@ def _prepared(vectors, embedder):
         return prepared(vectors, vectors.shape[1], similarity_of(embedder))
     except ValueError as error:
         raise UserError(f"{FLAGS.corpus}: {error}") from None
+
+
+def _late(embedder, texts: list[str], rows: list[dict], dim: int):
+    """[texts, dim] of the corpus, each passage pooled from its whole document."""
+    from gemb.inference.late_chunks import check_late, documents_of, encode_late
+
+    check_late(embedder)
+    documents = documents_of([row | {"text": t} for row, t in zip(rows, texts, strict=True)])
+    vectors = encode_late(embedder, documents, dim=dim, progress="documents")
+    return _prepared(vectors, embedder)
 
 
 def _sample(embedder, vectors, dim: int):

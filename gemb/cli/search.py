@@ -8,6 +8,8 @@ under the fingerprint of the model.
     gemb harvest --output=mine ~/code/myproject                  # your own repository
     gemb search --workdir=runs/quickstart --corpus=mine          # ask it, interactively
     gemb search --index=runs/index "parse a date"                # what `gemb index` wrote
+
+Of an index of `gemb documents` each hit shows its file, line, headings and passage.
 """
 
 from absl import flags
@@ -19,7 +21,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("index", "", "Index folder, instead of --workdir.", allow_override=True)
 flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
-flags.DEFINE_integer("count", 5, "Functions to show.", lower_bound=1, allow_override=True)
+flags.DEFINE_integer("count", 5, "Hits to show.", lower_bound=1, allow_override=True)
 
 
 def main(argv: list[str]) -> None:
@@ -31,7 +33,7 @@ def main(argv: list[str]) -> None:
         raise UserError("--index brings its model, corpus and width; leave the other flags out")
     query = " ".join(argv)
     if argv and not query.strip():
-        raise UserError("the query is only white space; say what the function should do")
+        raise UserError("the query is only white space; say what you are looking for")
     from gemb.evaluation.search_session import converse, of_index, of_run
 
     if FLAGS.index:
@@ -41,7 +43,7 @@ def main(argv: list[str]) -> None:
     if argv:
         print(ask(query))
     else:
-        converse(ask)
+        converse(ask, *(["What are you looking for?"] if FLAGS.index else []))
 
 
 if __name__ == "__main__":

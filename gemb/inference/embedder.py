@@ -161,12 +161,23 @@ class Embedder:
             dim=self.dim,
             progress=progress,
         )
-        if dim < self.dim:
-            vectors = vectors[:, :dim]
-            if tower.spec.normalize:  # a text without known tokens stays zero in a static model
-                lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-                vectors = vectors / np.maximum(lengths, 1e-12)
+        vectors = self.narrowed(vectors, dim, kind)
         return vectors[0] if isinstance(texts, str) else vectors
+
+    def narrowed(self, vectors: np.ndarray, dim: int, kind: str = "document") -> np.ndarray:
+        """Full vectors at a nested width: cut, and of unit length again where the model's are."""
+        if dim == self.dim:
+            return vectors
+        vectors = vectors[:, :dim]
+        if getattr(self.model, kind).spec.normalize:
+            # a text of which a static model knows nothing stays zero
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = vectors / np.maximum(lengths, 1e-12)
+        return vectors
+
+    def params(self, kind: str) -> dict:
+        """{path: array} of a side's tower, on the devices that encode."""
+        return self._programs[kind][1]
 
     def encode_query(
         self, texts: Sequence[str] | str, *, dim: int | None = None, progress: str = ""

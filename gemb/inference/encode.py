@@ -75,6 +75,29 @@ def encode_examples(
     Returns:
         [len(examples), dim] float32, in the order of `examples`.
     """
+    vectors = np.empty((len(examples), dim), np.float32)
+    for rows, output in outputs(apply, params, examples, processor, budget, progress):
+        vectors[rows] = output
+    return vectors
+
+
+def outputs(
+    apply: Callable[[dict, Inputs], jax.Array],
+    params: dict,
+    examples: Sequence[Example],
+    processor: Processor,
+    budget: int | None = None,
+    progress: str = "",
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Applies a function to prepared values, those of like size together.
+
+    Args:
+        apply: (params, Inputs of `rows` rows) -> [rows, ...]; see `encode_examples` for the rest.
+        params, examples, processor, budget, progress: the same.
+
+    Yields:
+        Numbers of examples, and their rows of the output, padding left out.
+    """
     if budget is None:
         budget = CPU_BUDGET if jax.default_backend() == "cpu" else ACCELERATOR_BUDGET
     sharding = next(iter(params.values())).sharding
@@ -82,7 +105,6 @@ def encode_examples(
     ways = mesh.size if mesh else 1
     budget *= ways
     sizes = np.fromiter((example.size for example in examples), np.int64, len(examples))
-    vectors = np.empty((len(examples), dim), np.float32)
     pending = collections.deque()
     context = jax.set_mesh(mesh) if mesh else contextlib.nullcontext()
     with (
@@ -90,10 +112,10 @@ def encode_examples(
         tqdm(total=len(examples), desc=progress, unit="text", disable=not progress) as bar,
     ):
 
-        def read():
+        def read() -> tuple[np.ndarray, np.ndarray]:
             rows, output = pending.popleft()
-            vectors[rows] = np.asarray(output)[: len(rows)]
             bar.update(len(rows))
+            return rows, np.asarray(output)[: len(rows)]
 
         for rows in _batches(sizes, processor.bucket, budget):
             size = processor.bucket(int(sizes[rows].max()))
@@ -102,10 +124,9 @@ def encode_examples(
             inputs = place_batch(inputs, mesh) if mesh else inputs
             pending.append((rows, apply(params, inputs)))
             if len(pending) > IN_FLIGHT:
-                read()
+                yield read()
         while pending:
-            read()
-    return vectors
+            yield read()
 
 
 def _batches(sizes: np.ndarray, bucket: Callable[[int], int], budget: int) -> Iterator[np.ndarray]:

@@ -36,6 +36,8 @@ class TowerFunctions(NamedTuple):
             the embeddings from chosen layers, counted from 1.
         all_heads: the arguments of embed -> {head: [batch, width of the head]}.
         head: (params, [batch, inputs]) -> [batch, dim], only the last layer of the projection.
+        project: (params, [batch, width], execution) -> [batch, dim], the embeddings of pooled
+            vectors.
     """
 
     embed: Callable
@@ -45,6 +47,7 @@ class TowerFunctions(NamedTuple):
     embed_layers: Callable
     all_heads: Callable
     head: Callable
+    project: Callable
 
 
 class Functional(NamedTuple):
@@ -132,7 +135,13 @@ def _tower(spec: TowerSpec) -> tuple[TowerFunctions, dict, dict]:
         with _precision(execution):
             return network(params).head(vectors)
 
-    functions = TowerFunctions(embed, hidden, pooled, every_layer, embed_layers, all_heads, head)
+    def project(params, vectors, execution=Execution()):
+        with _precision(execution):
+            return network(params).project(vectors)
+
+    functions = TowerFunctions(
+        embed, hidden, pooled, every_layer, embed_layers, all_heads, head, project
+    )
     return functions, _flatten(abstract), axes
 
 

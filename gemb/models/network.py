@@ -86,7 +86,7 @@ class Network(nnx.Module):
         Returns:
             [batch, dim] float32, with unit length if the spec normalizes.
         """
-        return self._finish(self.dense(self.pool(inputs, execution, key)))
+        return self.project(self.pool(inputs, execution, key))
 
     def all_heads(
         self, inputs: Inputs, execution: Execution = Execution(), key: jax.Array | None = None
@@ -101,6 +101,10 @@ class Network(nnx.Module):
     def head(self, vectors: jax.Array) -> jax.Array:
         """The last layer of the projection alone: [batch, inputs] -> [batch, dim]."""
         return self._finish(self.dense.last(vectors))
+
+    def project(self, pooled: jax.Array) -> jax.Array:
+        """The embedding of pooled vectors [batch, width]: [batch, dim]."""
+        return self._finish(self.dense(pooled))
 
     def pool(
         self, inputs: Inputs, execution: Execution = Execution(), key: jax.Array | None = None

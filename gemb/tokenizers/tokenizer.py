@@ -109,6 +109,26 @@ class Tokenizer:
                 _check_unicode(f"texts[{i}]", text)
             raise
 
+    def places(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text without special tokens, and the characters that each stands for.
+
+        Returns:
+            The ids, and (start, end) of each in the prompt and the text behind it; equal numbers
+            for a token that stands for no character.
+
+        Raises:
+            UserError: for a text that is not valid Unicode, or a tokenizer that SentencePiece
+                itself computes, which does not say where its tokens are.
+        """
+        if isinstance(self._encode, SentencePieceEncoder):
+            raise UserError(
+                "this model's tokens are made by SentencePiece itself, which does not say where in "
+                "a text they are"
+            )
+        _check_unicode("text", text)
+        encoded = self._tokenizer.encode(self.prompt + text, add_special_tokens=False)
+        return encoded.ids, encoded.offsets
+
     def decode(self, ids: Sequence[int]) -> str:
         """Ids back to text, without special tokens."""
         return self._tokenizer.decode(ids)
