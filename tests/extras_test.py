@@ -19,7 +19,7 @@ from gemb.runs.records import Records
 
 ROOT = Path(__file__).parents[1]
 # Extras that bring no library which gemb imports by a name of its own.
-OTHERS = {"all", "cuda", "cuda12", "dev", "tpu"}
+OTHERS = {"all", "cuda", "cuda12", "dev", "docs", "tpu"}
 # Distributions whose libraries have other names.
 IMPORTED = {"apache-beam": "apache_beam", "scikit-learn": "sklearn", "umap-learn": "umap"}
 IMPORTED |= {"tensorflow-datasets": "tensorflow_datasets", "pytrec-eval-terrier": "pytrec_eval"}
