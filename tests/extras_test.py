@@ -19,7 +19,7 @@ from gemb.runs.records import Records
 
 ROOT = Path(__file__).parents[1]
 # Extras that bring no library which gemb imports by a name of its own.
-OTHERS = {"all", "cuda", "cuda12", "dev", "tpu"}
+OTHERS = {"all", "cuda", "cuda12", "dev", "docs", "tpu"}
 # Extras that `all` leaves out: torch comes with them, or they report to an account or a server.
 NOT_IN_ALL = {"cross-encoder", "mlflow", "mteb", "peers", "trackio", "wandb"}
 # Distributions whose libraries have other names.
