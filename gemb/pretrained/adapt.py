@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.fetch import model_folder
 from gemb.pretrained.folder import MANIFEST, config_of, family_of, read
 from gemb.pretrained.router import router_places
-from gemb.pretrained.sentence_transformers import read_json
+from gemb.pretrained.sentence_transformers import read_json, read_settings
 from gemb.processors.text import TextProcessor
 from gemb.structs import SIDES
 
@@ -76,9 +77,15 @@ def load(
     places = router_places(folder)
     if not places:
         return Model.of(_adapted(read(model, weights=weights), changes))
-    query, document = (
-        _adapted(read(str(places[side]), weights=weights), changes) for side in SIDES
-    )
+    similarity = read_settings(folder)["similarity_fn_name"] or "cosine"  # of the router alone
+
+    def side_of(place: Path) -> Tower:
+        tower = _adapted(read(str(place), weights=weights), changes)
+        return dataclasses.replace(
+            tower, spec=dataclasses.replace(tower.spec, similarity=similarity)
+        )
+
+    query, document = (side_of(places[side]) for side in SIDES)
     return Model(query, document, manifest=read_json(folder / MANIFEST, default={}))
 
 
