@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.fetch import model_folder
 from gemb.pretrained.folder import MANIFEST, config_of, family_of, read
 from gemb.pretrained.router import router_places, router_steps
-from gemb.pretrained.sentence_transformers import read_json
+from gemb.pretrained.sentence_transformers import read_json, read_settings
 from gemb.processors.text import TextProcessor
 from gemb.structs import SIDES
 
@@ -80,12 +81,16 @@ def load(
         return Model.of(_adapted(tower, changes))
     if not places and not steps:
         return Model.of(_adapted(read(model, weights=weights), changes))
-    query, document = (
-        _adapted(
-            read(str(places.get(side, folder)), weights=weights, steps=steps.get(side)), changes
+    similarity = read_settings(folder)["similarity_fn_name"] or "cosine"  # of the router alone
+
+    def side_of(side: str) -> Tower:
+        place, own = places.get(side, folder), steps.get(side)
+        tower = _adapted(read(str(place), weights=weights, steps=own), changes)
+        return dataclasses.replace(
+            tower, spec=dataclasses.replace(tower.spec, similarity=similarity)
         )
-        for side in SIDES
-    )
+
+    query, document = map(side_of, SIDES)
     return Model(query, document, manifest=read_json(folder / MANIFEST, default={}))
 
 

@@ -26,8 +26,9 @@ _SCRIPTS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _UNSPACED = re.compile(f"([{_SCRIPTS}])")
 _ASIAN_MARKS = re.compile(f"[\u3001\u3002\u30fb\u0964]+|(?<=[{_SCRIPTS}])[,.!?;:]+(?!=)")
 _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
-# What ends a sentence or a clause, but for the factorials "5!", "n!" and "(n + 1)!".
-_SENTENCE = re.compile(r"(?<=\S)(?:[.,;:?]|(?<![\d)])(?<!\b[^\W_])!)+(?=\s|$)")
+# What ends a sentence or a clause, but for factorials: "5!", "n!", "(n + 1)!"; "w57" is a word.
+_WORD_END = r"(?:(?<![\d)])(?<!\b[^\W_])|(?<=[^\W\d_]\d)|(?<=[^\W\d_]\d\d)|(?<=[^\W\d_]\d\d\d))"
+_SENTENCE = re.compile(rf"(?<=\S)(?:[.,;:?]|{_WORD_END}!)+(?=\s|$)")
 _LAST = re.compile(r"(?<=[^\W\d_]{2})\s+[.,;:!?]+$")
 _SPACE = re.compile(rf"\s+(?![\w\s])|(?<!\w)\s+|(?<=[{_SCRIPTS}])\s+|\s+(?=[{_SCRIPTS}])")
 _CASED_UNIT = re.compile(

@@ -22,23 +22,25 @@ def _read(source: Source) -> Data:
     rows = [i for i, grades in enumerate(found.qrels) if any(g > 0 for g in grades.values())]
     if not rows:
         raise UserError(f"{folder}: no query of the split {source.split!r} has a relevant document")
-    order, qrels = metrics.in_trec_order(found.corpus_ids, found.qrels)
-    place = {found.corpus_ids[old]: new for new, old in enumerate(order)}
+    place = {name: number for number, name in enumerate(found.corpus_ids)}
     own = [place.get(name, -1) for name in found.query_ids]
     return {
-        "documents": [found.corpus_texts[row] for row in order],
+        "documents": found.corpus_texts,
+        "ids": found.corpus_ids,
         "queries": [found.query_texts[row] for row in rows],
-        "qrels": [qrels[row] for row in rows],
-        "own": [-1 if own[row] in qrels[row] else own[row] for row in rows],
+        "qrels": [found.qrels[row] for row in rows],
+        "own": [-1 if own[row] in found.qrels[row] else own[row] for row in rows],
     }
 
 
 def _measure(vectors: Mapping[str, np.ndarray], data: Data) -> Measured:
-    hits = search.ExactSearcher(vectors["documents"]).search(vectors["queries"], DEPTH + 1)
+    order, _ = metrics.in_trec_order(data["ids"], ())
+    hits = search.ExactSearcher(vectors["documents"][order]).search(vectors["queries"], DEPTH + 1)
+    found = np.where(hits.indices >= 0, order[hits.indices], -1)
     # A query that is itself a document does not find itself (BEIR's ignore_identical_ids).
-    itself = hits.indices == np.array(data["own"])[:, None]
-    order = np.argsort(itself, axis=1, kind="stable")[:, :DEPTH]
-    values = metrics.retrieval_metrics(np.take_along_axis(hits.indices, order, 1), data["qrels"])
+    itself = found == np.array(data["own"])[:, None]
+    last = np.argsort(itself, axis=1, kind="stable")[:, :DEPTH]
+    values = metrics.retrieval_metrics(np.take_along_axis(found, last, 1), data["qrels"])
     means = metrics.mean_metrics(values, data["qrels"])
     return Measured({name: means[name] for name in values}, values)
 

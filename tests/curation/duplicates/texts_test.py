@@ -28,6 +28,7 @@ from gemb.curation.duplicates.texts import marks, normalised, text_key, words
         ("What is C#?", "what is c#"),
         ("é", "e\u0301"),
         ("soft\u00adware", "software"),
+        ("Fly with the B52!", "fly with the b52"),
     ],
 )
 def test_the_same(one, other):
