@@ -66,6 +66,7 @@ def _keys(kv_heads: int | None, head: int | None, hidden_act: str, **own: Rule) 
         "intermediate_size": whole(),
         "rms_norm_eps": epsilon(1e-6),
         "is_causal": flag(True),
+        "use_bidirectional_attention": flag(False).or_null(False),
         hidden_act: activation_name("silu"),
         **ROTARY,
         **own,
@@ -149,8 +150,20 @@ def text_spec(config: dict) -> TextSpec:
 
 
 def is_causal(config: dict) -> bool:
-    """Whether config.json asks for causal attention."""
-    return config.get("is_causal", True) and not config.get("use_bidirectional_attention")
+    """Whether config.json asks for causal attention.
+
+    Raises:
+        UserError: where programs differ, by the key that they read.
+    """
+    causal, both_ways = config.get("is_causal", True), config["use_bidirectional_attention"]
+    if config["model_type"] == "gemma3_text":
+        return not both_ways
+    if causal and both_ways:
+        raise UserError(
+            "config.json: use_bidirectional_attention: true is not enough, as transformers reads "
+            "is_causal; set that to false too"
+        )
+    return causal
 
 
 def _activation(config: dict) -> str:
@@ -186,7 +199,7 @@ def _layer_types(config: dict, layers: int) -> list[str]:
 def _window(config: dict, causal: bool) -> int:
     """Tokens this far apart no longer see each other, as transformers counts for each form."""
     window = config["sliding_window"]
-    if config.get("use_bidirectional_attention"):
+    if config["model_type"] == "gemma3_text" and not causal:
         return window // 2 + 1
     return window if causal else window + 1
 
