@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jax
 import numpy as np

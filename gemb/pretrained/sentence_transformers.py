@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import sys
 from pathlib import Path, PurePosixPath
 
 from gemb.checks import UserError
@@ -107,6 +108,12 @@ def read_settings(folder: Path) -> dict:
     if default is not None and default not in {*prompts, "query", "document"}:
         raise UserError(
             f"{file}: default_prompt_name: expected one of {sorted(prompts)}, got {shown(default)}"
+        )
+    if (prompts.get(default) or "") != (prompts.get("document") or "") and default is not None:
+        print(
+            f"warning: {file}: default_prompt_name {default!r} is left out: gemb puts the prompt "
+            '"query" before queries and "document" before documents',
+            file=sys.stderr,
         )
     return settings
 

@@ -103,8 +103,9 @@ def _theirs(folder) -> dict | Exception:
     """The peer's vectors, or why it gives none."""
     from sentence_transformers import SentenceTransformer
 
-    attention = "eager" if "gemma" in str(folder) else "sdpa"  # sdpa leaves caps of scores out
-    options = {"dtype": "float32", "attn_implementation": attention}
+    options = {"dtype": "float32"}
+    if "gemma" in str(folder):
+        options["attn_implementation"] = "eager"  # the others leave the cap of scores out
     try:
         model = SentenceTransformer(
             str(folder), device="cpu", local_files_only=True, model_kwargs=options

@@ -9,11 +9,16 @@ from edited_folders import write_folder
 
 from gemb.checks import UserError
 from gemb.pretrained.adapt import load
+from gemb.pretrained.families import FAMILIES
 
 pytestmark = pytest.mark.peers
 FIRST = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
 POOLING = {
     "idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling",
+}  # fmt: skip
+DECODER = {
+    "vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 24, "max_position_embeddings": 64, "num_key_value_heads": 4, "head_dim": 4,
 }  # fmt: skip
 
 
@@ -152,3 +157,25 @@ def test_unknown_keys_are_named_in_one_line(folder, file, capsys):
         f"warning: {folder / file}: gemb does not know colour, shade, and leaves them out\n"
     )
     assert all(np.array_equal(before[path], after[path]) for path in before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "causal"),
+    [
+        ("llama", {}, True),
+        ("llama", {"is_causal": False}, False),
+        ("llama", {"is_causal": False, "use_bidirectional_attention": True}, False),
+        ("gemma", {"use_bidirectional_attention": None}, True),
+        ("gemma", {"use_bidirectional_attention": True}, None),
+        ("qwen3", {"is_causal": True, "use_bidirectional_attention": True}, None),
+        ("gemma3_text", {"use_bidirectional_attention": True}, False),
+        ("gemma3_text", {"is_causal": False}, None),
+    ],
+)
+def test_how_a_decoder_attends_is_read_or_refused(kind, keys, causal):
+    config = DECODER | {"model_type": kind} | keys
+    if causal is None:
+        with pytest.raises(UserError, match="|".join(keys)):
+            FAMILIES[kind].text_spec(config)
+    else:
+        assert FAMILIES[kind].text_spec(config).stack.causal is causal

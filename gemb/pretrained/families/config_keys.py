@@ -4,7 +4,7 @@ Each family adds those of its own. A key that no table knows is named in a warni
 listed as `ANY` only if transformers computes the same vectors whatever it holds.
 """
 
-from gemb.pretrained.keys import ANY, Rule, flag, one_of, only
+from gemb.pretrained.keys import ANY, Rule, one_of, only
 
 # Read elsewhere: the family, the pooler of a folder without modules.json.
 _READ = {"model_type": ANY, "architectures": ANY}
@@ -61,6 +61,3 @@ _GENERATION = (
 )  # fmt: skip
 HARMLESS = dict.fromkeys((*_TRAINING, *_HEADS, *_OUTPUTS, *_LOADING, *_TOKENS, *_GENERATION), ANY)
 COMMON: dict[str, Rule] = _READ | _ROUNDING | _REFUSED | HARMLESS
-
-# The way that transformers' decoders attend, where their config.json says so.
-CAUSAL = {"is_causal": flag(True)}

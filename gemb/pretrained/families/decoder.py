@@ -67,7 +67,7 @@ def _keys(kv_heads: int | None, head: int | None, hidden_act: str, **own: Rule) 
         "intermediate_size": whole(),
         "rms_norm_eps": epsilon(1e-6),
         "is_causal": flag(True),
-        "use_bidirectional_attention": flag(False),
+        "use_bidirectional_attention": flag(False).or_null(False),
         hidden_act: activation_name("silu"),
         **ROTARY,
         **own,
@@ -153,15 +153,15 @@ def is_causal(config: dict) -> bool:
     """Whether config.json asks for causal attention.
 
     Raises:
-        UserError: if programs would disagree about it.
+        UserError: where programs differ, by the key that they read.
     """
-    causal, kind = config.get("is_causal", True), config["model_type"]
-    if kind == "gemma3_text":
-        return causal and not config["use_bidirectional_attention"]
-    if causal and config["use_bidirectional_attention"]:
+    causal, both_ways = config.get("is_causal", True), config["use_bidirectional_attention"]
+    if config["model_type"] == "gemma3_text":
+        return not both_ways
+    if causal and both_ways:
         raise UserError(
-            f"config.json: use_bidirectional_attention: transformers ignores it in {kind} models; "
-            "set is_causal to false as well, or remove the key"
+            "config.json: use_bidirectional_attention: true is not enough, as transformers reads "
+            "is_causal; set that to false too"
         )
     return causal
 
@@ -199,8 +199,7 @@ def _layer_types(config: dict, layers: int) -> list[str]:
 def _window(config: dict, causal: bool) -> int:
     """Tokens this far apart no longer see each other, as transformers counts for each form."""
     window = config["sliding_window"]
-    # Gemma 3 alone halves it; in other families the key marks the folder for servers.
-    if config["model_type"] == "gemma3_text" and config.get("use_bidirectional_attention"):
+    if config["model_type"] == "gemma3_text" and not causal:
         return window // 2 + 1
     return window if causal else window + 1
 
