@@ -36,7 +36,9 @@ def test_every_program_prompt_and_width_has_a_row(folder):
         assert len(found[name]) == 6  # two prompts, three widths
         assert {row.verdict for row in found[name]} == {"same"}
         assert all(row.difference.cosine > 0.9999 for row in found[name])
-    assert {row.verdict for row in found["vLLM (rule)"]} == {"as gemb"}
+    by_key = {row.what: row.verdict for row in found["vLLM (rule)"]}
+    assert "leaves layers out" in by_key.pop("at most one Dense module")  # this model has two
+    assert set(by_key.values()) == {"as gemb"}
     assert agrees(rows)
     lines = table(rows).splitlines()
     assert len(lines) == len(rows) + 1
