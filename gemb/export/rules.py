@@ -9,9 +9,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from gemb.checks import MissingExtra, UserError
+from gemb.checks import UserError
 from gemb.export import gguf_file
 from gemb.models.model import Tower
+from gemb.pretrained.folder import family_of
 from gemb.pretrained.modules import SETTINGS
 from gemb.structs import SIDES
 
@@ -47,10 +48,10 @@ def _flag(key: str, bidirectional):
     """Whether config.json marks a decoder that attends both ways; other models need no mark."""
 
     def holds(folder: Path, tower: Tower) -> bool | None:
-        config = _read(folder, "config.json")
-        if not config or not ({"num_key_value_heads"} & set(config) or key in config):
+        if family_of(tower).causal is None:
             return None
-        return tower.spec.encoder.stack.causal or config.get(key) == bidirectional
+        marked = _read(folder, "config.json").get(key) == bidirectional
+        return tower.spec.encoder.stack.causal or marked
 
     return holds
 
@@ -89,7 +90,7 @@ def _tokenizer(folder: Path, tower: Tower) -> bool:
     return (folder / "tokenizer.json").exists()
 
 
-def _lower_case(folder: Path, tower: Tower) -> bool | None:
+def _lower_case(folder: Path, tower: Tower) -> bool:
     return not _read(folder, "sentence_bert_config.json").get("do_lower_case", False)
 
 
@@ -109,8 +110,6 @@ def _transformer(folder: Path, tower: Tower) -> bool:
 def _gguf(folder: Path, tower: Tower) -> bool:
     try:
         gguf_file.check(tower)
-    except MissingExtra:
-        raise
     except UserError:
         return False
     return True
