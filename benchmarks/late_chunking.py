@@ -1,9 +1,10 @@
 """Late chunks against plain ones: the descriptions of this Python's installed packages.
 
-    python benchmarks/late_chunking.py --passages=600 --tokens=64
+    python benchmarks/late_chunking.py --passages=500 --tokens=64 --subject
 
-A document is a package's description (Markdown) of 5 to 40 passages, without its heading lines. A query is the path
-of a section's headings behind the package's name, its answers are the passages of that section.
+A document is a package's description (Markdown) of 5 to 40 passages, without its heading lines.
+A query is the path of a section's headings behind the package's name, its answers are the passages
+of that section.
 Both ways encode the same passages with the same model: each by itself, or pooled from the whole
 document. With --subject the passages by themselves are also encoded behind the package's name,
 which is the cheap way to tell a passage what it is about.
