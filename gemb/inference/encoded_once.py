@@ -15,9 +15,14 @@ class Encoder(Protocol):
         fingerprint: the identity of its vectors.
     """
 
-    dim: int
-    widths: tuple[int, ...]
-    fingerprint: str
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def widths(self) -> tuple[int, ...]: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def encode(self, texts: Sequence[str], *, kind: str, progress: str) -> np.ndarray:
         """[texts, dim] float32; kind is "query" or "document", progress the label of a bar."""
