@@ -69,7 +69,7 @@ setup(
     packages=[*find_packages(include=["gemb", "gemb.*"]), "gemb.configs"],
     package_dir={"gemb.configs": "configs"},
     package_data={
-        "gemb": ["py.typed", "pretrained/*.txt"],
+        "gemb": ["py.typed", "*.pyi", "pretrained/*.txt"],
         "gemb.configs": ["*", "*/*.gin", "*/*.py"],
     },
     install_requires=BASE,

@@ -8,6 +8,7 @@ from pathlib import Path
 import gin
 import pytest
 
+import gemb
 from gemb import config
 from gemb.cli.__main__ import VERBS
 from gemb.training.experiment import Experiment
@@ -90,6 +91,13 @@ def test_the_config_of_your_own_data_is_an_experiment(tmp_path):
     config.load([str(file)])
     config.check_read(Experiment)
     gin.clear_config()
+
+
+def test_type_checkers_see_the_names_that_gemb_has():
+    stub = ast.parse((ROOT / "gemb" / "__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    names = {alias.asname for node in imports for alias in node.names}
+    assert names | {"__version__"} == set(gemb.__all__)
 
 
 def test_docstrings_become_restructured_text():

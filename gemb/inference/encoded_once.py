@@ -16,9 +16,14 @@ class Encoder(Protocol):
         similarity_name: how they are compared, see `similarity_of`; may be left out.
     """
 
-    dim: int
-    widths: tuple[int, ...]
-    fingerprint: str
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def widths(self) -> tuple[int, ...]: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def encode(self, texts: Sequence[str], *, kind: str, progress: str) -> np.ndarray:
         """[texts, dim] float32; kind is "query" or "document", progress the label of a bar."""

@@ -1,0 +1,11 @@
+# What type checkers see of gemb; at run time names are imported on first use (__init__.py).
+from gemb import losses as losses
+from gemb import metrics as metrics
+from gemb import search as search
+from gemb.door import evaluate as evaluate
+from gemb.door import load as load
+from gemb.door import train as train
+from gemb.inference.embedder import Embedder as Embedder
+
+__version__: str
+__all__ = ["Embedder", "__version__", "evaluate", "load", "losses", "metrics", "search", "train"]
