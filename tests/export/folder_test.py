@@ -26,8 +26,8 @@ QUERIES = ["reverse a list", "join words with commas"]
 
 
 def snippets():
-    """The Python of docs/export.md, by its section."""
-    text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    """The Python of docs/howto/export.md, by its section."""
+    text = (ROOT / "docs" / "howto" / "export.md").read_text(encoding="utf-8")
     found = {}
     for section in text.split("\n## ")[1:]:
         for code in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
