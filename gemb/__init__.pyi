@@ -2,10 +2,23 @@
 from gemb import losses as losses
 from gemb import metrics as metrics
 from gemb import search as search
+from gemb.answers.ask import ask as ask
+from gemb.answers.corpus import documents as documents
 from gemb.door import evaluate as evaluate
 from gemb.door import load as load
 from gemb.door import train as train
 from gemb.inference.embedder import Embedder as Embedder
 
 __version__: str
-__all__ = ["Embedder", "__version__", "evaluate", "load", "losses", "metrics", "search", "train"]
+__all__ = [
+    "Embedder",
+    "__version__",
+    "ask",
+    "documents",
+    "evaluate",
+    "load",
+    "losses",
+    "metrics",
+    "search",
+    "train",
+]

@@ -118,7 +118,7 @@ def test_needs_tells_missing_broken_and_own_mistakes(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(MissingExtra) as broken, needs("this", extra="scann"):
         import broken_library  # noqa: F401
-    assert "does not load here (undefined symbol): pip install" in str(broken.value)
+    assert "which cannot be imported (undefined symbol): pip install" in str(broken.value)
     with pytest.raises(ModuleNotFoundError), needs("this", extra="scann"):
         import gemb.no_such_room  # noqa: F401
     require("numpy", "this", extra="scann")
