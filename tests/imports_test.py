@@ -46,6 +46,8 @@ SINGLE_IMPORTERS = {
     "seqio": {"gemb/data/seqio_tasks.py", "gemb/data/offline.py", "gemb/cli/cache.py"},
     "apache_beam": {"gemb/data/offline.py"},
     "gguf": {"gemb/pretrained/convert/gguf_llama.py"},
+    "psycopg": {"gemb/store/keyed/postgres.py"},
+    "redis": {"gemb/store/keyed/redis.py"},
     "matplotlib": {"gemb/reports/svg.py"},
     "onnx": {"gemb/pretrained/convert/onnx_graph.py"},
     "tensorboard": {"gemb/runs/records.py"},

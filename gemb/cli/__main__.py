@@ -33,6 +33,10 @@ VERBS = (
     "embed",
     "index",
     "search",
+    "versions",
+    "rollback",
+    "check",
+    "retire",
 )
 
 
