@@ -239,7 +239,7 @@ class KeyedStore:
             for generation, space in spaces:
                 value = held.get((key, generation))
                 if value is not None:
-                    vector = values.decode_rows([key], [value], space.dim, self)[0]
+                    vector = values.decode(value, key, space.dim, self)
                     found.vectors[row] = vector.astype(np.float32)
                     found.generations[row] = generation
                     break
