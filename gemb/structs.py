@@ -11,6 +11,8 @@ shapes with these names:
 
 `candidates = batch * (1 + negatives)`: the positives come first, in the order of the queries, and
 `positive[i]` is the index of query i's positive, so hard negatives are no special case.
+
+The words of versions (space, generation, refresh, release) are in `gemb.identity`.
 """
 
 from typing import Any, NamedTuple, Protocol

@@ -10,8 +10,8 @@ Makes a virtual environment (.venv) if there is none, with all extras that a CPU
 the tests in it. With --hide-extras they run as if none were installed.
 
   --python PYTHON   interpreter to use, e.g. python3.12 (then in .venv-python3.12)
-  --peers           install torch, sentence-transformers, ... too and compare with them; tests that
-                    need them skip otherwise
+  --peers           install torch, sentence-transformers, ... too and compare with them, and servers
+                    (Valkey, PostgreSQL) to test against; tests that need them skip otherwise
   other arguments   go to pytest, e.g. tests/losses, -k info_nce, -m slow
 END
 }
@@ -21,7 +21,7 @@ while (($#)); do
   case $1 in
     --python=*) python=${1#*=} ;;
     --python) python=${2:?"--python needs an interpreter"} && shift ;;
-    --peers) extras=(all dev peers) ;;
+    --peers) extras=(all dev peers services) ;;
     -h | --help) usage && exit ;;
     *) break ;;
   esac

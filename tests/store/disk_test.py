@@ -383,34 +383,50 @@ def test_a_full_disk_at_each_step_leaves_the_live_release(store, monkeypatch, st
     assert all(os.strerror(reason) in line and "\n" not in line for line in said)
 
 
-def test_a_real_full_disk(store, tmp_path):
+@pytest.fixture
+def small(tmp_path):
     """A file system of 256 KB, where this process may mount one."""
-    small = tmp_path / "small"
-    small.mkdir()
+    folder = tmp_path / "small"
+    folder.mkdir()
     mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", small], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True
     )
     if not mounted or mounted.returncode:
         pytest.skip("needs the right to mount a file system")
-    try:
-        store = VersionStore(small / "store", create=True)
-        live = add(store, 0)
-        with pytest.raises(UserError, match="No space left on device") as caught:
-            add(store, 1, rows=20_000)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_read_only_store_is_read_and_not_written(small):
+    store = VersionStore(small / "store", create=True)
+    live = add(store, 0)
+    later = add(store, 1, publish=False)
+    subprocess.run(["mount", "-o", "remount,ro", small], check=True)
+    for act in (lambda: add(store, 2), lambda: store.publish(later), store.retire):
+        with pytest.raises(UserError, match="Read-only file system") as caught:
+            act()
         assert "\n" not in str(caught.value)
-        assert store.open().version == live
-        filler = small / "filler"
-        with open(filler, "wb", 0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"x" * 512)
-        for act in (lambda: add(store, 1), lambda: store.mark_bad(live, why="x")):
-            with pytest.raises(UserError, match=r"No space left|is live"):
-                act()
-        assert store.open().version == live
-        assert (states(store), store.check()) == ({"1.1": "live"}, [])
-        filler.unlink()
-        for number in (1, 2):
-            add(store, number)
-        assert store.retire(keep=1) == [Version(1, 1)]
-    finally:
-        subprocess.run(["umount", small], check=True)
+    assert Follower(store).get().version == live
+    assert (states(store), store.check()) == ({"2.1": "ready", "1.1": "live"}, [])
+
+
+def test_a_real_full_disk(small):
+    store = VersionStore(small / "store", create=True)
+    live = add(store, 0)
+    with pytest.raises(UserError, match="No space left on device") as caught:
+        add(store, 1, rows=20_000)
+    assert "\n" not in str(caught.value)
+    assert store.open().version == live
+    filler = small / "filler"
+    with open(filler, "wb", 0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 512)
+    for act in (lambda: add(store, 1), lambda: store.mark_bad(live, why="x")):
+        with pytest.raises(UserError, match=r"No space left|is live"):
+            act()
+    assert store.open().version == live
+    assert (states(store), store.check()) == ({"1.1": "live"}, [])
+    filler.unlink()
+    for number in (1, 2):
+        add(store, number)
+    assert store.retire(keep=1) == [Version(1, 1)]

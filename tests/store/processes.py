@@ -22,6 +22,7 @@ from gemb.checks import UserError
 from gemb.identity import Version
 from gemb.store import VersionStore
 from gemb.store.disk import open_version
+from gemb.store.disk.layout import read_current
 from gemb.store.keyed import is_address, open_keyed
 from gemb.store.rows import rows_digest
 
@@ -48,10 +49,11 @@ class OnDisk:
                     made = tagged.vectors(draft.version, ROWS)
                     draft.add(name, tagged.ids(ROWS), made)
             say(pipe, "made", draft.version)
-            with contextlib.suppress(UserError):  # a refresh of an older generation
+            with contextlib.suppress(UserError):  # a new generation with an older number
                 say(pipe, "try", draft.version)
                 self.store.publish(draft.version)
-                say(pipe, "live", draft.version)
+                # a refresh of an older generation is published and not live
+                say(pipe, "live", read_current(self.store.folder))
             if rng.random() < 0.2:
                 self.store.retire(keep=3)
                 say(pipe, "retired")

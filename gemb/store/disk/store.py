@@ -153,17 +153,24 @@ class VersionStore:
             writer.append(self.folder, "pinned" if pinned else "unpinned", version, why)
 
     def retire(
-        self, *, keep: int = KEEP_GENERATIONS, refreshes: int = KEEP_REFRESHES
+        self,
+        *,
+        keep: int = KEEP_GENERATIONS,
+        refreshes: int = KEEP_REFRESHES,
+        dry_run: bool = False,
     ) -> list[Version]:
         """Removes old versions; never the live one, the one before it, or a pinned one.
 
         Args:
             keep: generations to keep.
             refreshes: versions to keep of each generation.
+            dry_run: whether only to say what would be removed.
 
         Returns:
             What was removed.
         """
+        if dry_run:
+            return [each.version for each in self._ledger().old(keep, refreshes)]
         with writer.writing(self.folder):
             old = [each.version for each in self._ledger().old(keep, refreshes)]
             for version in old:

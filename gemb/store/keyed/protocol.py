@@ -64,7 +64,7 @@ class KeyedVectors(Protocol):
         """Forgets ids, in every generation or in one; returns how many of them were there."""
         ...
 
-    def retire(self, *, keep: int = 5) -> list[Version]:
+    def retire(self, *, keep: int = 5, dry_run: bool = False) -> list[Version]:
         """Removes old generations; never the live one, the one before it, or a pinned one."""
         ...
 

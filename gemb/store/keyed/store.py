@@ -239,7 +239,7 @@ class KeyedStore:
             for generation, space in spaces:
                 value = held.get((key, generation))
                 if value is not None:
-                    vector = values.decode_rows([key], [value], space.dim, self)[0]
+                    vector = values.decode(value, key, space.dim, self)
                     found.vectors[row] = vector.astype(np.float32)
                     found.generations[row] = generation
                     break
@@ -272,17 +272,20 @@ class KeyedStore:
         self._rows.drop(version.generation)
         self._rows.prepare(version.generation)
 
-    def retire(self, *, keep: int = KEEP_GENERATIONS) -> list[Version]:
+    def retire(self, *, keep: int = KEEP_GENERATIONS, dry_run: bool = False) -> list[Version]:
         """Removes old generations; never the live one, the one before it, or a pinned one.
 
         They disappear at once; then their rows are removed, and after a kill the next call goes on.
 
         Args:
             keep: generations to keep.
+            dry_run: whether only to say what would be removed.
 
         Returns:
             What was removed.
         """
+        if dry_run:
+            return [each.version for each in self._ledger(self._rows.read()).old(keep, 1)]
         removed = []
 
         def listed(ledger: Ledger) -> Ledger:

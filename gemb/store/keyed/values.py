@@ -38,40 +38,41 @@ def encode(vectors: np.ndarray, refresh: int) -> list[bytes]:
     return [header + vector.tobytes() for vector in vectors]
 
 
-def decode(value: bytes, each: bytes, where: object) -> np.ndarray:
+def decode(value: bytes, each: bytes, dim: int, where: object) -> np.ndarray:
     """The vector of a row, as it is kept.
 
     Args:
         value: of the row.
         each: its id, for messages.
+        dim: that it has to have.
         where: the key store, for messages.
 
     Raises:
         HostError: the value is something else.
     """
-    if len(value) >= HEADER_BYTES:
-        magic, code, dim, _ = _HEADER.unpack_from(value)
-        dtype = _DTYPES.get(code)
-        if magic == _MAGIC and dtype and len(value) == HEADER_BYTES + dim * dtype.itemsize:
+    magic, code, found, _ = (
+        _HEADER.unpack_from(value) if len(value) >= HEADER_BYTES else (b"", 0, 0, 0)
+    )
+    dtype = _DTYPES.get(code)
+    if magic == _MAGIC and dtype and len(value) == HEADER_BYTES + found * dtype.itemsize:
+        if found == dim:
             return np.frombuffer(value, dtype, offset=HEADER_BYTES)
+        what = f"has {found} numbers, but {dim} are expected"
+    else:
+        what = f"is no vector ({len(value)} bytes)"
     shown = each[:40].decode(errors="replace")
-    raise HostError(f"{where}: the value of id {shown!r} is no vector ({len(value)} bytes)")
+    raise HostError(f"{where}: the value of id {shown!r} {what}")
 
 
 def decode_rows(
     ids: Sequence[bytes], values: Sequence[bytes], dim: int, where: object
 ) -> np.ndarray:
-    """[rows, dim] of the rows of one version.
+    """[rows, dim] of the rows of one generation.
 
     Raises:
-        HostError: one of them is something else, or of another dim.
+        HostError: one of them is something else, or of another precision than the first.
     """
-    vectors = [decode(value, each, where) for each, value in zip(ids, values, strict=True)]
-    for each, vector in zip(ids, vectors, strict=True):
-        if len(vector) != dim or vector.dtype != vectors[0].dtype:
-            shown = each[:40].decode(errors="replace")
-            raise HostError(
-                f"{where}: the vector of id {shown!r} is {len(vector)} numbers of {vector.dtype}, "
-                f"but {dim} of {vectors[0].dtype} are expected"
-            )
-    return np.stack(vectors) if vectors else np.zeros((0, dim), np.float32)
+    vectors = [decode(value, each, dim, where) for each, value in zip(ids, values, strict=True)]
+    if len({vector.dtype for vector in vectors}) > 1:
+        raise HostError(f"{where}: vectors of one generation are of several precisions")
+    return np.stack(vectors)

@@ -1,0 +1,35 @@
+"""gemb check: reads all that stores of vectors hold, and compares it with its digests.
+
+    gemb check runs/store
+    gemb check runs/store sqlite:runs/users.db && gemb release ...
+
+STORE is a folder or the address of a key store, see `gemb versions --help`. On disk every file of
+every version is compared with its manifest; in a key store every vector that may be read is read.
+Prints a line for each fault and exits with status 1 where there is one. Nothing is changed.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("name", "vectors", "Of the key store on its server.", allow_override=True)
+
+
+def main(argv: list[str]) -> int:
+    from gemb.checks import UserError
+    from gemb.store import open_store
+
+    if not argv:
+        raise UserError("STORE is missing: a folder or the address of a key store")
+    wrong = 0
+    for place in argv:
+        store = open_store(place, FLAGS.name)
+        problems = store.check()
+        wrong += len(problems)
+        print("\n".join(problems) or f"{store}: {len(store.versions())} versions, all well")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("check")

@@ -1,0 +1,47 @@
+"""gemb retire: removes old versions of a store; the live one and the one before it always stay.
+
+    gemb retire runs/store                       # keeps 5 generations, 2 refreshes of each
+    gemb retire runs/store --keep=3 --dry_run
+    gemb retire runs/store --pin=6.4 --why="baseline of the year"    # keep it whatever its age
+    gemb retire runs/store --unpin=6.4 --why="replaced"
+
+STORE is a folder or the address of a key store, see `gemb versions --help`. A version disappears
+for readers at once; who has it open goes on. Of a generation a key store keeps one refresh.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("keep", 5, "Generations to keep.", lower_bound=1, allow_override=True)
+flags.DEFINE_boolean("dry_run", False, "Only says what would go.", allow_override=True)
+flags.DEFINE_string("pin", "", "A version to keep whatever its age.", allow_override=True)
+flags.DEFINE_string("unpin", "", "A version to keep no longer.", allow_override=True)
+flags.DEFINE_string("why", "", "The reason for --pin or --unpin.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Of the key store on its server.", allow_override=True)
+
+
+def main(argv: list[str]) -> None:
+    from gemb.checks import UserError
+    from gemb.identity import Version
+    from gemb.store import open_store
+
+    if len(argv) != 1:
+        raise UserError("expected one STORE: a folder or the address of a key store")
+    if FLAGS.pin and FLAGS.unpin:
+        raise UserError("--unpin does not go with --pin; give one of them")
+    store = open_store(argv[0], FLAGS.name)
+    if named := FLAGS.pin or FLAGS.unpin:
+        if not FLAGS.why.strip():
+            raise UserError("--why is missing: the reason, which the log keeps")
+        store.pin(Version.parse(named), why=FLAGS.why, pinned=bool(FLAGS.pin))
+        print(f"{store}: version {named} is {'pinned' if FLAGS.pin else 'no longer pinned'}")
+        return
+    old = store.retire(keep=FLAGS.keep, dry_run=FLAGS.dry_run)
+    numbers = ", ".join(map(str, old)) or "nothing"
+    print(f"{store}: {'would remove' if FLAGS.dry_run else 'removed'} {numbers}")
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("retire")

@@ -1,0 +1,55 @@
+"""gemb rollback: makes an older version of a store live again, at once.
+
+    gemb rollback runs/store --why="empty answers rose"         # to the one that was live before
+    gemb rollback runs/store 6.4 --why="worse for new users"    # to one by its number
+    gemb rollback sqlite:runs/users.db 6.4 --why="as the store"
+    gemb rollback runs/store --bad --why="NaN in item vectors"  # and never publish it again
+
+STORE is a folder or the address of a key store, see `gemb versions --help`. Nothing is copied: the
+older version is still there, and its files are compared with their digests first. Readers follow
+within a second. The two sides of a search may be rolled back one after the other, in any order:
+until both are, the newest version that they have in common answers.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("why", "", "The reason, for the log.", allow_override=True)
+flags.DEFINE_boolean("bad", False, "Marks the version that was live bad.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Of the key store on its server.", allow_override=True)
+
+
+def main(argv: list[str]) -> None:
+    from gemb.checks import UserError
+    from gemb.identity import Version
+    from gemb.store import open_store
+
+    if not 1 <= len(argv) <= 2:
+        raise UserError("expected STORE and perhaps VERSION, such as runs/store 6.4")
+    if not FLAGS.why.strip():
+        raise UserError("--why is missing: the reason, which the log keeps")
+    version = Version.parse(argv[1]) if argv[1:] else None
+    store = open_store(argv[0], FLAGS.name)
+    was = _live(store)
+    live = store.roll_back(version, why=FLAGS.why)
+    print(f"{store}: version {live} is live" + (f", {was} was" if was else ""))
+    if FLAGS.bad and was:
+        store.mark_bad(was, why=FLAGS.why)
+        print(f"{store}: version {was} is marked bad")
+
+
+def _live(store):
+    """The number of the live version; None where what says it is damaged."""
+    from gemb.checks import UserError
+
+    try:
+        found = (each.version for each in store.versions() if each.state == "live")
+        return next(found, None)
+    except UserError:
+        return None
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("rollback")

@@ -1,0 +1,72 @@
+"""gemb versions: what stores of vectors hold, which version is live, and how old it is.
+
+    gemb versions runs/store
+    gemb versions runs/store sqlite:runs/users.db redis://127.0.0.1:6379/0
+
+STORE is a folder that `gemb.store.VersionStore` wrote, or the address of a key store: sqlite:FILE,
+redis://HOST:PORT/NUMBER (extra `redis`; Valkey too) or postgresql://HOST/DATABASE (extra
+`postgres`). A version is written generation.refresh, such as 7.3: retraining makes a new generation
+with a space of its own, embedding again with the same model a refresh. Vectors of 7.2 and 7.3 may
+be compared, those of 7 and 6 never.
+
+    loading    being written, not read        ready    whole; read where it was published before
+    live       the newest that is read        bad      marked bad or damaged, never read
+
+In Redis five generations of 128 float16 numbers take 2.0 KB an id; fewer numbers (a nested width)
+and float16 are what saves memory.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("name", "vectors", "Of the key store on its server.", allow_override=True)
+
+
+def main(argv: list[str]) -> None:
+    from gemb.checks import UserError
+    from gemb.reports.terminal import aligned
+    from gemb.store import open_store
+
+    if not argv:
+        raise UserError("STORE is missing: a folder or the address of a key store")
+    for place in argv:
+        store = open_store(place, FLAGS.name)
+        rows = [_row(each) for each in store.versions()]
+        print(f"{store}: {len(rows)} versions" + ("" if rows else ", nothing is written yet"))
+        if rows:
+            print(aligned([_COLUMNS, *rows]))
+
+
+_COLUMNS = ("version", "state", "space", "dim", "rows", "MB", "age", "notes")
+
+
+def _row(each) -> list[str]:
+    space = each.space.id[:12] if each.space else "unreadable"
+    notes = ["pinned"] if each.pinned else []
+    if each.state == "ready" and not each.published:
+        notes.append("never published")
+    for key in ("of", "kind", "parent", "rolled_back", "marked_bad", "problem"):
+        if each.about.get(key):
+            notes.append(f"{key.replace('_', ' ')}: {each.about[key]}"[:60])
+    dim = str(each.space.dim) if each.space else ""
+    size = [f"{each.rows:,}", f"{each.bytes / 1e6:,.1f}"] if each.made else ["", ""]
+    age = _age(each.made)
+    return [str(each.version), each.state, space, dim, *size, age, ", ".join(notes)]
+
+
+def _age(made: float) -> str:
+    import time
+
+    if not made:
+        return ""
+    seconds = max(time.time() - made, 0)
+    for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("versions")

@@ -1,0 +1,26 @@
+"""Opens any store, on disk or by its address."""
+
+from pathlib import Path
+
+from gemb.checks import UserError
+from gemb.store.disk import VersionStore
+from gemb.store.keyed import KeyedStore, is_address, open_keyed
+
+
+def open_store(place: str, name: str = "vectors") -> VersionStore | KeyedStore:
+    """Opens a store that is there; both kinds list, roll back, check and retire versions.
+
+    Args:
+        place: a folder, or the address of a key store.
+        name: of a key store on its server.
+
+    Raises:
+        MissingExtra: the server's client is not installed.
+        UserError: there is no store, or it does not answer.
+    """
+    if not is_address(place):
+        return VersionStore(place)
+    file = place.removeprefix("sqlite:")
+    if file != place and not Path(file).exists():  # opening it would make it
+        raise UserError(f"{place}: there is no such file")
+    return open_keyed(place, name=name)
