@@ -12,6 +12,7 @@ from gemb.pretrained import module_keys
 from gemb.pretrained.keys import read_keys, refuse_unknown, shown, warn_unknown
 from gemb.pretrained.module_keys import DENSE_ACTIVATIONS as DENSE_ACTIVATIONS
 from gemb.pretrained.modules import SETTINGS
+from gemb.structs import SIDES
 
 _SETTINGS_OF = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _ORDER = ("Transformer", "StaticEmbedding", "Pooling", "Dense", "Normalize")  # as gemb computes
@@ -119,9 +120,12 @@ def read_settings(folder: Path) -> dict:
 
 
 def _of_sides(prompts: dict) -> dict:
-    """The prompts by side, as sentence-transformers chooses them for queries and for documents."""
-    documents = [prompts[name] for name in ("document", "passage", "corpus") if name in prompts]
-    return {"query": prompts.get("query") or "", "document": (documents or [""])[0] or ""}
+    """The prompts by side, as sentence-transformers 6 chooses them.
+
+    Its encode_document asks for "document", "passage" and "corpus" in this order, but the first is
+    always there, empty if the file does not name it: the other two never count.
+    """
+    return {side: prompts.get(side) or "" for side in SIDES}
 
 
 def _text_settings(encoder: Path) -> dict:
