@@ -14,6 +14,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(map(str, _paths))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# They compile much and compute little, see tests/conftest.py.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 project = "gemb"
 author = "the gemb authors"
@@ -25,15 +29,14 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
+    "mathml",
     "fill",
     "docstrings",
 ]
 exclude_patterns = ["_build", "_ext"]
 nitpicky = True
-nitpick_ignore_regex = [
-    ("py:.*", r".*")
-]  # annotations name types of JAX, numpy and private modules
+# Docstrings name types of JAX and numpy, and private modules.
+nitpick_ignore_regex = [("py:.*", r".*")]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -42,7 +45,7 @@ suppress_warnings = ["config.cache", "myst-nb.lexer", "ref.python"]
 
 # Notebooks run again only when their text changes.
 nb_execution_mode = "cache"
-nb_execution_timeout = 240
+nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_output_stderr = "remove"  # progress bars
@@ -53,7 +56,9 @@ autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "gemb"
 html_static_path = ["_static"]

@@ -1,4 +1,4 @@
-"""The wheel, installed without the checkout: README's commands from an empty folder."""
+"""The wheel, installed without the checkout: what README and tutorials run."""
 
 import os
 import re
@@ -10,10 +10,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tutorial_cells import program
 
 from gemb import __version__
 
 ROOT = Path(__file__).parents[1]
+TUTORIALS = ROOT / "docs" / "tutorials"
+PAGES = [ROOT / "README.md", *(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts)]
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
 FOLDERS = ("gemb", "configs")
 
@@ -64,11 +67,11 @@ def gemb(wheel, tmp_path_factory):
     lent = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
     (Path(own) / "lent.pth").write_text("".join(f"{path}\n" for path in sorted(lent)))
 
-    def call(program, *arguments):
+    def call(program, *arguments, folder=work):
         bin_folder = place / "venv" / "bin"
         path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
         own = environment(PATH=path, GEMB_CACHE=str(place / "cache"))
-        return run(bin_folder / program, *arguments, cwd=work, env=own)
+        return run(bin_folder / program, *arguments, cwd=folder, env=own)
 
     call.work, call.packages = work, Path(own)
     return call
@@ -98,9 +101,9 @@ def test_commands_work_without_the_checkout(gemb):
     assert not list(gemb.work.iterdir())
 
 
-def test_every_config_that_readme_names_is_found_and_read(gemb):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = sorted(set(re.findall(r"--gin_file=(configs/\S+\.gin)", readme)))
+def test_every_config_that_pages_name_is_found_and_read(gemb):
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = sorted(set(re.findall(r"--gin_file=(configs/experiments/\S+\.gin)", pages)))
     assert "configs/experiments/quickstart.gin" in named
     code = f"""
 import gin
@@ -125,6 +128,16 @@ def test_readmes_job_runs_to_its_end(gemb):
     assert run_python(gemb, code).strip() == "(1, 32)"
     found = gemb("gemb", "search", "--workdir=runs/mine", "--corpus=mine", "--count=2", "decode")
     assert len(found.splitlines()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", sorted({*TUTORIALS.glob("*.md")} - {TUTORIALS / "index.md"}), ids=lambda page: page.stem
+)
+def test_tutorials_run_to_their_end(gemb, page, tmp_path):
+    shutil.copy(TUTORIALS / "small_model.py", tmp_path)
+    (tmp_path / "run.py").write_text(program(page))
+    assert gemb("python", "run.py", folder=tmp_path)
 
 
 def run_python(gemb, code: str) -> str:
