@@ -86,7 +86,8 @@ def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> st
         path = temporary / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    tower.processor.save(temporary, tower.origin.folder)
+    static = not spec.encoder.stack.layers  # sentence-transformers' StaticEmbedding has no limit
+    tower.processor.save(temporary, tower.origin.folder, cut=static)
     save_tensors(temporary / WEIGHTS, tensors, {"format": "pt"})
     for number, place in enumerate(_dense_places(spec)):
         save_tensors(temporary / place / WEIGHTS, _dense_tensors(tower, number))

@@ -143,15 +143,20 @@ class TextProcessor:
             self._tokenizers[prompt] = Tokenizer(self.tokenizer_json, self.max_length, prompt)
         return self._tokenizers[prompt]
 
-    def save(self, folder: Path, base: Path | None = None) -> None:
+    def save(self, folder: Path, base: Path | None = None, *, cut: bool = False) -> None:
         """Writes tokenizer.json and the files next to it that other libraries read.
 
         Args:
             folder: the model folder.
             base: the folder that the model was read from, whose side files are copied; None for a
                 model from scratch.
+            cut: whether tokenizer.json itself cuts texts, for readers that know no other place of
+                the limit.
         """
-        (folder / "tokenizer.json").write_text(self.tokenizer_json, encoding="utf-8")
+        limit = {"max_length": self.max_length, "direction": "Right", "stride": 0}
+        limit = {"truncation": limit | {"strategy": "LongestFirst"}}
+        definition = _changed(self.tokenizer_json, **limit) if cut else self.tokenizer_json
+        (folder / "tokenizer.json").write_text(definition, encoding="utf-8")
         for name in _SIDE_FILES if base else ():
             if (base / name).exists():
                 shutil.copyfile(base / name, folder / name)
@@ -294,8 +299,8 @@ def from_folder(
         UserError: if there is no tokenizer, or a broken one.
     """
     definition = read_tokenizer(folder, rows, alone=static)
-    if static:
-        definition = _changed(definition, post_processor=None)
+    if static:  # without the limit that `save` writes into the file
+        definition = _changed(definition, post_processor=None, truncation=None)
     if lower_case:
         own = filter(None, [json.loads(definition).get("normalizer")])
         steps = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, *own]}

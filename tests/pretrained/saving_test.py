@@ -7,9 +7,13 @@ import pytest
 
 from gemb import Embedder
 from gemb.models.functional import functional
+from gemb.models.model import Model, Tower
+from gemb.models.scratch import static_text
+from gemb.models.spec import TowerSpec
 from gemb.pretrained import saving
 from gemb.pretrained.adapt import load
 from gemb.pretrained.from_config import from_config
+from gemb.processors.text import TextProcessor
 from gemb.tokenizers import byte_tokenizer_json
 from gemb.training.quantisation import int8_weights
 
@@ -148,6 +152,20 @@ def test_lower_case_reaches_every_reader(tmp_path):
         Embedder.load(str(tmp_path / "saved")).encode(TEXTS), ours, atol=1e-6
     )
     assert "Lowercase" in (tmp_path / "saved" / "tokenizer.json").read_text()
+
+
+@pytest.mark.peers
+def test_a_static_model_cuts_texts_in_sentence_transformers_too(tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    processor = TextProcessor(byte_tokenizer_json(), 16).without_special_tokens()
+    table = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    spec = TowerSpec(static_text(300, 8))
+    embedder = Embedder(Model.of(Tower(spec, {"text/token/table": table}, processor)))
+    fingerprint = embedder.save(tmp_path / "model")
+    ours = embedder.encode(TEXTS)
+    peer = sentence_transformers.SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    np.testing.assert_allclose(peer.encode(TEXTS), ours, atol=1e-6)
+    assert Embedder.load(str(tmp_path / "model")).fingerprint == fingerprint
 
 
 def test_a_folder_that_is_not_changed_keeps_its_tokenizer_files(tmp_path):

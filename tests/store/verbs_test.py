@@ -140,9 +140,9 @@ def test_open_store_knows_both_kinds(store, keys):
 
 
 def test_the_page_about_versions_runs(tmp_path, monkeypatch, capsys):
-    page = (Path(__file__).parents[2] / "docs" / "howto" / "versions.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[2] / "docs" / "howto" / "versions.md"
     monkeypatch.chdir(tmp_path)
-    blocks, names = re.findall(r"```python\n(.*?)```", page, re.DOTALL), {}
+    blocks, names = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL), {}
     for block in blocks:
         exec(block, names)
     names["keyed"].close()
