@@ -1,1 +1,1 @@
-"""One small main a verb: flags, one call into the library, a few printed lines."""
+"""One small file per verb: flags, one call into the library, a few printed lines."""

@@ -3,8 +3,8 @@
 Verbs, in the order of use:
 {verbs}
 
-    gemb VERB --help      what a verb does, with examples and its flags
-    ./launch/quickstart.sh    all of it at once, on the Python of this machine
+    gemb VERB --help      shows what a verb does, with examples and its flags
+    ./launch/quickstart.sh    runs the main verbs on the Python of this machine
 """
 
 import importlib
@@ -72,7 +72,7 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
 
     Args:
         verb: one of VERBS.
-        arguments: what stands behind the verb; default that of the process.
+        arguments: the words after the verb; default those of the process.
     """
     print_anything()
     with ends_well(verb):

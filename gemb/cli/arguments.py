@@ -1,4 +1,4 @@
-"""What every verb checks of its command line before anything heavy is imported."""
+"""Checks of the command line that run before anything heavy is imported."""
 
 import glob
 import os
@@ -14,11 +14,11 @@ _ADDRESSES = ("endpoint",)  # flags that take URLs
 
 
 def check_arguments(argv: list[str], *required: str) -> None:
-    """Refuses words that are no flags, and required flags that are empty.
+    """Refuses words that are not flags, and required flags that are empty.
 
     Args:
-        argv: what was left when the flags were read.
-        required: names of flags that a verb cannot do without.
+        argv: the words that remain after the flags were read.
+        required: names of the flags that a verb needs.
 
     Raises:
         UserError: naming the word or the flag.
@@ -27,11 +27,11 @@ def check_arguments(argv: list[str], *required: str) -> None:
         raise UserError(f"unexpected argument {argv[0]!r}; flags are written --name=value")
     for flag in required:
         if not flags.FLAGS[flag].value:
-            raise UserError(f"--{flag} is missing")
+            raise UserError(f"--{flag} is required")
 
 
 def check_lists() -> None:
-    """Refuses lists that are given twice, of which the last alone would count.
+    """Refuses lists that are given twice, because only the last one would count.
 
     Raises:
         UserError: naming the flag.
@@ -58,7 +58,7 @@ def check_local(module: str) -> None:
 
 
 def check_folder(flag: str) -> None:
-    """Refuses a folder to write into that is a file, or lies in one.
+    """Refuses an output folder that is a file, or is inside one.
 
     Raises:
         UserError: naming the flag and the file.
@@ -73,7 +73,7 @@ def check_folder(flag: str) -> None:
 
 
 def check_no_run(flag: str) -> None:
-    """Refuses a folder to write into that is a run.
+    """Refuses an output folder that is a run.
 
     Raises:
         UserError: naming the flag and the folder.
@@ -82,15 +82,17 @@ def check_no_run(flag: str) -> None:
 
     folder = Path(flags.FLAGS[flag].value)
     if (folder / CONFIG_FILE).exists():
-        raise UserError(f"--{flag}: {folder} is a run, with a report of its own; choose another")
+        raise UserError(
+            f"--{flag}: {folder} is a run, which has its own report; choose another folder"
+        )
 
 
 def check_apart(flag: str, files: Sequence[str], *inputs: str) -> None:
-    """Refuses a folder to write into where a file to be written is one of those to be read.
+    """Refuses an output folder in which an input file would be overwritten.
 
     Args:
-        flag: of the folder.
-        files: names of what is written there.
+        flag: the flag of the folder.
+        files: names of the files that are written there.
         *inputs: files, patterns or folders; '' for none.
 
     Raises:
@@ -103,8 +105,7 @@ def check_apart(flag: str, files: Sequence[str], *inputs: str) -> None:
         for path in [Path(given), *map(Path, glob.glob(given)), *inside]:
             if path.resolve() in written:
                 raise UserError(
-                    f"--{flag}: {path} is what is read, and would be overwritten; choose another "
-                    "folder"
+                    f"--{flag}: {path} is an input and would be overwritten; choose another folder"
                 )
 
 
@@ -120,7 +121,7 @@ def check_absent(mode: str, *unread: str) -> None:
     """
     for flag in unread:
         if flags.FLAGS[flag].present:
-            raise UserError(f"--{flag} does not go with {mode}; leave it out")
+            raise UserError(f"--{flag} cannot be combined with {mode}; remove it")
 
 
 def whole_numbers(flag: str) -> list[int]:
@@ -136,10 +137,10 @@ def whole_numbers(flag: str) -> list[int]:
 
 
 def short_names(flag: str, places: Sequence[str]) -> dict[str, str]:
-    """A short name for each model: its folder's if those are unique, else the path as given.
+    """A short name for each model: the name of its folder if all are unique, else the path.
 
     Args:
-        flag: that the models come from, for the message.
+        flag: the flag with the models, for the message.
         places: folders or names of models.
 
     Returns:
@@ -149,7 +150,7 @@ def short_names(flag: str, places: Sequence[str]) -> dict[str, str]:
         UserError: for a model that is given twice.
     """
     if len(set(places)) < len(places):
-        raise UserError(f"--{flag}: a model stands there twice: {','.join(places)}")
+        raise UserError(f"--{flag}: a model is given twice: {','.join(places)}")
     short = [Path(place).name for place in places]
     named = short if len(set(short)) == len(short) and all(short) else places
     return dict(zip(named, places, strict=True))

@@ -9,10 +9,10 @@
 Without --endpoint it prints a prompt for any language model: the best --count passages as numbered
 sources with file and line, and the question. With --endpoint it sends that prompt to an
 OpenAI-compatible chat API, and prints the answer and its sources. The key is read from
-GEMB_LLM_KEY, else from OPENAI_API_KEY; without either none is sent. The passages leave this machine
-only with --endpoint.
+GEMB_LLM_KEY or OPENAI_API_KEY; if neither is set, no key is sent. Without --endpoint nothing leaves
+this machine.
 
-The index is what `gemb index` wrote, of `gemb documents` or any other corpus.
+The index is a folder that `gemb index` wrote, from `gemb documents` or any other corpus.
 """
 
 from absl import flags
@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("index", "", "Index folder.", allow_override=True)
 flags.DEFINE_integer("count", 5, "Passages to find.", lower_bound=1, allow_override=True)
 flags.DEFINE_string("endpoint", "", "Address of a chat API.", allow_override=True)
-flags.DEFINE_string("llm", "", "Name of the language model there.", allow_override=True)
+flags.DEFINE_string("llm", "", "Name of the language model.", allow_override=True)
 flags.DEFINE_float("timeout", 120.0, "Seconds to wait for it.", 0.1, allow_override=True)
 
 
@@ -31,11 +31,11 @@ def main(argv: list[str]) -> None:
 
     question = " ".join(argv)
     if not question.strip():
-        raise UserError("the question is missing: gemb ask --index=FOLDER QUESTION")
+        raise UserError("the question is required: gemb ask --index=FOLDER QUESTION")
     check_arguments([], "index")
     if bool(FLAGS.endpoint) != bool(FLAGS.llm):
         missing = "llm" if FLAGS.endpoint else "endpoint"
-        raise UserError(f"--{missing} is missing: --endpoint and --llm go together")
+        raise UserError(f"--{missing} is required: use --endpoint and --llm together")
     from gemb.answers.ask import ask
 
     options = {"endpoint": FLAGS.endpoint, "llm": FLAGS.llm, "timeout": FLAGS.timeout}

@@ -10,13 +10,13 @@ good records, with the form's columns. Training reads them with
     retrieval/mixing.Task.records = @retrieval/cached.records()
     retrieval/cached.records.folder = 'data/cache/data_retrieval'
 
-(`from gemb.data.sources import cached`; no `columns` any more) and gets the batches that it had
-without; seqio reads them as `use_cached` of the tasks that `gemb.data.seqio_tasks.register`
-registers under NAME. What is drawn, such as masks and prompts, is drawn in training as ever.
+(`from gemb.data.sources import cached`; without `columns`) and gets the same batches as without a
+cache; seqio reads them as `use_cached` of the tasks that `gemb.data.seqio_tasks.register`
+registers under NAME. Random parts, such as masks and prompts, are still drawn in training.
 
-A cache that is there already is left as it is; one of other data is refused. A run that is killed
-leaves no cache of the task it was at, and keeps those before. Any Beam runner will do whose workers
-see the same files under the same names. Needs pip install 'gemb[beam]'.
+An existing cache is not changed; a cache of other data is refused. A killed run keeps the caches of
+finished tasks and leaves no cache of the current one. Any Beam runner works if its workers see the
+same files under the same names. Needs pip install 'gemb[beam]'.
 """
 
 from absl import flags
@@ -28,14 +28,17 @@ flags.DEFINE_multi_string(
 flags.DEFINE_multi_string(
     "gin_param", [], "Binding such as 'STEPS = 10'; repeatable, wins.", allow_override=True
 )
-flags.DEFINE_string("output_cache_dir", "", "Folder of caches.", allow_override=True)
+flags.DEFINE_string("output_cache_dir", "", "Folder for the caches.", allow_override=True)
 flags.DEFINE_string(
-    "name", "", "In front of the tasks' names; default the first gin file's.", allow_override=True
+    "name", "", "Prefix of the tasks' names; default from the first gin file.", allow_override=True
 )
 flags.DEFINE_list("tasks", [], "Tasks to cache; default all.", allow_override=True)
-flags.DEFINE_integer("shards", 16, "Files that each task is written to.", allow_override=True)
+flags.DEFINE_integer("shards", 16, "Number of files per task.", allow_override=True)
 flags.DEFINE_list(
-    "pipeline_options", ["--runner=DirectRunner"], "Of Beam, with commas.", allow_override=True
+    "pipeline_options",
+    ["--runner=DirectRunner"],
+    "Options for Beam, with commas.",
+    allow_override=True,
 )
 
 
@@ -62,7 +65,7 @@ def main(argv: list[str]) -> None:
     )
     for result in results:
         left_out = ", ".join(f"{count:,} {kind}" for kind, count in result.left_out.items())
-        state = "" if result.fresh else ", there already"
+        state = "" if result.fresh else ", existed already"
         print(f"{result.folder}: {result.records:,} records ({left_out} left out){state}")
     fresh, total = sum(r.fresh for r in results), sum(r.records for r in results)
     size = sum(r.size for r in results) / 2**20
@@ -79,9 +82,9 @@ def _checked_name(argv: list[str]) -> str:
 
     check_arguments(argv)
     if not FLAGS.gin_file:
-        raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
+        raise UserError("--gin_file is required, such as configs/experiments/quickstart.gin")
     if not FLAGS.output_cache_dir:
-        raise UserError("--output_cache_dir is missing: the folder that caches go to")
+        raise UserError("--output_cache_dir is required: the folder for the caches")
     if "://" in FLAGS.output_cache_dir:
         raise UserError("--output_cache_dir: expected a folder; mount the bucket to write there")
     if FLAGS.shards < 1:

@@ -1,12 +1,12 @@
-"""gemb compare RUN...: curves of several runs side by side, and a table of what differs.
+"""gemb compare RUN...: compare the curves and configs of several runs.
 
     gemb compare runs/seed0 runs/seed1
     gemb compare runs/sweep/*=*/ --output=runs/comparison --smoothing=50
 
-RUN is the workdir of a run, finished or not. OUTPUT receives report.html, a file that opens without
-network (loss by name, gradient norm, accuracy, pairs a second and whatever else metrics.jsonl
-holds, over steps; last and best figures; the lines in which the configs differ), and
-results.json with the same figures.
+RUN is the workdir of a run, finished or not. OUTPUT receives report.html, which opens without a
+network: all metrics of metrics.jsonl over the steps (losses, gradient norm, accuracy, pairs per
+second, ...), last and best figures, and the bindings that differ. results.json has the same
+figures.
 """
 
 from absl import flags

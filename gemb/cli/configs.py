@@ -1,8 +1,8 @@
-"""gemb configs [NAME]: list the gin files that come with gemb, or print one of them.
+"""gemb configs [NAME]: list the gin files that gemb ships, or print one of them.
 
-An experiment is a gin file that includes pieces: a model, a loss, data, an optimizer, a mesh and
-perhaps a teacher or how it is executed. NAME is FOLDER/FILE as the list shows them. --gin_file
-takes the same names, and looks in the working directory first: copy a file there to change it.
+An experiment is a gin file that includes pieces: a model, a loss, data, an optimizer, a mesh, and
+optionally a teacher and execution settings. NAME is FOLDER/FILE as in the list. --gin_file takes
+the same names and looks in the working directory first: copy a file there to change it.
 
     gemb configs
     gemb configs experiments/quickstart.gin
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
 
 
 def _table(folder: Path, names: list[str]) -> str:
-    """Experiments first, then each folder of pieces, then the files that are in no folder."""
+    """Lists experiments first, then each folder of pieces, then files outside of folders."""
     widest = min(_WIDTHS[1], max(_WIDTHS[0], shutil.get_terminal_size((120, 24)).columns))
     lines = [f"{folder} (a file of the same name in the working directory comes first)"]
     groups = {name.rpartition("/")[0] for name in names}
@@ -50,13 +50,14 @@ def _table(folder: Path, names: list[str]) -> str:
 
 
 def purpose(text: str) -> str:
-    """What the header of a gin file says that it is for.
+    """The purpose of a gin file, from its header.
 
     Args:
         text: the file.
 
     Returns:
-        The first sentence of its Purpose; of a piece the first of its header, without the macro.
+        The first sentence of its Purpose; for a piece the first sentence of its header, without the
+        macro.
 
     Example:
         >>> purpose("# Purpose:  rank\\n#           texts. Well.\\n# Command:  gemb train")

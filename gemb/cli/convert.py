@@ -1,17 +1,17 @@
-"""gemb convert SOURCE OUTPUT: an ONNX or GGUF model as a Hugging Face folder.
+"""gemb convert SOURCE OUTPUT: convert an ONNX or GGUF model to a Hugging Face folder.
 
 SOURCE is an ONNX export of BERT (float or dynamically quantised int8) or a GGUF file of the Llama
-architecture (any quantisation; SmolLM2, Mistral 7B, ... are of it). OUTPUT, a new folder, gets
-config.json, model.safetensors and tokenizer.json, whole or not at all, with a model card, and can
-be named wherever gemb takes a model; transformers and sentence-transformers read it too.
+architecture (any quantisation; for example SmolLM2 and Mistral 7B). OUTPUT, a new folder, gets
+config.json, model.safetensors, tokenizer.json and a model card. It can be used wherever gemb takes
+a model; transformers and sentence-transformers read it too.
 
-Beside an ONNX file should lie what was published with it: config.json, tokenizer.json and, of a
-sentence-transformers model, modules.json with 1_Pooling. A GGUF file holds its tokenizer.
-Quantised weights come back as floats; what quantisation lost stays lost.
+Put the files that were published with an ONNX file next to it: config.json, tokenizer.json and, for
+a sentence-transformers model, modules.json with 1_Pooling. A GGUF file contains its tokenizer.
+Quantised weights become floats; precision that quantisation lost is not restored.
 
     gemb convert bge-small/model.onnx models/bge-small
     gemb convert --dtype=bfloat16 SmolLM2-135M.Q4_1.gguf models/smollm2
-    gemb convert --heads=12 --tokenizer=other/tokenizer.json L3.onnx models/L3   # nothing beside it
+    gemb convert --heads=12 --tokenizer=other/tokenizer.json L3.onnx models/L3   # the file alone
     gemb fetch --list                                # models that gemb fetches and converts itself
 
 Needs pip install 'gemb[convert]'. Pickles (.bin, .pt, .pth, .ckpt, .pkl) are refused: opening one
@@ -27,7 +27,7 @@ flags.DEFINE_enum(
     "dtype",
     "float32",
     ["float32", "float16", "bfloat16"],
-    "Of the written weights.",
+    "Dtype of the written weights.",
     allow_override=True,
 )
 flags.DEFINE_integer(
@@ -40,7 +40,7 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "tokenizer",
     None,
-    "tokenizer.json or its folder; default beside the ONNX file, or inside the GGUF file.",
+    "tokenizer.json or its folder; default next to the ONNX file, or inside the GGUF file.",
     allow_override=True,
 )
 

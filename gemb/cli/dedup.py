@@ -1,18 +1,18 @@
-"""gemb dedup: near-duplicates out of a file of documents, one of each cluster stays.
+"""gemb dedup: remove near-duplicates from a file of documents and keep one per cluster.
 
     gemb dedup --input=corpus.jsonl --model=all-MiniLM-L6-v2 --output=runs/clean
     gemb dedup --input=pairs.jsonl --columns=document --model=... --output=... --keep=longest
 
-Copies by case, spacing, quotes and sentence marks are found as such. Otherwise the embedding
-proposes neighbours, by ScaNN in a large file, and their words decide: a share of --surface in
-common, the same numbers, signs, units and operators, and no template that three or more texts fill
-("of or relating to _"). Of seven words one may differ. In shorter texts too (--short=merge), or not
-(--short=keep): by default not where more than a tenth of what is worded alike fills templates, as
-definitions do.
---surface=0 goes by the embedding alone; take --similarity=0.95 or so then.
+Texts that differ only in case, spacing, quotes and sentence marks are copies. For other texts the
+embedding proposes neighbours (by ScaNN in a large file), and their words decide: at least a share
+of --surface in common, the same numbers, signs, units and operators, and not a template that three
+or more texts fill ("of or relating to _"). One of seven words may differ. --short=merge allows one
+different word in shorter texts too, --short=keep does not; the default, auto, keeps them if more
+than a tenth of the similar pairs fill templates, as in definitions.
+With --surface=0 only the embedding decides; then use --similarity=0.95 or more.
 
-OUTPUT/kept.jsonl holds the records that stay, as they were, clusters.jsonl who was removed for
-whom, report.html counts, a histogram and twenty clusters to read.
+OUTPUT/kept.jsonl has the records that stay, unchanged; clusters.jsonl has the removed ones by
+cluster; report.html has counts, a histogram and twenty example clusters.
 """
 
 from absl import flags
@@ -22,11 +22,13 @@ flags.DEFINE_string("input", "", "File of records, or BEIR folder.", allow_overr
 flags.DEFINE_list("columns", ["text"], "Columns to compare, joined.", allow_override=True)
 flags.DEFINE_string("model", "", "Model folder or name.", allow_override=True)
 flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
-flags.DEFINE_string("keep", "first", "Of a cluster: first or longest.", allow_override=True)
+flags.DEFINE_string(
+    "keep", "first", "Record to keep of a cluster: first or longest.", allow_override=True
+)
 flags.DEFINE_float("similarity", 0.3, "Least cosine.", -1, 1, allow_override=True)
 flags.DEFINE_float("surface", 0.85, "Least share of words in common.", 0, 1, allow_override=True)
 flags.DEFINE_enum(
-    "short", "auto", ["auto", "merge", "keep"], "Texts of 3 to 6 words, one other.",
+    "short", "auto", ["auto", "merge", "keep"], "Texts of 3 to 6 words, one differs.",
     allow_override=True,
 )  # fmt: skip
 flags.DEFINE_integer("neighbours", 10, "Neighbours to look at.", 1, allow_override=True)

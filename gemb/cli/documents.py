@@ -39,20 +39,20 @@ flags.DEFINE_string("model", "", "Model whose tokens are counted.", allow_overri
 flags.DEFINE_integer(
     "tokens",
     None,
-    "Tokens of a passage at most; default 256, or the model's limit.",
+    "Most tokens per passage; default 256, or the model's limit.",
     allow_override=True,
 )
 flags.DEFINE_integer(
     "overlap",
     None,
-    "Tokens repeated of the passage before; default an eighth of --tokens.",
+    "Tokens repeated from the passage before; default an eighth of --tokens.",
     allow_override=True,
 )
 flags.DEFINE_bool(
     "headings_in_text", False, "Put the headings in front of each text.", allow_override=True
 )
-flags.DEFINE_list("include", [], "Patterns of the only files to read.", allow_override=True)
-flags.DEFINE_list("exclude", [], "Patterns of files to leave out.", allow_override=True)
+flags.DEFINE_list("include", [], "Read only files that match these patterns.", allow_override=True)
+flags.DEFINE_list("exclude", [], "Leave out files that match these patterns.", allow_override=True)
 flags.DEFINE_bool("gitignore", True, "Follow .gitignore files.", allow_override=True)
 
 

@@ -1,4 +1,4 @@
-"""gemb embed: texts to vectors, in a folder that names their model; a killed run goes on.
+"""gemb embed: encode texts into a folder of vectors; a killed run resumes.
 
     gemb embed --model=runs/a/model --input=corpus.jsonl --output=runs/vectors
     gemb embed --model=... --input=DIR --output=... --dim=128 --dtype=float16     # a BEIR folder
@@ -6,16 +6,16 @@
     gemb embed --model=... --input=... --output=... --matmul_dtype=bfloat16   # newer CPUs: faster
     gemb index --model=... --corpus=DIR --vectors=runs/vectors --output=runs/index
 
-Every format that training reads is read. A record's text stands in --column; in "text", with its
-"title" in front where it has one. The folder holds
+It reads every format that training reads. --column names the column of the text; by default it is
+"text", with "title" in front if there is one. The folder has
 
     vectors.npy      [texts, dim], for np.load(..., mmap_mode="r") and any other program
     ids.jsonl        the id of each row: the record's "_id", else its number
     embeddings.json  fingerprints of the model and of the texts, kind, dim, dtype, matmul_dtype
 
-and gemb.store.embeddings.read_embeddings reads it for the model that it is of, and refuses another.
-It appears when it is whole; until then the same command goes on in its hidden neighbour
-.OUTPUT.KEY.
+gemb.store.embeddings.read_embeddings reads it for the model that made it and refuses other models.
+The folder appears when it is complete; until then the same command continues in the hidden folder
+.OUTPUT.KEY next to it.
 """
 
 from absl import flags
@@ -26,7 +26,7 @@ flags.DEFINE_string("input", "", "File of texts, or BEIR folder.", allow_overrid
 flags.DEFINE_string("column", "text", "Column of the text.", allow_override=True)
 flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
 flags.DEFINE_enum(
-    "kind", "document", ["document", "query"], "Which prompt stands in front.", allow_override=True
+    "kind", "document", ["document", "query"], "Which prompt to use.", allow_override=True
 )
 flags.DEFINE_integer("dim", 0, "Nested width to keep; 0 is the full one.", allow_override=True)
 flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", allow_override=True)
@@ -34,7 +34,7 @@ flags.DEFINE_enum(
     "matmul_dtype",
     "float32",
     ["float32", "bfloat16"],
-    "What the linear maps multiply; bfloat16 moves a vector by a cosine of some 3e-5.",
+    "Operands of linear maps; bfloat16 changes the cosine to the float32 vector by about 3e-5.",
     allow_override=True,
 )
 flags.DEFINE_float(
@@ -70,9 +70,9 @@ def main(argv: list[str]) -> None:
     wanted = about | {"dim": dim, "dtype": FLAGS.dtype}
     if output.exists() and any(output.iterdir()):
         if wanted.items() <= embeddings.read_about(output).items():
-            print(f"the vectors are there: {output}")
+            print(f"the vectors exist already: {output}")
             return
-        raise UserError(f"{output}: holds other vectors; choose another folder, or delete that one")
+        raise UserError(f"{output}: holds other vectors; choose another folder, or delete this one")
     key = digest(*map(str, wanted.values()))
     growing = output.with_name(f".{output.name}.{key[:12]}")
     options = {"kind": FLAGS.kind, "content": about["texts"], "dtype": FLAGS.dtype, "ids": ids}
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
 
 
 def _read():
-    """Ids and texts by number, read where they lie."""
+    """Ids and texts by number, read from disk."""
     from gemb.curation import inputs
     from gemb.curation.duplicates.deduplication import texts_of_columns
     from gemb.curation.tables import Texts

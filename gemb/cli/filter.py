@@ -3,10 +3,10 @@
     gemb filter --pairs=train.jsonl --model=all-MiniLM-L6-v2 --output=runs/filtered --k=2
     gemb filter --pairs=train.jsonl --corpus=wiki.jsonl --model=... --output=...
 
-Pairs and corpus are read as by `gemb mine`. Other answers of the same query do not take up ranks.
-Of a list of documents those stay that are within the first k. OUTPUT/pairs.jsonl holds the pairs
-kept, rejected.jsonl the others with their rank, report.html counts, a histogram of ranks and twenty
-rejected pairs. A killed run goes on where it was.
+Pairs and corpus are read as by `gemb mine`. Other answers of the same query do not count as ranks.
+From a list of documents those within the first k are kept. OUTPUT/pairs.jsonl has the pairs that
+are kept, rejected.jsonl the others with their rank; report.html has counts, a histogram of ranks
+and twenty rejected pairs. A killed run resumes.
 """
 
 from absl import flags
@@ -16,15 +16,17 @@ flags.DEFINE_string("pairs", "", "File of pairs, or BEIR folder.", allow_overrid
 flags.DEFINE_string("corpus", "", "More documents to search.", allow_override=True)
 flags.DEFINE_string("model", "", "Model folder or name.", allow_override=True)
 flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
-flags.DEFINE_string("split", "train", "Of a BEIR folder: qrels/SPLIT.tsv.", allow_override=True)
+flags.DEFINE_string(
+    "split", "train", "Split of a BEIR folder: qrels/SPLIT.tsv.", allow_override=True
+)
 flags.DEFINE_string("query_column", "query", "Column of the query.", allow_override=True)
 flags.DEFINE_string("document_column", "document", "Column of the document.", allow_override=True)
-flags.DEFINE_integer("k", 2, "Last rank that is consistent.", 1, allow_override=True)
+flags.DEFINE_integer("k", 2, "Last rank that counts as consistent.", 1, allow_override=True)
 flags.DEFINE_enum(
     "search", "exact", ["exact", "scann", "auto"], "How to search.", allow_override=True
 )
 flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", allow_override=True)
-flags.DEFINE_integer("chunk", 4096, "Pairs at a time.", lower_bound=1, allow_override=True)
+flags.DEFINE_integer("chunk", 4096, "Pairs per chunk.", lower_bound=1, allow_override=True)
 flags.DEFINE_float(
     "max_bad_fraction", 0.0, "Share of broken records to leave out.", allow_override=True
 )

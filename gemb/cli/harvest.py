@@ -1,16 +1,16 @@
-"""gemb harvest [FOLDER...]: turn folders of Python into data for code search.
+"""gemb harvest [FOLDER...]: make data for code search from folders of Python.
 
 Queries are the first paragraphs of docstrings, documents are the functions without them. A fifth of
 the modules, chosen by a hash of their names, is held out as a test set that shares no query and no
-code with the training pairs. Code is only parsed, never run; folders named test, vendor and the
-like, hidden ones and virtual environments are passed over.
+code with the training pairs. Code is only parsed, never run. Folders with names such as test and
+vendor, hidden folders and virtual environments are skipped.
 
-Without a folder this Python's standard library is harvested into the cache, and the installed
-packages for training:
+Without a folder, this Python's standard library is harvested into the cache, with the installed
+packages as further training data:
 
     gemb harvest
 
-Your own repository, undocumented functions included; then search it:
+To harvest your own repository, undocumented functions included, and search it:
 
     gemb harvest --output=runs/mine/harvest ~/src/myproject
     gemb harvest --output=runs/mine/more --packages ~/src/myproject   # more pairs to train on
@@ -20,11 +20,14 @@ from absl import flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
-    "output", None, "Folder to write; needed with FOLDERs, else in the cache.", allow_override=True
+    "output",
+    None,
+    "Folder to write; required with FOLDERs, else in the cache.",
+    allow_override=True,
 )
-flags.DEFINE_bool("force", False, "Harvest again although it is there.", allow_override=True)
+flags.DEFINE_bool("force", False, "Harvest again.", allow_override=True)
 flags.DEFINE_bool(
-    "packages", False, "Also take the installed packages, to train on.", allow_override=True
+    "packages", False, "Also harvest the installed packages for training.", allow_override=True
 )
 
 
@@ -39,7 +42,7 @@ def main(argv: list[str]) -> None:
     if python_code.is_harvest(output) and not FLAGS.force:
         if argv and not python_code.is_harvest_of(output, argv, packages):
             raise UserError(f"{output} holds a harvest of other folders; --force replaces it")
-        print(f"the harvest is there, --force makes it again: {output}")
+        print(f"the harvest exists already; --force makes it again: {output}")
     elif argv:
         python_code.harvest(argv, output, packages=packages, undocumented=True)
     else:
@@ -57,7 +60,7 @@ def _report(output) -> None:
     print(f"{summary['files']:,} files (skipped: {skipped}), {counts['documents']:,} functions")
     print(f"{pairs:,} pairs to train on, {counts['test_queries']:,} test queries: {output}")
     if not counts["test_queries"]:
-        print("too few documented functions for a test set: all pairs are for training")
+        print("too few documented functions for a test set; all pairs are for training")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""gemb index: encode a corpus and keep it as an index folder, its settings found by themselves.
+"""gemb index: encode a corpus into an index folder, with settings that are tuned automatically.
 
     gemb index --model=all-MiniLM-L6-v2 --corpus=DIR --output=runs/index
     gemb index --model=runs/quickstart/model --corpus=DIR --output=runs/index --kind=funnel
@@ -10,16 +10,16 @@
 --corpus is a folder with a corpus.jsonl (BEIR's, a harvest, what `gemb documents` wrote), or a file
 of any format that training reads, whose records have "text", and may have "title" and "_id".
 --late_chunking encodes each document of `gemb documents` as a whole, and takes the mean over the
-tokens of each passage, which then knows what stands around it; for models with mean pooling. With
+tokens of each passage, which then includes its context; for models with mean pooling. With
 all-MiniLM-L6-v2 it found more answers among the first ten, but fewer at the first place
-(BUILD_NOTES, "Measured: search"): compare both on your own questions.
+(docs/results/search.md): compare both on your own questions.
 
-Long work that must survive a kill: `gemb embed` first, its folder here as --vectors. Kinds: exact;
-scann and funnel-scann (approximate, tuned to --target; extra `scann`); funnel (a pass over narrow
-vectors, then re-ranking, the cheapest that meets --target); bfloat16, int8, binary (fewer bits,
-re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is measured on the corpus's own
-queries where it has some, else on a sample of its documents. The folder carries the model's
-fingerprint, and another model's queries are refused.
+For a large corpus run `gemb embed` first, which is resumable, and give its folder as --vectors.
+Kinds: exact; scann and funnel-scann (approximate, tuned to --target; extra `scann`); funnel (a pass
+over narrow vectors, then re-ranking, the cheapest that meets --target); bfloat16, int8, binary
+(fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is measured on the
+corpus's own queries if it has some, else on a sample of its documents. The folder records the
+model's fingerprint; queries of another model are refused.
 """
 
 from absl import flags
@@ -28,11 +28,13 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list("model", [], "Model folder or name.", allow_override=True)
 flags.DEFINE_string("corpus", "", "Folder or file with the documents.", allow_override=True)
 flags.DEFINE_string("output", None, "Index folder to write.", allow_override=True)
-flags.DEFINE_string("vectors", "", "What `gemb embed` made of the corpus.", allow_override=True)
+flags.DEFINE_string(
+    "vectors", "", "Folder that `gemb embed` wrote for the corpus.", allow_override=True
+)
 flags.DEFINE_string("kind", "exact", "Kind of index, see above.", allow_override=True)
 flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
 flags.DEFINE_bool(
-    "late_chunking", False, "Encode whole documents, pool their passages.", allow_override=True
+    "late_chunking", False, "Encode whole documents and pool their passages.", allow_override=True
 )
 flags.DEFINE_float(
     "target", 0.99, "Agreement@10 with exact search to keep.", 0.01, 0.9999, allow_override=True
@@ -40,7 +42,7 @@ flags.DEFINE_float(
 
 _TUNED = ("scann", "funnel", "funnel-scann")
 _SAMPLE = 500  # queries that settings are found with
-_HITS = 10  # whose agreement with exact search is asked for
+_HITS = 10  # their agreement with exact search is measured
 
 
 def main(argv: list[str]) -> None:
@@ -53,12 +55,12 @@ def main(argv: list[str]) -> None:
     if FLAGS.kind not in KINDS:
         raise UserError(f"--kind: unknown {FLAGS.kind!r}; known are {', '.join(KINDS)}")
     if FLAGS.kind == "bm25" and FLAGS.vectors:
-        raise UserError("--vectors: bm25 reads texts alone; leave it out")
+        raise UserError("--vectors: bm25 reads texts only; remove it")
     if FLAGS.late_chunking and (FLAGS.vectors or FLAGS.kind == "bm25"):
         other = "--vectors" if FLAGS.vectors else "--kind=bm25"
-        raise UserError(f"--late_chunking does not go with {other}; leave one of them out")
+        raise UserError(f"--late_chunking cannot be combined with {other}; remove one of them")
     if FLAGS.kind != "bm25" and len(FLAGS.model) != 1:
-        raise UserError("--model is missing: one model folder or name")
+        raise UserError("--model is required: one model folder or name")
     if "scann" in FLAGS.kind:
         require("scann", f"--kind={FLAGS.kind}", extra="scann")  # before the corpus is encoded
     _index()
@@ -105,7 +107,7 @@ def _index() -> None:
     if identity.get("similarity") == "dot":
         print("ranked by dot product, as the model says")
     if empty := without_direction(vectors) if made.dim else 0:
-        print(f"{empty} documents have no direction (empty texts): they come last")
+        print(f"{empty} documents have no direction (empty texts); they are ranked last")
 
 
 def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):
@@ -120,7 +122,7 @@ def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):
     if made["texts"] != fingerprint or made["kind"] != "document" or made["dim"] < dim:
         raise UserError(
             f"{FLAGS.vectors}: {made['rows']} vectors of kind {made['kind']} and dim "
-            f"{made['dim']}, but wanted are the {len(texts)} documents of {FLAGS.corpus} at {dim}"
+            f"{made['dim']}, but expected the {len(texts)} documents of {FLAGS.corpus} at {dim}"
         )
     stored, similarity = made.get("similarity", "cosine"), similarity_of(embedder)
     if stored != similarity:
@@ -178,7 +180,7 @@ def _told(made) -> str:
     from gemb.search import FunnelSearcher, QuantizedSearcher, ScannSearcher, full_flops
 
     if isinstance(made, QuantizedSearcher):
-        return f"\n{made.bytes_per_vector} bytes a vector, float32 takes {4 * made.dim}"
+        return f"\n{made.bytes_per_vector} bytes per vector; float32 takes {4 * made.dim}"
     if isinstance(made, (FunnelSearcher, ScannSearcher)):
         saved = full_flops(made.documents, made.dim) / made.flops
         policy = f"{made.policy}, " if isinstance(made, FunnelSearcher) else ""

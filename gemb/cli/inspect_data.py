@@ -1,8 +1,8 @@
-"""gemb inspect-data: read the batches of an experiment as training will see them.
+"""gemb inspect-data: show the batches of an experiment as training sees them.
 
-Shows of each task a few pairs as text (what is masked, which prompt, which hard negatives), and
-over more batches the lengths, the share of padding, and how often each task came against its rate.
-Nothing is trained.
+Shows a few pairs of each task as text (masks, prompts, hard negatives) and, over more batches, the
+lengths, the share of padding, and how often each task occurred compared with its rate. Nothing is
+trained.
 
     gemb inspect-data --gin_file=configs/experiments/quickstart.gin
     gemb inspect-data --gin_file=... --pairs=5 --batches=100
@@ -18,8 +18,10 @@ flags.DEFINE_multi_string(
     "gin_param", [], "Binding such as 'STEPS = 10'; repeatable, wins.", allow_override=True
 )
 flags.DEFINE_integer("pairs", 3, "Pairs to show of each task.", allow_override=True)
-flags.DEFINE_integer("batches", 50, "Batches to count over.", allow_override=True)
-flags.DEFINE_integer("seed", None, "Of the data's order; default the run's.", allow_override=True)
+flags.DEFINE_integer("batches", 50, "Batches to count.", allow_override=True)
+flags.DEFINE_integer(
+    "seed", None, "Seed of the data's order; default the run's.", allow_override=True
+)
 
 
 def main(argv: list[str]) -> None:
@@ -29,7 +31,7 @@ def main(argv: list[str]) -> None:
 
     check_arguments(argv)
     if not FLAGS.gin_file:
-        raise UserError("--gin_file is missing, such as configs/experiments/quickstart.gin")
+        raise UserError("--gin_file is required, such as configs/experiments/quickstart.gin")
     for name in ("pairs", "batches"):
         if FLAGS[name].value < 1:
             raise UserError(f"--{name}: expected at least 1, got {FLAGS[name].value}")

@@ -1,4 +1,4 @@
-"""gemb mine: hard negatives for pairs: near to the query, and by a margin no answers.
+"""gemb mine: find hard negatives for pairs: near the query, but below its answer by a margin.
 
     gemb mine --pairs=train.jsonl --model=all-MiniLM-L6-v2 --output=runs/mined
     gemb mine --pairs=DIR --split=train --model=runs/a/model --output=runs/mined   # a BEIR folder
@@ -6,20 +6,21 @@
         --count=5 --choose=sampled --relative_margin=0.05 --cross_encoder=ms-marco-MiniLM-L-12-v2
 
 Pairs have a query and a document (a text, or a list of texts: all answers); every format that
-training reads is read. Searched are the pairs' documents and the corpus: a BEIR folder, or records
-with "text" and, if they like, "title" and "_id". No answer of the same query in any pair becomes a
-negative, by text (case, spacing, quotes and sentence marks aside) or by the pair's "document_id".
+training reads is read. The search covers the pairs' documents and the corpus: a BEIR folder, or
+records with "text" and optionally "title" and "_id". No answer of the same query in any pair
+becomes a negative, by text (case, spacing, quotes and sentence marks aside) or by the pair's
+"document_id".
 
-Of the ranks --first_rank to --last_rank a document may be chosen that scores at most
+From the ranks --first_rank to --last_rank a document may be chosen if it scores at most
     positive - relative_margin * |positive|   and   positive - absolute_margin,
-or, with --nomargin, whatever it scores (naive top-k: answers nobody marked become negatives).
+or, with --nomargin, with any score (naive top-k: unmarked answers become negatives).
 
 OUTPUT/pairs.jsonl is what training reads; report.html shows scores, what was rejected and twenty
-examples. Vectors stay in OUTPUT/work, so that a killed run goes on where it was, and another
-margin costs a search only. Delete that folder when you are done.
+examples. Vectors stay in OUTPUT/work, so that a killed run resumes and another
+margin only needs a search. Delete that folder when you are done.
 
-Mine with the best model at hand, which need not be the one that you train: the margin is as good
-as its scores.
+Mine with the best available model, which may differ from the model that you train: the margin is
+only as good as its scores.
 
 To mine again while you train: mine with the run's own model (--model=runs/a/model), train on from
 it with the new pairs, and repeat; two or three rounds are usual.
@@ -32,29 +33,44 @@ flags.DEFINE_string("pairs", "", "File of pairs, or BEIR folder.", allow_overrid
 flags.DEFINE_string("corpus", "", "More documents to search.", allow_override=True)
 flags.DEFINE_string("model", "", "Model folder or name.", allow_override=True)
 flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
-flags.DEFINE_string("split", "train", "Of a BEIR folder: qrels/SPLIT.tsv.", allow_override=True)
+flags.DEFINE_string(
+    "split", "train", "Split of a BEIR folder: qrels/SPLIT.tsv.", allow_override=True
+)
 flags.DEFINE_string("query_column", "query", "Column of the query.", allow_override=True)
 flags.DEFINE_string("document_column", "document", "Column of the document.", allow_override=True)
-flags.DEFINE_integer("count", 7, "Negatives a pair.", allow_override=True)
+flags.DEFINE_integer("count", 7, "Negatives per pair.", allow_override=True)
 flags.DEFINE_integer("first_rank", 1, "First rank to choose from.", allow_override=True)
 flags.DEFINE_integer("last_rank", 100, "Last rank to choose from.", allow_override=True)
 flags.DEFINE_float(
-    "relative_margin", 0.05, "Share of the positive's score to stay below it.", allow_override=True
+    "relative_margin",
+    0.05,
+    "Share of the positive's score by which to stay below it.",
+    allow_override=True,
 )
-flags.DEFINE_float("absolute_margin", 0.0, "Score to stay below it.", allow_override=True)
+flags.DEFINE_float(
+    "absolute_margin", 0.0, "Score difference by which to stay below it.", allow_override=True
+)
 flags.DEFINE_bool(
-    "margin", True, "--nomargin: the nearest, above the positive too.", allow_override=True
+    "margin", True, "--nomargin: the nearest, even above the positive.", allow_override=True
 )
-flags.DEFINE_float("highest_score", None, "No negative scores more.", allow_override=True)
+flags.DEFINE_float("highest_score", None, "Highest score of a negative.", allow_override=True)
 flags.DEFINE_enum(
-    "choose", "top", ["top", "sampled"], "Which of those that may be.", allow_override=True
+    "choose",
+    "top",
+    ["top", "sampled"],
+    "How to choose among the allowed documents.",
+    allow_override=True,
 )
-flags.DEFINE_integer("seed", 0, "Of the sampling.", allow_override=True)
+flags.DEFINE_integer("seed", 0, "Seed of the sampling.", allow_override=True)
 flags.DEFINE_enum(
     "search", "exact", ["exact", "scann", "auto"], "How to search.", allow_override=True
 )
-flags.DEFINE_string("rescore_model", "", "Second model, for the scores.", allow_override=True)
-flags.DEFINE_string("cross_encoder", "", "Cross-encoder, for the scores.", allow_override=True)
+flags.DEFINE_string(
+    "rescore_model", "", "Second model that computes the scores.", allow_override=True
+)
+flags.DEFINE_string(
+    "cross_encoder", "", "Cross-encoder that computes the scores.", allow_override=True
+)
 flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", allow_override=True)
 flags.DEFINE_integer(
     "chunk", 0, "Pairs at a time; 0: 4096, 16 with a cross-encoder.", 0, allow_override=True
@@ -71,7 +87,7 @@ def main(argv: list[str]) -> None:
     check_arguments(argv, "pairs", "model", "output")
     check_apart("output", ["pairs.jsonl"], FLAGS.pairs, FLAGS.corpus)
     if FLAGS.rescore_model and FLAGS.cross_encoder:
-        raise UserError("--rescore_model and --cross_encoder both give the scores: choose one")
+        raise UserError("--rescore_model and --cross_encoder both compute the scores: choose one")
     from gemb.curation import mine, prepare, report
     from gemb.curation.nearest import check_installed
     from gemb.inference.embedder import Embedder

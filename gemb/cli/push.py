@@ -1,8 +1,8 @@
 """gemb push FOLDER OWNER/NAME: upload a model's folder to the Hugging Face hub.
 
-FOLDER is one that `gemb train`, `gemb soup`, `gemb convert` or `save` left: it must load and have a
-model card (README.md). The repository is made where there is none; all files go up in one commit,
-and what is there already is not sent again. The token is that of `hf auth login`, or HF_TOKEN.
+FOLDER is a folder that `gemb train`, `gemb soup`, `gemb convert` or `save` wrote: it must load and
+have a model card (README.md). The repository is created if it is missing. All files are uploaded in
+one commit; unchanged files are not sent again. The token is that of `hf auth login`, or HF_TOKEN.
 
     gemb push --dry_run runs/quickstart/model me/code-search    # lists files and sizes only
     gemb push runs/quickstart/model me/code-search
@@ -13,11 +13,9 @@ and what is there already is not sent again. The token is that of `hf auth login
 from absl import flags
 
 FLAGS = flags.FLAGS
+flags.DEFINE_bool("private", False, "Create the repository as private.", allow_override=True)
 flags.DEFINE_bool(
-    "private", False, "Make the repository private, if it is made.", allow_override=True
-)
-flags.DEFINE_bool(
-    "dry_run", False, "Only check the folder and list what would go up.", allow_override=True
+    "dry_run", False, "Only check the folder and list the files.", allow_override=True
 )
 
 
@@ -35,7 +33,9 @@ def main(argv: list[str]) -> None:
         files = files_to_push(folder)
         for file, size in files.items():
             print(f"{size:>15,}  {file}")
-        print(f"{sum(files.values()):>15,}  bytes in {len(files)} files would go to {name}")
+        print(
+            f"{sum(files.values()):>15,}  bytes in {len(files)} files would be uploaded to {name}"
+        )
         return
     pushed = push(folder, name, private=FLAGS.private)
     print(pushed.address if pushed.changed else f"{pushed.address}: nothing has changed")

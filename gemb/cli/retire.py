@@ -1,23 +1,24 @@
-"""gemb retire: removes old versions of a store; the live one and the one before it always stay.
+"""gemb retire: remove old versions of a store, but not the live one and the one before it.
 
     gemb retire runs/store                       # keeps 5 generations, 2 refreshes of each
     gemb retire runs/store --keep=3 --dry_run
-    gemb retire runs/store --pin=6.4 --why="baseline of the year"    # keep it whatever its age
+    gemb retire runs/store --pin=6.4 --why="baseline of the year"    # keep it at any age
     gemb retire runs/store --unpin=6.4 --why="replaced"
 
 STORE is a folder or the address of a key store, see `gemb versions --help`. A version disappears
-for readers at once; who has it open goes on. Of a generation a key store keeps one refresh.
+for new readers at once; open readers can still use it. A key store keeps one refresh per
+generation.
 """
 
 from absl import flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("keep", 5, "Generations to keep.", lower_bound=1, allow_override=True)
-flags.DEFINE_boolean("dry_run", False, "Only says what would go.", allow_override=True)
-flags.DEFINE_string("pin", "", "A version to keep whatever its age.", allow_override=True)
-flags.DEFINE_string("unpin", "", "A version to keep no longer.", allow_override=True)
+flags.DEFINE_boolean("dry_run", False, "Only list what would be removed.", allow_override=True)
+flags.DEFINE_string("pin", "", "A version to keep at any age.", allow_override=True)
+flags.DEFINE_string("unpin", "", "A version that need not be kept any longer.", allow_override=True)
 flags.DEFINE_string("why", "", "The reason for --pin or --unpin.", allow_override=True)
-flags.DEFINE_string("name", "vectors", "Of the key store on its server.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the key store on its server.", allow_override=True)
 
 
 def main(argv: list[str]) -> None:
@@ -28,11 +29,11 @@ def main(argv: list[str]) -> None:
     if len(argv) != 1:
         raise UserError("expected one STORE: a folder or the address of a key store")
     if FLAGS.pin and FLAGS.unpin:
-        raise UserError("--unpin does not go with --pin; give one of them")
+        raise UserError("--unpin cannot be combined with --pin; give one of them")
     store = open_store(argv[0], FLAGS.name)
     if named := FLAGS.pin or FLAGS.unpin:
         if not FLAGS.why.strip():
-            raise UserError("--why is missing: the reason, which the log keeps")
+            raise UserError("--why is required: the reason, which is logged")
         store.pin(Version.parse(named), why=FLAGS.why, pinned=bool(FLAGS.pin))
         print(f"{store}: version {named} is {'pinned' if FLAGS.pin else 'no longer pinned'}")
         return

@@ -1,12 +1,12 @@
-"""gemb rollback: makes an older version of a store live again, at once.
+"""gemb rollback: make an older version of a store live again, at once.
 
-    gemb rollback runs/store --why="empty answers rose"         # to the one that was live before
-    gemb rollback runs/store 6.4 --why="worse for new users"    # to one by its number
+    gemb rollback runs/store --why="empty answers rose"       # to the version before
+    gemb rollback runs/store 6.4 --why="worse for new users"    # to a version by number
     gemb rollback sqlite:runs/users.db 6.4 --why="as the store"
     gemb rollback runs/store --bad --why="NaN in item vectors"  # and never publish it again
 
 STORE is a folder or the address of a key store, see `gemb versions --help`. Nothing is copied: the
-older version is still there, and its files are compared with their digests first. Readers follow
+older version still exists, and its files are first compared with their digests. Readers follow
 within a second. The two sides of a search may be rolled back one after the other, in any order:
 until both are, the newest version that they have in common answers.
 """
@@ -14,9 +14,9 @@ until both are, the newest version that they have in common answers.
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("why", "", "The reason, for the log.", allow_override=True)
-flags.DEFINE_boolean("bad", False, "Marks the version that was live bad.", allow_override=True)
-flags.DEFINE_string("name", "vectors", "Of the key store on its server.", allow_override=True)
+flags.DEFINE_string("why", "", "The reason, which is logged.", allow_override=True)
+flags.DEFINE_boolean("bad", False, "Mark the version that was live as bad.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the key store on its server.", allow_override=True)
 
 
 def main(argv: list[str]) -> None:
@@ -25,9 +25,9 @@ def main(argv: list[str]) -> None:
     from gemb.store import open_store
 
     if not 1 <= len(argv) <= 2:
-        raise UserError("expected STORE and perhaps VERSION, such as runs/store 6.4")
+        raise UserError("expected STORE and optionally VERSION, such as runs/store 6.4")
     if not FLAGS.why.strip():
-        raise UserError("--why is missing: the reason, which the log keeps")
+        raise UserError("--why is required: the reason, which is logged")
     version = Version.parse(argv[1]) if argv[1:] else None
     store = open_store(argv[0], FLAGS.name)
     was = _live(store)
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
 
 
 def _live(store):
-    """The number of the live version; None where what says it is damaged."""
+    """The number of the live version; None if CURRENT is damaged."""
     from gemb.checks import UserError
 
     try:

@@ -1,4 +1,4 @@
-"""gemb search: ask a trained model or an index; an interactive prompt when no query is given.
+"""gemb search: search with a trained model or an index; interactive if no query is given.
 
 The first search of a corpus encodes it (with a progress bar) and keeps the vectors in the workdir,
 under the fingerprint of the model.
@@ -9,7 +9,7 @@ under the fingerprint of the model.
     gemb search --workdir=runs/quickstart --corpus=mine          # ask it, interactively
     gemb search --index=runs/index "parse a date"                # what `gemb index` wrote
 
-Of an index of `gemb documents` each hit shows its file, line, headings and passage.
+For an index of `gemb documents`, each hit shows its file, line, headings and passage.
 """
 
 from absl import flags
@@ -28,12 +28,12 @@ def main(argv: list[str]) -> None:
     from gemb.checks import UserError
 
     if not FLAGS.workdir and not FLAGS.index:
-        raise UserError("--workdir is missing: give the folder of a run, or --index")
+        raise UserError("--workdir is required: give the folder of a run, or --index")
     if FLAGS.index and (FLAGS.workdir or FLAGS.corpus or FLAGS.dim):
-        raise UserError("--index brings its model, corpus and width; leave the other flags out")
+        raise UserError("--index has its own model, corpus and width; remove the other flags")
     query = " ".join(argv)
     if argv and not query.strip():
-        raise UserError("the query is only white space; say what you are looking for")
+        raise UserError("the query is empty")
     from gemb.evaluation.search_session import converse, of_index, of_run
 
     if FLAGS.index:

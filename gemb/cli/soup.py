@@ -1,22 +1,22 @@
-"""gemb soup OUTPUT MODEL MODEL...: one model of several, by the mean of their weights.
+"""gemb soup OUTPUT MODEL MODEL...: average the weights of several models.
 
     gemb soup runs/soup runs/seed0/model runs/seed1/model runs/seed2/model
     gemb soup --weights=2,1 runs/soup runs/a/model runs/b/model
     gemb soup --slerp=0.3 runs/between runs/a/model runs/b/model
 
-The models are of one shape and tokenizer, best of one starting point. OUTPUT is a folder that gemb
-and sentence-transformers load; its gemb.json tells what went in. A folder that is there is not
-overwritten.
+The models must have the same shapes and tokenizer, and should start from the same weights. OUTPUT
+is a folder that gemb and sentence-transformers load; its gemb.json lists the models. An existing
+folder is not overwritten.
 """
 
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("weights", [], "One number a model; default equal.", allow_override=True)
+flags.DEFINE_list("weights", [], "One number per model; default equal.", allow_override=True)
 flags.DEFINE_float(
     "slerp",
     None,
-    "Go this far, 0 to 1, from the first of two models to the second, along the arc.",
+    "Spherical interpolation of two models: 0 is the first, 1 the second.",
     allow_override=True,
 )
 
@@ -36,13 +36,13 @@ def main(argv: list[str]) -> None:
         )
     output, *folders = argv
     if Path(output).exists():
-        raise UserError(f"{output} exists already; choose another place, or delete it")
+        raise UserError(f"{output} exists already; choose another folder, or delete it")
     try:
         weights = [float(weight) for weight in FLAGS.weights]
     except ValueError as error:
         raise UserError(f"--weights: {error}") from None
     if weights and FLAGS.slerp is not None:
-        raise UserError("--weights and --slerp: give one of them")
+        raise UserError("--weights and --slerp: give only one of them")
     models = [load(folder) for folder in folders]
     if FLAGS.slerp is None:
         made = soup.soup(models, weights)

@@ -1,27 +1,31 @@
-"""gemb split: parts of a file that share nothing: whole groups go to one part.
+"""gemb split: split a file into parts that share no texts.
 
     gemb split --input=pairs.jsonl --columns=query,document --output=runs/split
     gemb split --input=pairs.jsonl --columns=path --parts=train:0.8,dev:0.1,test:0.1 --output=...
     gemb split --input=pairs.jsonl --columns=query,document --model=all-MiniLM-L6-v2 --output=...
 
-Records whose value in one of the columns is the same, case, spacing, quotes and sentence marks
-aside, go to one part, and so does what these belong to; with --model near-duplicates do too (see
-`gemb dedup`).
-The same seed gives the same parts, whatever the order of the file. OUTPUT/NAME.jsonl holds the
-records of each part as they were, report.html counts, the sizes of groups and twenty of them.
+Records with the same value in one of the columns (apart from case, spacing, quotes and sentence
+marks) go to the same part, and so do all records that are connected in this way; with --model also
+near-duplicates (see `gemb dedup`).
+The same seed gives the same parts for any order of the file. OUTPUT/NAME.jsonl has the unchanged
+records of each part; report.html has counts, the sizes of groups and twenty of them.
 """
 
 from absl import flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input", "", "File of records.", allow_override=True)
-flags.DEFINE_list("columns", ["query", "document"], "What groups share.", allow_override=True)
+flags.DEFINE_list(
+    "columns", ["query", "document"], "Columns whose values define groups.", allow_override=True
+)
 flags.DEFINE_list(
     "parts", ["train:0.9", "test:0.1"], "NAME:SHARE with commas; together 1.", allow_override=True
 )
 flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
-flags.DEFINE_integer("seed", 0, "Of the order of groups.", allow_override=True)
-flags.DEFINE_string("model", "", "Joins near-duplicates; none without.", allow_override=True)
+flags.DEFINE_integer("seed", 0, "Seed of the order of groups.", allow_override=True)
+flags.DEFINE_string(
+    "model", "", "Model that finds near-duplicates; default none.", allow_override=True
+)
 flags.DEFINE_float(
     "max_bad_fraction", 0.0, "Share of broken records to leave out.", allow_override=True
 )
@@ -67,7 +71,7 @@ def _parts(given: list[str]) -> dict[str, float]:
         except ValueError:
             raise UserError(f"--parts: expected NAME:SHARE, got {part!r}") from None
     if len(parts) < len(given):
-        raise UserError(f"--parts: a name stands there twice: {','.join(given)}")
+        raise UserError(f"--parts: a name is given twice: {','.join(given)}")
     return parts
 
 

@@ -1,8 +1,8 @@
-"""gemb teach: run an experiment's teachers once over its texts, and keep what they say.
+"""gemb teach: run an experiment's teachers once over its texts, and cache the results.
 
 The experiment must have a cached teacher (@teachers.cached or @teachers.scored); training then
-only looks it up, epoch after epoch. Every text of the run's batches is taught once. The cache knows
-its teacher by a fingerprint: a model that has changed in any way is taught again. After a
+only looks them up. Every text of the run's batches is encoded once. The cache records the teacher's
+fingerprint, so a changed model gets a new cache. After a
 kill, the same command continues.
 
     gemb teach --gin_file=configs/experiments/distill_scores.gin
@@ -20,7 +20,11 @@ flags.DEFINE_multi_string(
     "gin_param", [], "Binding such as 'STEPS = 10'; repeatable, wins.", allow_override=True
 )
 flags.DEFINE_integer(
-    "shard_rows", 2048, "Texts written at a time: what a kill costs.", 1, allow_override=True
+    "shard_rows",
+    2048,
+    "Texts written at a time; a kill loses at most so many.",
+    1,
+    allow_override=True,
 )
 
 

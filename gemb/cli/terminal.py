@@ -1,4 +1,4 @@
-"""How a verb meets the terminal: what it can print, and how it ends when something goes wrong.
+"""The terminal: what it can print, and how a verb ends when something goes wrong.
 
 Every verb runs inside `ends_well`; no verb handles a closed pipe, an interrupt, a full disk or a
 device that JAX does not find by itself.
@@ -19,29 +19,29 @@ from absl import flags
 from gemb.checks import UserError
 
 _INTERRUPTED, _CLOSED_PIPE = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as a shell reports them
-# The disk, its permissions or a path are at fault, not the code.
+# Caused by the disk, its permissions or a path, not by the code.
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 _DISK |= {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def print_anything() -> None:
-    """Lets a terminal of any encoding take any text: it shows what it cannot print as "?"."""
+    """Makes stdout and stderr accept any text; characters that they cannot print become "?"."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    if isinstance(sys.stdin, io.TextIOWrapper):  # such a text is then refused in one line
+    if isinstance(sys.stdin, io.TextIOWrapper):  # undecodable input is then refused in one line
         sys.stdin.reconfigure(errors="surrogateescape")
 
 
 @contextlib.contextmanager
 def ends_well(verb: str) -> Iterator[None]:
-    """Ends the process in one line for everything that is no fault of the code.
+    """Ends the process with one line for every error that the code did not cause.
 
     Exit status: 2 (or the error's own) for a user's mistake, 1 for a disk that cannot be written,
-    130 for Ctrl-C, 141 for a reader of our output that went away (`gemb search ... | head`).
+    130 for Ctrl-C, 141 if the reader of the output has ended (`gemb search ... | head`).
 
     Args:
-        verb: for the message; "" for none.
+        verb: the verb in the message; "" for none.
     """
     try:
         yield
@@ -68,10 +68,10 @@ def fail(verb: str, message: str, status: int = 2, alone: bool = False) -> NoRet
     """Prints one line on stderr and exits.
 
     Args:
-        verb: whose error it is; "" for gemb's own.
+        verb: the verb in the message; "" for none.
         message: what is wrong.
         status: the exit status.
-        alone: whether the other processes of a run know nothing of it.
+        alone: whether only this process of a run has the error.
     """
     line = f"gemb {verb}".strip() + f": error: {' '.join(message.split())}"
     with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ def _interrupted(verb: str) -> NoReturn:
 
 
 def _mistake(error: Exception) -> str:
-    """What an error says that is no fault of the code; '' for any other."""
+    """The message of an error that the code did not cause; '' for any other error."""
     if isinstance(error, OSError) and error.errno in _DISK:
         if not error.filename:
             _drop(sys.stdout)
@@ -100,7 +100,7 @@ def _mistake(error: Exception) -> str:
 
 
 def _missing_device() -> str:
-    """Why JAX has no device where JAX_PLATFORMS names one; '' where it has."""
+    """Why JAX has no device of the kind that JAX_PLATFORMS names; '' if it has one."""
     wanted = os.environ.get("JAX_PLATFORMS", "")
     jax = sys.modules.get("jax")
     if not wanted or jax is None:
@@ -110,7 +110,7 @@ def _missing_device() -> str:
     except Exception as error:  # a RuntimeError, or an AssertionError without a message
         reason = str(error).split(" (set JAX_PLATFORMS")[0].rstrip(".")
         return (
-            f"JAX_PLATFORMS={wanted}: JAX finds no such device here"
+            f"JAX_PLATFORMS={wanted}: JAX finds no such device"
             + (f" ({reason})" if reason else "")
             + "; unset JAX_PLATFORMS, or set it to cpu"
         )
@@ -118,7 +118,7 @@ def _missing_device() -> str:
 
 
 def _reader_is_gone() -> bool:
-    """Whether nobody reads stdout or stderr any more; what is left for them is then dropped."""
+    """Whether the reader of stdout or stderr has ended; remaining output is then dropped."""
     gone = [stream for stream in (sys.stdout, sys.stderr) if stream and _is_closed(stream)]
     for stream in gone:
         _drop(stream)
@@ -126,7 +126,7 @@ def _reader_is_gone() -> bool:
 
 
 def _drop(stream) -> None:
-    """Sends the rest to nowhere: Python flushes when it ends, and would report the error again."""
+    """Discards the rest of the output: Python would report the error again when it flushes."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -142,7 +142,7 @@ def _is_closed(stream) -> bool:
 
 
 def _leave(status: int) -> NoReturn:
-    """Exits; at once where it and the other processes of a run would wait for each other."""
+    """Exits; at once if this process and the others of a run would wait for each other."""
     distributed = sys.modules.get("gemb.parallel.distributed")
     if distributed and distributed.joined():
         with contextlib.suppress(OSError):

@@ -1,16 +1,16 @@
-"""gemb train: train the experiment of a gin file, or go on where it was stopped.
+"""gemb train: train the experiment of a gin file, or resume it.
 
 The workdir receives checkpoints, metrics.jsonl, TensorBoard events, the resolved config.gin (which
-alone reruns the job) and, at the end, model/: a folder that sentence-transformers loads unchanged.
-Killed at any time, the same command goes on from the last checkpoint, step for step the same.
+reruns the job by itself) and, at the end, model/: a folder that sentence-transformers loads
+unchanged. If a run is killed, the same command resumes it from the last checkpoint, step-exact.
 
     gemb train --gin_file=configs/experiments/quickstart.gin --workdir=runs/quickstart
     gemb train --gin_file=... --workdir=... --gin_param='STEPS = 500'
     gemb train --gin_file=... --gin_file=configs/debug.gin --workdir=runs/debug   # in seconds
     gemb train --gin_file=... --dry_run     # parameters, sharding, memory, FLOPs; trains nothing
-    gemb train --gin_file=... --dry_run --chips=v5e:64    # would it fit there, and how fast
+    gemb train --gin_file=... --dry_run --chips=v5e:64    # estimates memory and speed on 64 chips
 
-On several hosts each runs the same command; launch/ holds a script for each kind of cluster:
+On several hosts, run the same command on each; launch/ has a script for each kind of cluster:
 
     gemb train ... --coordinator=node1:8482 --process_count=2 --process_id=0    # on node1
     gemb train ... --coordinator=node1:8482 --process_count=2 --process_id=1    # on node2
@@ -30,23 +30,23 @@ flags.DEFINE_bool("dry_run", False, "Print what would be trained, and stop.", al
 flags.DEFINE_string(
     "chips",
     "",
-    "With --dry_run: NAME:COUNT of chips that need not be here: v5e, v5p, v6e, h100, h200.",
+    "With --dry_run: NAME:COUNT of chips, attached or not: v5e, v5p, v6e, h100, h200.",
     allow_override=True,
 )
 flags.DEFINE_float(
     "utilisation",
     0.4,
-    "With --chips: share of their peak at which matrix products are taken to run.",
+    "With --chips: assumed share of the peak at which matrix products run.",
     allow_override=True,
 )
-flags.DEFINE_bool("force", False, "Delete the workdir and begin again.", allow_override=True)
+flags.DEFINE_bool("force", False, "Delete the workdir and start again.", allow_override=True)
 flags.DEFINE_string(
     "profile_steps", "", "FIRST:LAST step to trace for TensorBoard.", allow_override=True
 )
 flags.DEFINE_string(
     "coordinator",
     None,
-    "Of several hosts: HOST:PORT of process 0, or auto on a TPU pod; srun's steps need none.",
+    "For several hosts: HOST:PORT of process 0, or auto on a TPU pod; not needed with srun.",
     allow_override=True,
 )
 flags.DEFINE_integer("process_id", None, "This process's number, from 0.", allow_override=True)
@@ -57,7 +57,7 @@ flags.DEFINE_float(
 flags.DEFINE_integer(
     "heartbeat_timeout",
     100,
-    "Seconds of silence after which a process is taken for dead.",
+    "Seconds without a sign of life after which a process counts as dead.",
     lower_bound=10,
     allow_override=True,
 )
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
     from gemb.training.profile import parse_steps
     from gemb.training.run import train_run
 
-    config.configured(Experiment)  # refuses what is not bound, before anything is deleted
+    config.configured(Experiment)  # refuses missing bindings before anything is deleted
     if FLAGS.dry_run:
         print(_described(Experiment(**config.arguments(Experiment))))
         return

@@ -1,16 +1,16 @@
-"""gemb verify FOLDER: a model's vectors in other programs against gemb's, on real texts.
+"""gemb verify FOLDER: compare a model's vectors in other programs with gemb's, on real texts.
 
     gemb verify runs/a/model
     gemb verify --texts=200 all-MiniLM-L6-v2
 
-Texts are docstrings of this machine's Python and awkward ones (empty, long, emoji, CJK, names of
-special tokens, accents, upper case). They go with every prompt, at every trained width, through
-sentence-transformers, transformers and, exported, ONNX Runtime: as far as these are installed. One
-row says the least cosine and the largest difference. Of text-embeddings-inference, vLLM and
-llama.cpp, which are not run, rows say whether the keys that they read are as gemb computes.
+The texts are docstrings of this machine's Python and difficult ones (empty, long, emoji, CJK, names
+of special tokens, accents, upper case). They are encoded with every prompt and at every trained
+width by sentence-transformers, transformers and, exported, ONNX Runtime, if these are installed.
+Each row has the lowest cosine and the largest difference. text-embeddings-inference, vLLM and
+llama.cpp are not run: their rows say whether the keys that they read match what gemb computes.
 
-The exit status is 1 if a program's least cosine is below 0.9999. A program that is not installed
-is listed as such, and counts neither way.
+The exit status is 1 if a program's lowest cosine is below 0.9999. A program that is not installed
+is listed as such and does not change the status.
 """
 
 from absl import flags

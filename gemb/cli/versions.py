@@ -1,4 +1,4 @@
-"""gemb versions: what stores of vectors hold, which version is live, and how old it is.
+"""gemb versions: list the versions in stores of vectors, their state, size and age.
 
     gemb versions runs/store
     gemb versions runs/store sqlite:runs/users.db redis://127.0.0.1:6379/0
@@ -6,20 +6,20 @@
 STORE is a folder that `gemb.store.VersionStore` wrote, or the address of a key store: sqlite:FILE,
 redis://HOST:PORT/NUMBER (extra `redis`; Valkey too) or postgresql://HOST/DATABASE (extra
 `postgres`). A version is written generation.refresh, such as 7.3: retraining makes a new generation
-with a space of its own, embedding again with the same model a refresh. Vectors of 7.2 and 7.3 may
-be compared, those of 7 and 6 never.
+with its own space, and encoding again with the same model makes a refresh. Vectors of 7.2 and 7.3
+may be compared, those of 7 and 6 never.
 
-    loading    being written, not read        ready    whole; read where it was published before
+    loading    being written, not read        ready    complete; read if it was published before
     live       the newest that is read        bad      marked bad or damaged, never read
 
-In Redis five generations of 128 float16 numbers take 2.0 KB an id; fewer numbers (a nested width)
-and float16 are what saves memory.
+In Redis five generations of 128 float16 numbers take 2.0 KB per id. A narrower nested width and
+float16 save memory.
 """
 
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("name", "vectors", "Of the key store on its server.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the key store on its server.", allow_override=True)
 
 
 def main(argv: list[str]) -> None:
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     from gemb.store import open_store
 
     if not argv:
-        raise UserError("STORE is missing: a folder or the address of a key store")
+        raise UserError("STORE is required: a folder or the address of a key store")
     for place in argv:
         store = open_store(place, FLAGS.name)
         rows = [_row(each) for each in store.versions()]

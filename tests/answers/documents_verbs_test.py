@@ -117,7 +117,7 @@ def test_late_chunks_are_other_vectors_and_are_searched_alike(gemb, model):
         (("--kind=bm25",), "--kind=bm25"), (("--vectors=x",), "--vectors"),
     ]:  # fmt: skip
         status, _, error = gemb(*base, "--output=x", "--late_chunking", *wrong)
-        assert (status, f"does not go with {message}" in error) == (2, True)
+        assert (status, f"cannot be combined with {message}" in error) == (2, True)
     Path("plain.jsonl").write_text('{"text": "a"}\n')
     status, _, error = gemb(
         "index", f"--model={model}", "--corpus=plain.jsonl", "--output=x", "--late_chunking"
@@ -278,15 +278,15 @@ def test_a_server_that_does_not_answer_is_told(gemb, index, server):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("ask", "--index=index"), "the question is missing"),
-        (("ask", "q"), "--index is missing"),
-        (("ask", "--index=index", "--llm=a", "q"), "--endpoint is missing"),
-        (("ask", "--index=index", "--endpoint=http://x", "q"), "--llm is missing"),
+        (("ask", "--index=index"), "the question is required"),
+        (("ask", "q"), "--index is required"),
+        (("ask", "--index=index", "--llm=a", "q"), "--endpoint is required"),
+        (("ask", "--index=index", "--endpoint=http://x", "q"), "--llm is required"),
         (("ask", "--index=index", "--endpoint=ftp://x", "--llm=a", "password"), "an address such"),
         (("ask", "--index=none", "q"), "none"),
         (("ask", "--index=index", "zebra"), "nothing in it shares a word"),
         (("documents", "--output=x"), "name the files and folders"),
-        (("documents", "notes.md"), "--output is missing"),
+        (("documents", "notes.md"), "--output is required"),
         (("documents", "notes.md", "--output=x", "--model=none"), "none"),
         (("documents", "notes.md", "--output=x", "--tokens=4"), "tokens: expected 16 or more"),
         (("documents", "notes.md", "--output=notes.md"), "is a file, not a folder"),

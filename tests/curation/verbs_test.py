@@ -122,7 +122,7 @@ def test_split(path, tmp_path):
     assert len(lines(tmp_path / "a.jsonl")) + len(lines(tmp_path / "b.jsonl")) == 31
     for wrong, message in {
         "a:0.5,b": "expected NAME:SHARE, got 'b'",
-        "a:0.5,a:0.5": "a name stands there twice",
+        "a:0.5,a:0.5": "a name is given twice",
         "a:0.5,b:0.7": "together|that make 1",
     }.items():
         with pytest.raises(UserError, match=message):
@@ -132,16 +132,16 @@ def test_split(path, tmp_path):
 @pytest.mark.parametrize(
     ("verb", "arguments", "message"),
     [
-        (mine, ["--pairs=x", "--model=m"], "--output is missing"),
+        (mine, ["--pairs=x", "--model=m"], "--output is required"),
         (mine, ["extra"], "unexpected argument 'extra'"),
         (
             mine,
             ["--pairs=x", "--model=m", "--output=y", "--rescore_model=a", "--cross_encoder=b"],
             "both give the scores",
         ),
-        (filter, ["--model=m", "--output=y"], "--pairs is missing"),
-        (dedup, ["--input=x", "--output=y"], "--model is missing"),
-        (split, ["--output=y"], "--input is missing"),
+        (filter, ["--model=m", "--output=y"], "--pairs is required"),
+        (dedup, ["--input=x", "--output=y"], "--model is required"),
+        (split, ["--output=y"], "--input is required"),
     ],
 )
 def test_mistakes_are_told(verb, arguments, message):

@@ -255,8 +255,8 @@ for arguments in json.loads(sys.argv[1]):
 def test_the_verb_tells_mistakes(tmp_path):
     experiment, output = "--gin_file=quickstart.gin", f"--output_cache_dir={tmp_path}/out"
     mistakes = {
-        (): "--gin_file is missing",
-        (experiment,): "--output_cache_dir is missing",
+        (): "--gin_file is required",
+        (experiment,): "--output_cache_dir is required",
         (experiment, "--output_cache_dir=gs://bucket/x"): "mount the bucket",
         (experiment, output, "--shards=0"): "--shards: expected at least 1, got 0",
         # Flags keep their values from one call to the next.

@@ -167,7 +167,7 @@ def test_what_cannot_be_measured_is_told(made, tmp_path):
     [
         (("--checkpoints=all",), "--checkpoints are those of a --workdir"),
         (("--checkpoints=all", "--workdir={tmp}", "--model=m"), "--model and --mteb do not go"),
-        (("--checkpoints=all", "--workdir={tmp}"), "holds no config.gin"),
+        (("--checkpoints=all", "--workdir={tmp}"), "has no config.gin"),
         (("--checkpoints=late", "--workdir={tmp}"), "--checkpoints: expected whole numbers"),
     ],
 )

@@ -60,15 +60,15 @@ def test_the_verb_writes_results_and_report(call, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--model=a",), "--tasks is missing"),
-        (("--tasks=a",), "--model is missing"),
-        (("--model=a,a", "--tasks=a"), "a model stands there twice"),
+        (("--model=a",), "--tasks is required"),
+        (("--tasks=a",), "--model is required"),
+        (("--model=a,a", "--tasks=a"), "a model is given twice"),
         (("--model=a", "--tasks=a", "--widths=many"), "--widths: expected whole numbers"),
-        (("--model=a", "--tasks=a", "--workdir=w"), "give one"),
-        (("--model=a", "--tasks=a", "--noscann"), "--scann does not go with --tasks"),
-        (("--workdir=w", "--widths=8"), "--widths does not go with --workdir"),
+        (("--model=a", "--tasks=a", "--workdir=w"), "give only one"),
+        (("--model=a", "--tasks=a", "--noscann"), "--scann cannot be combined with --tasks"),
+        (("--workdir=w", "--widths=8"), "--widths cannot be combined with --workdir"),
         (("--model=a", "--tasks=no/such"), "no/such: no such folder"),
-        ((), "--workdir is missing"),
+        ((), "--workdir is required"),
     ],
 )
 def test_mistakes_at_the_terminal_end_in_one_line(call, arguments, message):

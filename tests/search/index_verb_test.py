@@ -225,7 +225,7 @@ def test_a_zero_document_comes_last_and_a_zero_query_is_refused(gemb, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("index", "--corpus={data}", "--output={out}"), "--model is missing"),
+        (("index", "--corpus={data}", "--output={out}"), "--model is required"),
         (("index", "--model=m,n", "--corpus={data}", "--output={out}"), "one model folder"),
         (("index", "--model=m", "--corpus={data}", "--output={out}", "--dim=7"), "no nested width"),
         (("index", "--model=m", "--corpus={out}", "--output={out}"), "no such folder"),
@@ -234,7 +234,7 @@ def test_a_zero_document_comes_last_and_a_zero_query_is_refused(gemb, tmp_path, 
         (("index", "--model=m", "--corpus={data}", "--output={out}", "--kind=x"), "unknown 'x'"),
         (("search", "--index={out}", "q"), "cannot be read"),
         (("search", "--index={out}", "--dim=8", "q"), "leave the other flags out"),
-        (("search", "q"), "--workdir is missing"),
+        (("search", "q"), "--workdir is required"),
     ],
 )
 def test_mistakes_at_the_terminal_end_in_one_line(gemb, tmp_path, arguments, message):
@@ -266,7 +266,7 @@ def test_a_folder_of_vectors_is_for_its_model_alone(gemb, tmp_path):
     assert about["encoder"] == "m"
     with pytest.raises(UserError, match="of the model with fingerprint of-m, not of of-other"):
         embeddings.read_embeddings(out, model="of-other")
-    assert gemb(*command, "--dtype=float16")[:2] == (0, f"the vectors are there: {out}\n")
+    assert gemb(*command, "--dtype=float16")[:2] == (0, f"the vectors exist already: {out}\n")
     status, _, error = gemb(*command)
     assert status == 2
     assert "holds other vectors" in error

@@ -90,13 +90,13 @@ def test_rollback_and_its_log(gemb, store, keys):
 
 def test_check_says_what_is_damaged(gemb, store, keys):
     status, out, _ = gemb("check", store, keys)
-    assert (status, out.count("all well")) == (0, 2)
+    assert (status, out.count("no faults")) == (0, 2)
     path = layout.folder_of(store.folder, Version(2, 1)) / "items" / "vectors.npy"
     writer.set_writable(path.parent, True)
     path.write_bytes(path.read_bytes()[:-1])
     assert gemb("check", store, keys)[:2] == (
         1,
-        f"{path}: damaged\n{keys}: 2 versions, all well\n",
+        f"{path}: damaged\n{keys}: 2 versions, no faults\n",
     )
 
 
@@ -110,15 +110,15 @@ def test_retire_and_pin(gemb, store):
 
 
 MISTAKES = {
-    "no store": (("versions", "--name=vectors"), "STORE is missing"),
+    "no store": (("versions", "--name=vectors"), "STORE is required"),
     "a folder that is none": (("versions", "{tmp}"), "store.json: cannot be read"),
     "a file that is not there": (("versions", "sqlite:{tmp}/no.db"), "there is no such file"),
     "a server that is down": (("check", "redis://127.0.0.1:1/0"), "redis"),
-    "no reason": (("rollback", "{store}", "--why= "), "--why is missing"),
+    "no reason": (("rollback", "{store}", "--why= "), "--why is required"),
     "no number": (("rollback", "{store}", "six", "--why=x"), "expected generation.refresh"),
     "an unknown number": (("rollback", "{store}", "9.1", "--why=x"), "no version 9.1; there are"),
     "two stores": (("retire", "{store}", "{store}"), "expected one STORE"),
-    "pin without a reason": (("retire", "{store}", "--pin=1.1", "--why="), "--why is missing"),
+    "pin without a reason": (("retire", "{store}", "--pin=1.1", "--why="), "--why is required"),
 }
 
 
