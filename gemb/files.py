@@ -60,7 +60,7 @@ def atomic_folder(final: str | Path) -> Iterator[Path]:
     """Gives a temporary folder that becomes `final` when the block ends well.
 
     Left by an exception, the temporary folder is removed and `final` stays as it was. What a killed
-    process left beside `final` is removed after a day.
+    process left next to `final` is removed after a day.
 
     Replacing a folder is not atomic for readers: for a moment there is none, and a reader that
     opens several files may get old and new ones. Folders that others read while they change are
@@ -167,7 +167,7 @@ def replace_folder(temporary: Path, final: Path) -> None:
 
 
 def _beside(final: str | Path) -> tuple[Path, Path]:
-    """The place, and a name beside it that no other process has: in containers all are number 1."""
+    """The path, and a name next to it that no other process uses: in containers all have id 1."""
     final = Path(os.path.abspath(final))
     return final, final.with_name(f".{final.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
 
@@ -246,7 +246,7 @@ def save_tensors(
 ) -> None:
     """Writes named arrays into one file.
 
-    safetensors itself writes an array's memory as it lies, which is wrong for a slice or a
+    safetensors itself writes an array's memory unchanged, which is wrong for a slice or a
     transpose, and for its owner's eyes alone.
 
     Args:

@@ -43,7 +43,7 @@ def documents(
 
     Raises:
         UserError: for a place that is not there, a broken model or pattern, tokens beyond the
-            model's limit, an output that holds something else, or where there is no text.
+            model's limit, an output that holds something else, or if there are no texts.
 
     Example:
         >>> documents("docs", "runs/corpus", model="all-MiniLM-L6-v2")  # doctest: +SKIP

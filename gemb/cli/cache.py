@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
 
 
 def _checked_name(argv: list[str]) -> str:
-    """Checks the flags, and gives what stands in front of the tasks' names."""
+    """Checks the flags, and returns the prefix of the tasks' names."""
     import re
     from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""Making training data better before training: verbs over files of pairs or documents.
+"""Improves training data before training: verbs for files of pairs or documents.
 
-Hard negatives are mined, pairs checked for consistency, near-duplicates removed, sets split without
-leaks. Everything streams over records by number, leaves a report (`report.py`), and goes on where
-it was stopped. Reading formats is `gemb.data.sources`', searching `gemb.search`'s affair.
+It mines hard negatives, checks pairs for consistency, removes near-duplicates, and splits sets
+without leaks. Everything streams over records by number, writes a report (`report.py`), and is
+resumable. `gemb.data.sources` reads the formats and `gemb.search` searches.
 """
 
 from gemb.curation.candidates import Choice

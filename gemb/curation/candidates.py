@@ -1,4 +1,4 @@
-"""From a query's nearest documents to its hard negatives: what may be chosen, and the choice."""
+"""Chooses hard negatives from a query's nearest documents."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,16 +15,16 @@ CHOOSE = ("top", "sampled")
 
 @dataclass(frozen=True)
 class Choice:
-    """Which candidates become hard negatives.
+    """Settings that decide which candidates become hard negatives.
 
     Attributes:
-        count: negatives a pair; fewer where fewer are allowed.
+        count: negatives per pair; fewer if fewer are allowed.
         first_rank: the first rank that may be chosen. Ranks count from 1, over the documents that
             are not known answers, each text once.
         last_rank: the last one.
-        margin: how far below the positive a negative must lie.
+        margin: how far below the positive a negative must score.
         choose: "top" takes the highest scores, "sampled" draws evenly among those allowed.
-        seed: of the draw, which depends on the pair's number and the documents' alone.
+        seed: seed of the draw, which depends only on the numbers of the pair and the documents.
 
     Raises:
         UserError: for a setting outside of its range.
@@ -50,11 +50,11 @@ class Choice:
 
 
 class Sorted(NamedTuple):
-    """What each hit is, [pairs, k] bool each; a hit is at most one of them.
+    """The kind of each hit, [pairs, k] bool each; a hit has at most one kind.
 
     Attributes:
         known: an answer of the query in some pair, by text or by id, or the query itself.
-        repeated: the text of a hit further up.
+        repeated: the same text as a higher hit.
         free: any other document.
     """
 
@@ -64,12 +64,12 @@ class Sorted(NamedTuple):
 
 
 def sort_hits(hits: Hits, keys: np.ndarray, known: list[np.ndarray]) -> Sorted:
-    """Tells known answers and repeated texts from the documents that may be negatives.
+    """Separates known answers and repeated texts from documents that may be negatives.
 
     Args:
         hits: [pairs, k].
         keys: uint64 [documents], of the documents' texts.
-        known: for each pair, the keys of texts that are no negatives of it.
+        known: for each pair, the keys of texts that cannot be its negatives.
     """
     found = hits.indices >= 0
     of_hit = keys[np.maximum(hits.indices, 0)]
@@ -96,7 +96,7 @@ def in_window(free: np.ndarray, first: int, last: int) -> np.ndarray:
 def choose(
     rows: np.ndarray, scores: np.ndarray, allowed: np.ndarray, pairs: np.ndarray, choice: Choice
 ) -> np.ndarray:
-    """Places of the chosen candidates.
+    """The columns of the chosen candidates.
 
     Args:
         rows: [pairs, k] the candidates' document numbers.

@@ -1,4 +1,4 @@
-"""Work in pieces that are kept: a run that was killed goes on at the first piece not finished."""
+"""Splits work into pieces that are saved, so that a killed run continues at the next piece."""
 
 import json
 import shutil
@@ -12,11 +12,11 @@ from gemb.files import atomic_file
 
 
 class Piece(NamedTuple):
-    """What became of a piece.
+    """The result of a piece.
 
     Attributes:
-        outputs: file name -> its rows, which JSON can hold.
-        notes: counts and samples for the report, which JSON can hold.
+        outputs: file name -> its JSON-compatible rows.
+        notes: JSON-compatible counts and samples for the report.
     """
 
     outputs: Mapping[str, Iterable[dict]]
@@ -24,10 +24,10 @@ class Piece(NamedTuple):
 
 
 class Chunks:
-    """Pieces of one piece of work in a folder.
+    """The pieces of one task in a folder.
 
     Args:
-        folder: changes its name whenever the outcome would change.
+        folder: its name must change whenever the result would change.
     """
 
     def __init__(self, folder: Path):
@@ -36,13 +36,13 @@ class Chunks:
     def run(
         self, total: int, size: int, make: Callable[[int, int], Piece], label: str
     ) -> list[dict]:
-        """Makes the pieces that are not there yet.
+        """Makes the missing pieces.
 
         Args:
-            total: how many things there are to do.
-            size: how many make a piece.
-            make: (start, stop) -> Piece; the same again for the same numbers.
-            label: of the progress bar; "" for none.
+            total: number of items.
+            size: items per piece.
+            make: (start, stop) -> Piece; it must be deterministic.
+            label: label of the progress bar; "" for none.
 
         Returns:
             The notes of all pieces, in order.
@@ -59,18 +59,18 @@ class Chunks:
         return notes
 
     def join(self, name: str, final: Path) -> None:
-        """Puts one output of all pieces end to end, under its name when it is whole."""
+        """Joins one output of all pieces into a file, which appears when it is complete."""
         with atomic_file(final) as temporary, open(temporary, "wb") as whole:
             for notes in sorted(self.folder.glob("*.json")):
                 with open(_part(notes, name), "rb") as piece:
                     shutil.copyfileobj(piece, whole)
 
     def remove(self) -> None:
-        """Removes the pieces, when what they were for is done."""
+        """Removes the pieces after the work is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _keep(self, piece: Piece, done: Path) -> None:
-        """The notes come last: a piece with notes is whole."""
+        """Writes the notes last: a piece with notes is complete."""
         for name, rows in piece.outputs.items():
             write_rows(_part(done, name), rows)
         with atomic_file(done) as temporary:
@@ -78,7 +78,7 @@ class Chunks:
 
 
 def write_rows(path: Path, rows: Iterable[dict]) -> None:
-    """Writes JSON lines, whole or not at all."""
+    """Writes JSON lines atomically."""
     with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for row in rows:
             line = json.dumps(row, ensure_ascii=False, default=str) + "\n"

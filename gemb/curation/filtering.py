@@ -18,7 +18,7 @@ from gemb.data.sources.records import digest
 
 VERSION = 2
 PAIRS, REJECTED = "pairs.jsonl", "rejected.jsonl"
-_SEEN_RANKS = 100  # ranks that the report tells apart
+_SEEN_RANKS = 100  # ranks that the report shows separately
 
 
 def filter_pairs(
@@ -37,8 +37,8 @@ def filter_pairs(
 ) -> dict:
     """Writes the pairs that are consistent to OUTPUT/pairs.jsonl, the others to rejected.jsonl.
 
-    Of a list of documents those stay that are within the first k. A rejected record tells its best
-    "rank", or null where that is beyond all that was searched.
+    From a list of documents those within the first k are kept. A rejected record has its best
+    "rank", or null if it is beyond the search depth.
 
     Args:
         pairs: the pairs.
@@ -84,7 +84,7 @@ def filter_pairs(
     counts = report.total(notes) | {"documents": len(documents)}
     counts |= {"bad_pairs": pairs.records.counts["bad"], "bad_documents": documents.bad}
     rates = {"pairs rejected": report.share(counts, "rejected", "pairs")}
-    advice = "raise k, or look at the examples: the model may not know these texts"
+    advice = "raise k, or read the examples: the model may not suit these texts"
     results = report.results("filter", (about or {}) | {"k": k}, counts, rates, advice=advice)
     results["seconds"] = round(time.monotonic() - started, 1)
     shown = {f"Ranks up to {_SEEN_RANKS}": {"documents": report.joined(notes, "ranks")}}
@@ -94,7 +94,7 @@ def filter_pairs(
 
 
 def _ranks(pairs: PairTable, pair: int, rows, before, documents: Documents) -> list[int | None]:
-    """The rank of each document of a pair: one more than the free documents ahead of it."""
+    """The rank of each document of a pair: one more than the number of free documents above it."""
     own = documents.row_of[pairs.starts[pair] : pairs.starts[pair + 1]]
     keys = documents.keys[np.maximum(rows, 0)]
     ranks = []

@@ -1,7 +1,7 @@
-"""What curation reads: pairs and documents of any file that `gemb.data.sources` opens, checked.
+"""Inputs of curation: checked pairs and documents from any file that `gemb.data.sources` opens.
 
-Each record is looked at once: what is broken is told with file and line, or counted and left out
-where `max_bad_fraction` allows it. Records stay on disk and are read by number.
+Each record is checked once: broken records are reported with file and line, or counted and left out
+if `max_bad_fraction` allows it. Records stay on disk and are read by number.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ _CORPORA = ("corpus.jsonl", "corpus.jsonl.gz")
 
 
 class Kept:
-    """The records of a file that are right, as they were read.
+    """The valid records of a file, unchanged.
 
     Args:
         source: the records.
-        admit: (record) -> nothing; ValueError for one that is wrong.
-        max_bad_fraction: how much may be wrong; such records are left out.
-        name: for messages.
+        admit: (record) -> None; raises ValueError for an invalid record.
+        max_bad_fraction: the share of invalid records to accept; they are left out.
+        name: the name in messages.
 
     Attributes:
-        counts: "records" there are, and "bad" ones among them.
-        fingerprint: of the content.
+        counts: the number of "records", and of "bad" ones among them.
+        fingerprint: fingerprint of the content.
 
     Raises:
-        UserError: naming file and line, where more is wrong than allowed, or nothing is left.
+        UserError: with file and line, if too many records are invalid, or none is left.
     """
 
     def __init__(self, source: Records, admit, max_bad_fraction: float, name: str):
@@ -128,7 +128,7 @@ def read_values(path: str | Path, columns: Sequence[str], *, max_bad_fraction: f
 
 
 def is_beir(path: str | Path | Sequence[str]) -> bool:
-    """Whether a folder in BEIR's layout stands there."""
+    """Whether the path is a folder in BEIR's layout."""
     return isinstance(path, str | Path) and any(
         (Path(path).expanduser() / name).is_file() for name in _CORPORA
     )
@@ -162,7 +162,7 @@ class _Whole:
 
 
 class _Form:
-    """A form that admits whole records, see `gemb.data.forms`."""
+    """A form that accepts whole records, see `gemb.data.forms`."""
 
     columns = ("record",)
     seen = ()  # keeps Selection from caching what it cannot know by this form's repr

@@ -1,4 +1,4 @@
-"""Which candidates are hard negatives and which may be answers: margins below the positive."""
+"""Margins below the positive, which separate hard negatives from possible answers."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from gemb.checks import UserError
 
 @dataclass(frozen=True)
 class Margin:
-    """How far below its positive's score a negative must lie.
+    """How far below its positive a negative must score.
 
-    A candidate stays if
+    A candidate is kept if
         score <= positive - relative * |positive|
         score <= positive - absolute
         score <= highest, where that is given.
@@ -21,9 +21,9 @@ class Margin:
     Attributes:
         relative: share of the positive's score, 0 or more.
         absolute: in the scores' unit, 0 or more.
-        highest: no negative scores above it, whatever its positive; None for no such limit.
-        below_positive: False for naive top-k, which takes false negatives too: of all limits only
-            `highest` stays.
+        highest: highest score of a negative; None for no limit.
+        below_positive: False for naive top-k, which includes false negatives: only the limit
+        `highest` applies.
 
     Raises:
         UserError: a margin below 0 or not finite.
@@ -58,7 +58,7 @@ class Margin:
         return limits if self.highest is None else np.minimum(limits, self.highest)
 
     def allows(self, scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
-        """Which candidates stay.
+        """Which candidates are kept.
 
         Args:
             scores: [pairs, candidates] floats.

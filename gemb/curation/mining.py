@@ -1,7 +1,7 @@
 """Hard negatives: the documents nearest to a query that are not its answers.
 
-Pairs go through in chunks: search, known answers out, rank window, optional re-scoring, margin,
-choice. Each chunk is kept when it is done, so that a killed run goes on there and ends with the
+Pairs are processed in chunks: search, removal of known answers, rank window, optional re-scoring,
+margin, choice. Finished chunks are saved, so that a killed run resumes and ends with the
 same file, byte for byte.
 """
 
@@ -18,7 +18,7 @@ from gemb.curation.retrieval import Retrieval
 from gemb.curation.tables import Documents, PairTable
 from gemb.data.sources.records import digest
 
-VERSION = 2  # raise it when the same input would give another output
+VERSION = 2  # increase it when the same input would give another output
 PAIRS = "pairs.jsonl"
 
 
@@ -44,16 +44,16 @@ def mine(
 
     Args:
         pairs: the pairs.
-        documents: what is searched.
+        documents: the documents to search.
         query_vectors: [queries, dim], of `pairs.queries`.
         document_vectors: [documents, dim], of `documents`.
         output: folder to write into.
         model: the fingerprint of the vectors' model.
-        choice: which candidates become negatives.
+        choice: settings of the choice of negatives.
         search: "exact", "scann" or "auto", see `nearest.searcher`.
-        rescorer: whose scores replace the search's, within the rank window.
-        chunk: pairs at a time; what is lost when the process is killed. A corpus that does not fit
-            the device is read once a chunk.
+        rescorer: replaces the scores of the search within the rank window.
+        chunk: pairs per chunk; a kill loses at most one chunk. A corpus that does not fit
+        on the device is read once per chunk.
         about: what to name in the report.
         progress: whether to show a bar.
 
@@ -126,7 +126,7 @@ class _Miner:
         return scores
 
     def _positive(self, start: int, stop: int) -> np.ndarray:
-        """[pairs] the score of each pair's lowest document."""
+        """[pairs] the lowest score of each pair's documents."""
         starts = self.pairs.starts[start : stop + 1]
         owner = np.repeat(self.pairs.query_of[start:stop], np.diff(starts))
         found = self.rescorer.scores(owner, self.documents.row_of[starts[0] : starts[-1]])

@@ -1,4 +1,4 @@
-"""The searcher that curation asks: exact, or a ScaNN index that is kept for when a run goes on."""
+"""The searcher of curation: exact, or a ScaNN index that is saved for resumed runs."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from gemb.checks import UserError, require
 from gemb.search import ExactSearcher, ScannSearcher, Searcher, load_index, save_index, scann, tune
 
 SEARCHES = ("auto", "exact", "scann")
-_SMALL = 20_000  # up to here exact search is as quick as building an index
+_SMALL = 20_000  # up to this size exact search is as fast as building an index
 _SAMPLE = 300
 
 
 def check_installed(kind: str) -> None:
-    """Checks, before vectors are made, that what searches them is installed.
+    """Checks that the searcher is installed, before vectors are made.
 
     Args:
         kind: one of SEARCHES.
@@ -38,13 +38,13 @@ def searcher(
     """A searcher over vectors.
 
     Args:
-        vectors: [documents, dim], mapped from disk if they like.
+        vectors: [documents, dim], optionally mapped from disk.
         kind: "exact", "scann", or "auto": ScaNN where it is installed and there are more than
             20,000 documents.
-        folder: where a ScaNN index is kept: two builds differ a little, and a run that goes on
-            must find what it found before.
+        folder: where a ScaNN index is saved: two builds differ slightly, and a resumed run must
+            find the same documents as before.
         key: identifies the vectors.
-        k: neighbours that will be asked for.
+        k: neighbours per search.
         sample: [queries, dim] to tune ScaNN with.
         target: ScaNN's recall of the k on the sample; None for its careful defaults, untuned.
 

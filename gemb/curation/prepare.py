@@ -1,4 +1,4 @@
-"""What mining and filtering start from: pairs, documents, and the vectors of both."""
+"""The inputs of mining and filtering: pairs, documents, and the vectors of both."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from gemb.store import Encoder, encoded
 
 
 class Prepared(NamedTuple):
-    """Pairs, what is searched, and their vectors, mapped from disk."""
+    """Pairs, the documents to search, and their vectors, mapped from disk."""
 
     pairs: PairTable
     documents: Documents
@@ -30,12 +30,12 @@ def read(
     document: str = "document",
     max_bad_fraction: float = 0.0,
 ) -> tuple[PairTable, Documents]:
-    """Reads pairs and what is searched.
+    """Reads pairs and the documents to search.
 
     Args:
         pairs: a BEIR folder, or a file of pairs.
-        corpus: more documents; default a BEIR folder's own corpus, else the pairs' documents alone.
-        split: of a BEIR folder.
+        corpus: more documents; default a BEIR folder's own corpus, else only the pairs' documents.
+        split: the split of a BEIR folder.
         query: the column of the query.
         document: the column of the document.
         max_bad_fraction: how many records of either may be broken.
@@ -58,7 +58,7 @@ def encode(
     dtype: str = "float32",
     progress: bool = True,
 ) -> Prepared:
-    """The vectors of pairs and documents, kept in OUTPUT/work under the model's fingerprint.
+    """The vectors of pairs and documents, saved in OUTPUT/work under the model's fingerprint.
 
     Their inner products are the model's similarity: of a model that compares by cosine and does not
     give unit vectors they are made unit length.

@@ -1,7 +1,7 @@
-"""What curation did, to be read: results.json and a report.html that needs nothing else.
+"""Reports of curation: results.json and a self-contained report.html.
 
-Counts and samples come from the notes of chunks (`chunks.py`), so that a run that was killed
-reports as one that was not.
+Counts and samples come from the notes of chunks (`chunks.py`), so that a resumed run
+reports the same as an uninterrupted one.
 """
 
 import json
@@ -32,15 +32,15 @@ def results(
     advice: str = "look at the examples before you use the result",
     warnings: Sequence[str] = (),
 ) -> dict:
-    """The content of results.json; a rate above 90 % is warned of.
+    """The content of results.json, with a warning for each rate above 90 %.
 
     Args:
-        verb: what was done.
-        settings: with what.
-        counts: how many of what.
+        verb: the verb.
+        settings: its settings.
+        counts: name -> count.
         rates: shares that should not be near 1.
-        advice: what to do about one that is.
-        warnings: others.
+        advice: what to do if one is.
+        warnings: further warnings.
     """
     high = [f"{name}: {rate:.1%}; {advice}" for name, rate in rates.items() if rate > _HIGH]
     return {
@@ -90,13 +90,13 @@ def share(counts: Mapping[str, int], part: str, whole: str) -> float:
 
 
 def sample(figures) -> list[float]:
-    """Some of many figures, evenly spaced, as JSON holds them."""
+    """An evenly spaced sample of figures, for JSON."""
     figures = np.asarray(figures, np.float64).ravel()
     return [round(float(figure), 5) for figure in figures[_places(len(figures), _SAMPLE)]]
 
 
 def joined(notes: Sequence[Mapping], name: str) -> list:
-    """One list of all chunks' lists."""
+    """Joins the lists of all chunks."""
     return [item for part in notes for item in part[name]]
 
 
@@ -111,7 +111,7 @@ def evenly(notes: Sequence[Mapping], name: str) -> list:
 
 
 def example(title: str, lines: Sequence[tuple[str, str]]) -> dict:
-    """A text and labelled texts below it, each cut to be read."""
+    """A text and labelled texts below it, each shortened."""
     return {"title": _cut(title), "lines": [[label, _cut(text)] for label, text in lines]}
 
 
@@ -133,7 +133,7 @@ def _sections(results: Mapping, histograms: Mapping, examples: Sequence[Mapping]
         if any(len(figures) for figures in series.values())
     }
     warned = [html.section("Warning", text) for text in results["warnings"]]
-    about = f"{len(examples)}, evenly spaced, not picked."
+    about = f"{len(examples)} examples, evenly spaced, not selected."
     return [
         *warned,
         html.section("Counts", "", html.definitions(counts)),

@@ -12,10 +12,10 @@ _ROWS = 1 << 14  # pairs whose vectors are gathered at a time
 
 
 class Rescorer(Protocol):
-    """Anything that scores given pairs; what it says replaces the scores of the search.
+    """Scores given pairs; its scores replace those of the search.
 
     Attributes:
-        fingerprint: changes whenever the scores would.
+        fingerprint: changes whenever the scores would change.
     """
 
     fingerprint: str
@@ -48,7 +48,7 @@ class VectorScores:
 
 
 class CrossScores:
-    """A cross-encoder's probabilities that a document answers.
+    """A cross-encoder's probabilities that a document answers a query.
 
     Args:
         encoder: the model.

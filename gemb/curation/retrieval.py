@@ -1,4 +1,4 @@
-"""What mining and filtering share: the hits of each pair's query, and which of them answer it."""
+"""The hits of each pair's query with its known answers, for mining and filtering."""
 
 from pathlib import Path
 
@@ -10,24 +10,24 @@ from gemb.curation.tables import Documents, PairTable
 from gemb.data.sources.records import digest
 from gemb.search import Hits, Searcher
 
-_MOST_KNOWN = 1_000  # places a search leaves for known answers; a query with more sees fewer others
+_MOST_KNOWN = 1_000  # extra hits for known answers; queries with more of them get fewer other hits
 
 
 class Retrieval:
-    """The documents nearest to the pairs' queries, known answers told from the others.
+    """The documents nearest to the pairs' queries, with known answers marked.
 
     Args:
         pairs: the pairs.
         documents: what is searched.
         query_vectors: [queries, dim], of `pairs.queries`.
         document_vectors: [documents, dim], of `documents`.
-        ranks: how many documents beside the known answers are wanted.
+        ranks: how many documents to find in addition to known answers.
         search: "exact", "scann" or "auto", see `nearest.searcher`.
-        work: the folder where an index is kept.
+        work: the folder where an index is saved.
         model: the fingerprint of the vectors' model.
 
     Attributes:
-        fingerprint: of the model, the documents and the precision of their vectors.
+        fingerprint: fingerprint of the model, the documents and the precision of their vectors.
 
     Raises:
         UserError: unusable vectors.
@@ -59,7 +59,7 @@ class Retrieval:
         )
 
     def hits(self, start: int, stop: int) -> tuple[Hits, Sorted]:
-        """Of pairs start to stop: [pairs, depth] hits, and what each of them is."""
+        """For pairs start to stop: [pairs, depth] hits, and the kind of each hit."""
         queries = self._pairs.query_of[start:stop]
         hits = search_queries(self._searcher, self._vectors, queries, self._depth)
         known = [self._known[query] for query in queries]
@@ -67,10 +67,10 @@ class Retrieval:
 
 
 class _KnownAnswers:
-    """The texts that are no negatives of a query: all its answers, and the query itself.
+    """The texts that cannot be negatives of a query: all its answers, and the query itself.
 
     Attributes:
-        most: documents that any one query's known answers are.
+        most: the largest number of documents that are known answers of one query.
     """
 
     def __init__(self, pairs: PairTable, documents: Documents):
@@ -90,7 +90,7 @@ class _KnownAnswers:
 def search_queries(
     searcher: Searcher, vectors: np.ndarray, queries: np.ndarray, depth: int
 ) -> Hits:
-    """Hits of queries by number, [queries, depth]; one that stands there twice is asked once."""
+    """Hits of queries by number, [queries, depth]; a repeated query is searched once."""
     distinct, number = np.unique(queries, return_inverse=True)
     hits = searcher.search(np.asarray(vectors[distinct], np.float32), depth)
     return Hits(hits.scores[number], hits.indices[number])

@@ -1,4 +1,4 @@
-"""Parts of a file that share nothing: whole groups of records go to one part.
+"""Splits a file into parts that share no texts: whole groups of records go to one part.
 
 Records belong together when a text is the same (case, spacing, quotes and sentence marks aside) in
 one of the columns, or near-duplicate where a model is given; and so does what these belong to.
@@ -23,7 +23,7 @@ from gemb.data.randomness import bits
 from gemb.data.sources.records import digest
 from gemb.store import Encoder, encoded
 
-_OFF = 0.02  # a part's share may miss what was asked by this much without a warning
+_OFF = 0.02  # a part's share may differ this much from the requested share without a warning
 
 
 def split_records(
@@ -40,16 +40,16 @@ def split_records(
 ) -> dict:
     """Writes OUTPUT/NAME.jsonl for each part, records in their order, and a report.
 
-    Groups are put in an order drawn from the seed and their texts, not from their places in the
-    file, and cut where the parts' shares of the records end.
+    The order of groups depends on the seed and their texts, not on their positions in the
+    file; it is cut according to the parts' shares of the records.
 
     Args:
         records: what to read, see `inputs.read_texts`.
         columns: records that share the value of one of them go to one part.
         output: folder to write into.
         parts: name -> share of the records; together 1.
-        seed: of the order.
-        encoder: a model; where given, near-duplicates go to one part too.
+        seed: seed of the order.
+        encoder: a model that finds near-duplicates, which then go to the same part; None for none.
         likeness: when two texts count as near-duplicates.
         about: what to name in the report.
         progress: whether to show bars.
@@ -101,7 +101,7 @@ def _check_parts(parts: Mapping[str, float]) -> None:
         )
     for name in parts:
         if not name or "/" in name or name in ("work",):
-            raise UserError(f"parts: {name!r} is no name for a file")
+            raise UserError(f"parts: {name!r} is not a valid file name")
 
 
 def _values(records: Kept, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list]:

@@ -1,4 +1,4 @@
-"""Pairs and documents by number, and which of them are the same text.
+"""Pairs and documents by number, and which of them have the same text.
 
 Texts stay on disk; in memory are 64-bit keys of the normalised texts (`duplicates/texts.py`).
 """
@@ -14,11 +14,11 @@ from gemb.curation.duplicates.texts import text_key
 from gemb.data.preprocess.texts import texts_of, titled_text
 from gemb.data.sources.records import Records, digest
 
-_LONG = 20_000  # records of which reading shows a bar
+_LONG = 20_000  # records from which reading shows a progress bar
 
 
 class Texts:
-    """Texts by number, read where they lie.
+    """Texts by number, read from disk.
 
     Args:
         count: how many.
@@ -83,7 +83,7 @@ class PairTable:
 
 
 class Documents:
-    """What is searched: a corpus, if there is one, and the pairs' documents that it lacks.
+    """The documents to search: a corpus, if given, and the pairs' documents that it lacks.
 
     Args:
         pairs: whose documents belong to it; one text once.

@@ -35,7 +35,7 @@ class PairBatches:
     """An endless iterator of Batch over a mixture of tasks; made by `mixture` and `pairs`.
 
     Global batches are functions of the seed and their number; a host takes its rows of each. So a
-    run goes on exactly after a restart, on any number of hosts that divides the batch.
+    run resumes exactly, on any number of hosts that divides the batch.
 
     Attributes:
         description: what the data is: "folder", "fingerprint", and for each task its records, the

@@ -1,4 +1,4 @@
-"""Records under a task's names, each looked at once before training: what is broken is told then.
+"""The records of a task, checked once before training, when broken ones are reported.
 
 The pass streams. Its outcome, the numbers of the records that give pairs, is kept in the cache for
 big sources, so that a resumed run starts at once.

@@ -126,7 +126,7 @@ def unpack_tfds(name: str, split: str, data_dir: str | None = None) -> Path:
     Args:
         name: the builder, with its version.
         split: which split.
-        data_dir: where prepared data lies or is downloaded to.
+        data_dir: the folder of prepared or downloaded data.
 
     Returns:
         The file.

@@ -142,7 +142,7 @@ def site_packages() -> dict[str, Path]:
 
 
 def is_harvest(folder: str | Path) -> bool:
-    """Whether a finished harvest stands in `folder`."""
+    """Whether `folder` has a finished harvest."""
     return (Path(folder) / "harvest.json").is_file()
 
 

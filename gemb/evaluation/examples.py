@@ -55,7 +55,7 @@ def example_queries(
 ) -> list[dict[str, Any]]:
     """Queries with their first hits by two models, as `write_report` shows them.
 
-    The queries lie evenly spaced in the set: they are not picked by how they come out.
+    The queries are evenly spaced in the set: they are not selected by result.
 
     Args:
         retrieval_set: the set searched.

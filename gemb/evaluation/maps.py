@@ -24,7 +24,7 @@ class Points(NamedTuple):
     Attributes:
         texts: one a point.
         sides: "query" or "document", how each is encoded.
-        groups: what tells points apart: a label, or which side they are.
+        groups: the group of each point: its label, or its side.
         links: (point, point) pairs that belong together.
     """
 
@@ -35,7 +35,7 @@ class Points(NamedTuple):
 
 
 def task_points(task: EvaluationTask, limit: int = _LIMIT) -> Points | None:
-    """Some of a task's texts, evenly spaced; None for kinds that a map tells nothing of."""
+    """Some of a task's texts, evenly spaced; None for kinds without a map."""
     if task.kind in ("classification", "clustering"):
         texts, labels = (task.data.get(f"test_{k}", task.data.get(k)) for k in ("texts", "labels"))
         rows = spaced(len(texts), limit)
@@ -98,7 +98,7 @@ def task_map(
 
     Returns:
         {"method", "texts", "groups", "places" [points, 2], "links"}, texts cut to 240 characters;
-        None for kinds of task that a map tells nothing of.
+        None for kinds of task without a map.
 
     Raises:
         MissingExtra: scikit-learn (for t-SNE) or umap-learn is not installed.

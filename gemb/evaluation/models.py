@@ -35,7 +35,7 @@ def evaluate_tasks(
         widths: coordinates to keep; default each model's nested widths.
         force: measure again what the cache has.
         pairs: the models to compare with each other; default every two.
-        plane: how the report's maps are laid out, "pca", "tsne" or "umap"; "none" for no map.
+        plane: layout of the report's maps: "pca", "tsne" or "umap"; "none" for no map.
         mapped: the models that get maps and projector files; default all.
         projector: whether to write OUTPUT/projector for TensorBoard too.
 

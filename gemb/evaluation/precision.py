@@ -33,7 +33,7 @@ def evaluate_precisions(
 
     Returns:
         Rows of "width", "precision", "rescored" (whether the first hits were scored again in
-        float32, which then has to lie somewhere), "bytes" a vector that the search reads, and
+        float32, which then must be stored as well), "bytes" per vector that the search reads, and
         "ndcg@10", "recall@10", "recall@100", "mrr@10", "queries_per_second" as
         `gemb.evaluation.evaluate_vectors` gives them; widest first.
 

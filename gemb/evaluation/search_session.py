@@ -63,7 +63,7 @@ def of_index(folder: str | Path, *, count: int = 5) -> Callable[[str], str]:
         the place and one with the passage.
 
     Raises:
-        UserError: if the folder is no index, or its model or corpus is missing or has changed.
+        UserError: if the folder is not an index, or its model or corpus is missing or has changed.
     """
     passages = open_index(folder)
     return lambda query: "\n".join(map(_shown, passages(query, count)))

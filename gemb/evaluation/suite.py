@@ -148,8 +148,8 @@ def summary(
         "results" (task -> model -> width -> metric -> figure), "averages" (model -> width ->
         "tasks", the mean of the tasks' main figures, and "kinds", the mean of the kinds' means),
         "comparisons" (a row for each task, two models and width that both have, and for the full
-        widths where these differ), "wins" (the items that each two tell apart, at full width),
-        "details" (task -> model -> what a kind tells besides, at full width) and "gemb", the
+        widths where these differ), "wins" (the items on which each two differ, at full width),
+        "details" (task -> model -> further results of a kind, at full width) and "gemb", the
         version.
     """
     items = {

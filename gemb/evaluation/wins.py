@@ -26,7 +26,7 @@ def wins_and_losses(
         task: the task.
         left: [items] of one model, from `Measured.items`.
         right: [items] of the other.
-        shown: items told on each side.
+        shown: items to show on each side.
 
     Returns:
         {"better", "worse": rows of {"text", "left", "right"}, "counts": items better, worse and

@@ -53,7 +53,7 @@ def evaluate_workdir(
         corpus: BEIR folder with the test set; default the folder that the run trained on.
         approximate: whether to measure ScaNN as well.
         force: measure again although the results are there.
-        plane: how the report's map is laid out, "pca", "tsne" or "umap"; "none" for no map.
+        plane: layout of the report's map: "pca", "tsne" or "umap"; "none" for no map.
 
     Returns:
         The content of results.json.
@@ -156,7 +156,7 @@ def trained_folder(workdir: Path) -> str:
     training = read_object(Path(workdir) / "model" / "gemb.json").get("training") or {}
     folder = (training.get("data") or {}).get("folder", "")
     if not folder:
-        raise UserError("--tasks is missing: the run trained on no folder to measure on")
+        raise UserError("--tasks is required: the run did not train on a folder with test data")
     return folder
 
 
@@ -168,7 +168,9 @@ def searched_folder(corpus: str, training: dict) -> Path:
     """
     folder = corpus or training.get("data", {}).get("folder", "")
     if not folder:
-        raise UserError("--corpus is missing: the run trained on no folder that could be searched")
+        raise UserError(
+            "--corpus is required: the run did not train on a folder that can be searched"
+        )
     return Path(folder)
 
 

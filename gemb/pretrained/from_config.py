@@ -23,7 +23,7 @@ def from_config(
     """A randomly initialised model of any family's shape.
 
     Args:
-        config: what would stand in config.json, with a known `model_type`.
+        config: the content of a config.json, with a known `model_type`.
         tokenizer: a folder with the tokenizer, or a fetched model's name; '' for one token per
             byte.
         pooling: a name in gemb.models.spec.POOLINGS.

@@ -54,7 +54,7 @@ def fetch_from_hub(name: str, *, force: bool = False) -> Path:
 
 
 def hub_folder(name: str) -> Path:
-    """Where a model that was fetched lies. The network is not asked.
+    """The folder of a fetched model, without network access.
 
     Raises:
         UserError: saying which `gemb fetch` to run.

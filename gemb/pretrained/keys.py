@@ -21,7 +21,7 @@ class Rule(NamedTuple):
 
     Attributes:
         expected: the same in words, for the error.
-        fits: value -> whether it may stand there.
+        fits: value -> whether it is valid.
         default: the value of a missing key; REQUIRED or ABSENT for none.
     """
 

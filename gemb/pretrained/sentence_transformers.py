@@ -29,7 +29,7 @@ class Modules:
         pooling: the pooler's name; None where nothing is said.
         pool_prompt: whether the pooler sees the prompt's tokens.
         dense: the projection, layer by layer.
-        dense_folders: where the weights of each lie.
+        dense_folders: the folder with the weights of each layer.
         normalize: whether vectors are scaled to unit length.
         max_length: tokens that a text is cut to; None where nothing is said.
         tokenizer_length: what the tokenizer says of that, often a number beyond all; likewise.
@@ -310,7 +310,7 @@ def read_json(file: Path, default=None, kind: type = dict):
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); is this a model folder?") from None
+        raise UserError(f"{file}: cannot be read ({error}); expected a model folder") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{file}: not JSON ({error})") from None
     if not isinstance(content, kind):

@@ -47,7 +47,7 @@ def curves_figure(
     """Metrics of each system against width; a horizontal line for a system without widths.
 
     Args:
-        results: system -> width -> metric -> figure; a width that is no number ("text") gives a
+        results: system -> width -> metric -> figure; a width that is not a number ("text") gives a
             horizontal line.
         metrics: the metrics to draw, the first solid, the second dashed.
         label: the label of the y-axis.

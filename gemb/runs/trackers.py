@@ -1,7 +1,7 @@
 """Experiment trackers that a run reports to besides its own files: W&B, MLflow, trackio.
 
 One class for each, with what it needs to know of an account or server; a library is imported only
-by the run that names it. A resumed run goes on with its own run there: the workdir keeps its id.
+by the run that names it. A resumed run continues its own run there: the workdir keeps its id.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ class Tracker(Protocol):
     """What a run reports to."""
 
     def start(self, name: str, config: dict[str, str], run_id: str, workdir: Path) -> str:
-        """Begins a run, or goes on with one.
+        """Starts or continues a run.
 
         Args:
             name: of the run's folder.
@@ -160,7 +160,7 @@ class Trackio:
 
 
 class Reporting:
-    """The trackers of one run. One that fails while the run goes on is left out from then on.
+    """The trackers of one run. One that fails during the run is not used any more.
 
     Args:
         trackers: what to report to.

@@ -35,7 +35,7 @@ def save_index(
         index: any searcher of this package.
         model: the fingerprint of the model that its vectors are of; "" for BM25 alone.
         similarity: what its inner products are, "cosine" or "dot".
-        **about: JSON values to keep beside it, e.g. where the texts are.
+        **about: JSON values to save with it, e.g. where the texts are.
 
     Raises:
         UserError: the disk is full or the place cannot be written; or the folder holds something
@@ -57,7 +57,7 @@ def check_replaceable(folder: Path) -> None:
     try:
         parse_manifest(folder / "index.json", FORMAT)
     except (OSError, ValueError, RecursionError):
-        raise UserError(f"{folder}: exists and is no index; choose another folder") from None
+        raise UserError(f"{folder}: exists and is not an index; choose another folder") from None
 
 
 def read_manifest(folder: str | Path) -> dict:
@@ -83,7 +83,7 @@ def load_index(folder: str | Path, *, model: str, similarity: str = "cosine") ->
 
     Raises:
         SpaceError: if it is of another model.
-        UserError: if there is no index, or it is broken, of another version, or by another
+        UserError: if the index is missing, broken, of another version, or by another
             similarity.
     """
     found = read_manifest(folder)

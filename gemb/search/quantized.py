@@ -62,7 +62,7 @@ class QuantizedSearcher:
 
     @property
     def bytes_per_vector(self) -> int:
-        """Bytes of a document's codes; re-scoring needs 4 * dim more, which may lie on disk."""
+        """Bytes of a document's codes; re-scoring needs 4 * dim more, which may be on disk."""
         return self._codes.itemsize * self._codes.shape[1]
 
     def search(self, queries: np.ndarray, k: int) -> searcher.Hits:

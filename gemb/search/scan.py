@@ -4,7 +4,7 @@ The corpus is cut into chunks of one size, each split over the devices by rows, 
 blocks of few sizes, so that a pass compiles once for each k and block size, however many calls
 come. A corpus within `device_bytes` is placed on the devices once; a larger one stays where it is
 (in memory, or in a file that numpy maps) and passes through them chunk by chunk, its best hits
-merged on the way. What a row's numbers mean (float32, bfloat16, int8 codes) is the caller's affair.
+merged on the way. The caller knows what a row's numbers mean (float32, bfloat16, int8 codes).
 """
 
 from functools import cache
@@ -137,8 +137,8 @@ def _compiled(devices):
 def _top(scores, k: int):
     """lax.top_k in two rounds where that is quicker: the best groups, then the best in them.
 
-    A score among the k best lies in one of the k groups with the highest maxima, or k better
-    scores would lie elsewhere; groups are runs of rows, so equal scores still go to the lower row.
+    A score among the k best is in one of the k groups with the highest maxima, or k better
+    scores would be elsewhere; groups are runs of rows, so equal scores still go to the lower row.
     """
     import jax.numpy as jnp
     from jax import lax

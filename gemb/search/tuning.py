@@ -57,7 +57,7 @@ def tune(
     Raises:
         ValueError: an index of other vectors, k above the number of documents, a target outside
             (0, 1), or fewer than two queries.
-        UserError: no setting reaches the target; the message tells the best recall.
+        UserError: if no setting reaches the target; the message has the best recall.
     """
     vectors = searcher.check_corpus("vectors", vectors)
     checks.check_shape("vectors", vectors, (index.documents, index.dim))

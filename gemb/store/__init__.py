@@ -1,7 +1,7 @@
 """Vectors at rest: folders of one model's vectors, and versions of them that others read.
 
 `write_embeddings` writes vectors that are at hand, `encode_into` those of texts, step by step, so
-that a killed process goes on; `encoded` does the same in a cache of many such folders.
+that a killed process can resume; `encoded` does the same in a cache of many such folders.
 `read_embeddings` reads any of them. `VersionStore` keeps versions on disk, of which one is live;
 `gemb.store.keyed` keeps vectors by id. What a searcher or a teacher makes of vectors does not
 belong here.

@@ -1,4 +1,4 @@
-"""Vectors of many texts, encoded step by step into a folder; a killed process goes on.
+"""Encodes many texts step by step into a folder; resumable after a kill.
 
 While a folder grows it holds vectors.npy at its full size, and progress.json with the rows that
 are done; its manifest comes last.

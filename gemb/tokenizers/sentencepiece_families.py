@@ -27,7 +27,7 @@ def read(file: Path, settings: Settings) -> dict:
 
     Args:
         file: the .model file.
-        settings: what lies beside it.
+        settings: the content of the files next to it.
 
     Returns:
         The content of tokenizer.json.

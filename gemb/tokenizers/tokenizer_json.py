@@ -18,7 +18,7 @@ _GENERIC = ("", "PreTrainedTokenizer", "TokenizersBackend", "AutoTokenizer")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a model folder says about its tokenizer beside the vocabulary.
+    """What a model folder says about its tokenizer in addition to the vocabulary.
 
     Attributes:
         model_type: of config.json; "" where there is none.
@@ -47,10 +47,10 @@ class Settings:
         Args:
             families: {family: (classes and model types)}.
             place: what errors call the file.
-            default: of a folder that tells neither.
+            default: the class of a folder that names neither.
 
         Raises:
-            UserError: if the folder tells a class or type that no row names.
+            UserError: if the folder names a class or type that no row has.
         """
         kind = self.class_name.removesuffix("Fast")
         kind = self.model_type if kind in _GENERIC else kind

@@ -68,7 +68,7 @@ def read_wordpiece(file: Path, settings: Settings) -> dict:
 
 
 def read_byte_level(file: Path, settings: Settings) -> dict:
-    """Reads vocab.json and the merges.txt beside it into the content of tokenizer.json.
+    """Reads vocab.json and the merges.txt next to it into the content of tokenizer.json.
 
     Raises:
         UserError: if a file cannot be read, the family is unknown or a special token is missing.

@@ -78,7 +78,7 @@ def test_a_start_that_is_narrower_is_measured_where_it_can_be(workdir):
 
 def test_a_run_of_no_folder_asks_for_one(workdir, monkeypatch):
     monkeypatch.setattr(Embedder, "load", lambda place, **_: Stub(32))
-    with pytest.raises(UserError, match="--corpus is missing"):
+    with pytest.raises(UserError, match="--corpus is required"):
         measured(workdir)
 
 

@@ -201,7 +201,7 @@ def test_what_cannot_be_pushed_is_one_line(hub, folder, tmp_path):
         ({"HF_HUB_OFFLINE": "1"}, (folder, "me/tiny"), "HF_HUB_OFFLINE forbids the network"),
         ({}, ("--private", folder, "me/open"), "me/open exists and is public"),
         ({}, (tmp_path / "bare", "me/tiny"), "has no model card README.md"),
-        ({}, (tmp_path / "empty", "me/tiny"), "lacks config.json"),
+        ({}, (tmp_path / "empty", "me/tiny"), "has no config.json"),
     ]
     for more, arguments, message in told:
         done = push(more.pop("endpoint", hub.url), *arguments, **more)

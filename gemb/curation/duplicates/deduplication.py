@@ -1,7 +1,7 @@
-"""Near-duplicates out of a file: one record of each cluster stays.
+"""Removes near-duplicates from a file: one record of each cluster is kept.
 
-Copies by case, spacing, quotes and sentence marks are found by their normalised texts, the others
-by `near_duplicates.py`; what is chained together is one cluster.
+Copies that differ in case, spacing, quotes and sentence marks are found by their normalised texts,
+others by `near_duplicates.py`; chains of duplicates form one cluster.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ def deduplicate(
     about: dict | None = None,
     progress: bool = True,
 ) -> dict:
-    """Writes OUTPUT/kept.jsonl, one record a cluster as it was read, and clusters.jsonl.
+    """Writes OUTPUT/kept.jsonl, with one unchanged record per cluster, and clusters.jsonl.
 
     A line of clusters.jsonl is a cluster of two or more: {"kept": text, "where": file and line,
     "removed": [{"text", "where", "score"}]}; score is the cosine of the nearest other member, null
@@ -49,10 +49,10 @@ def deduplicate(
 
     Args:
         records: what to read, see `inputs.read_texts`.
-        columns: whose texts, joined by newlines, are compared.
+        columns: the columns whose texts, joined by newlines, are compared.
         encoder: a `gemb.Embedder`.
         output: folder to write into.
-        keep: of a cluster, the "first" record or the "longest" (the first of these).
+        keep: which record of a cluster to keep: the "first" or the "longest" (the first of these).
         likeness: when two texts count as near-duplicates.
         search: "auto", "exact" or "scann".
         dtype: of the vectors on disk.

@@ -1,9 +1,9 @@
-"""Near-duplicates among texts: neighbours by embedding that a look at their words confirms.
+"""Near-duplicates among texts: neighbours by embedding that are confirmed by their words.
 
 Cosine alone is not enough: "capital of Peru" and "capital of Honduras" are nearer to each
 other than a sentence and its copy with one odd word. So the embedding proposes, the words decide:
-1. most words are common to both (`surface`), and the others stand in one place, unless the cosine
-   leaves no doubt;
+1. most words are common to both (`surface`), and the others are in one place, unless the cosine
+   is very high;
 2. numbers, signs, units, operators and single letters are the same in both (`texts.marks`), and no
    "not" is on one side alone;
 3. the words that differ do not fill a slot that three or more texts fill, each with its own:

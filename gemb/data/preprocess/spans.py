@@ -1,6 +1,6 @@
 """Span corruption of token ids, all rows at once.
 
-Rows of different lengths are kept end to end in one flat array beside their lengths: no padding,
+Rows of different lengths are kept end to end in one flat array with their lengths: no padding,
 no loop over rows.
 
 Reference: Raffel et al., Exploring the Limits of Transfer Learning (T5), 2020, arXiv 1910.10683.

@@ -1,8 +1,8 @@
 """Reads retrieval data in BEIR's layout.
 
 A BEIR folder holds `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`; the tables may be
-gzipped (`.jsonl.gz`). Every mistake in a file is told with its line. Making such a folder is the
-business of `gemb.datasets.python_code`.
+gzipped (`.jsonl.gz`). Every mistake in a file is reported with its line. Making such a folder is
+the business of `gemb.datasets.python_code`.
 
 Reference: Thakur et al., BEIR: A Heterogeneous Benchmark for Zero-shot Evaluation of Information
 Retrieval Models, 2021, arXiv 2104.08663.

@@ -1,6 +1,6 @@
 """Training pairs from a BEIR folder: each judged (query, document) of a split is a record.
 
-Only ids and judgements are held in memory; texts are read where they lie.
+Only ids and judgements are held in memory; texts are read from disk.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ class Judged:
 
     Raises:
         UserError: for a missing file. What is wrong with a row (an unknown id, an id that occurs
-            twice) is told when that row is read.
+            twice) is reported when that row is read.
     """
 
     def __init__(self, folder: str | Path, split: str = "train", least_score: int = 1):
@@ -79,7 +79,7 @@ def _table(folder: Path, name: str) -> Lines:
 
 
 def _ids(rows: Lines) -> dict[str, int]:
-    """Where each id stands; -1 for one that stands in two places."""
+    """The position of each id; -1 for an id that occurs twice."""
     places: dict[str, int] = {}
     for place in range(len(rows)):
         try:

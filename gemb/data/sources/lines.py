@@ -170,7 +170,7 @@ def plain_text(path: Path, unit: str = "line") -> Lines:
 
 
 def unpacked(path: Path) -> Path:
-    """The file itself, or where the content of a .gz file lies in the cache.
+    """The file itself, or the unpacked content of a .gz file in the cache.
 
     Raises:
         UserError: for a broken or cut .gz file.

@@ -50,7 +50,8 @@ def _cut(file: Iterator[bytes]) -> Iterator[bytes]:
 def tab_fields(line: str) -> list[str]:
     """The fields between the tabs of a line, as they are.
 
-    Quotes are characters like others: of a field that begins with one nobody knows whether it ends.
+    Quotes are ordinary characters: it is not known whether a field that starts with a quote ends
+    with one.
     Only one whose quotes are all doubled, as CSV writers do it, is taken out of its quotes.
 
     Example:

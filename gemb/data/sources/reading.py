@@ -40,13 +40,13 @@ def files(
         format: "jsonl", "tsv", "csv", "text", "arrow", "tfrecord" or "array_record"; default by the
             file's ending.
         unit: of plain text, what is one record: "line", "paragraph" or "file".
-        header: of tables, the columns' names where the first line does not tell them.
+        header: the columns' names of tables without a header line.
 
     Returns:
         The records, none of them read yet.
 
     Raises:
-        UserError: for a missing or empty file, or an ending that tells no format.
+        UserError: for a missing or empty file, or an ending without a known format.
     """
     names = [paths] if isinstance(paths, str | Path) else list(paths)
     chosen: list[Path] = []
@@ -99,7 +99,7 @@ def tfds(name: str, split: str = "train", data_dir: str | None = None) -> Record
     Args:
         name: the builder, with its version: "natural_questions/default:0.1.0".
         split: which split.
-        data_dir: where prepared data lies or is downloaded to; default TFDS's own.
+        data_dir: the folder of prepared or downloaded data; default TFDS's own.
     """
     with needs(f"tfds: {name}", extra="seqio"):
         from gemb.data import seqio_tasks

@@ -79,7 +79,7 @@ class Chunker:
 
         Args:
             document: as a reader gives it.
-            front: (headings) -> what a chunk's text stands behind when it is encoded.
+            front: (headings) -> the text in front of a chunk when it is encoded.
         """
         chunks = []
         for _, group in itertools.groupby(_joined(document.blocks), lambda block: block.section):

@@ -76,7 +76,7 @@ def _source(cell: dict) -> list[_Placed]:
     source = cell["source"] if "source" in cell else cell["input"]
     pieces = [source] if isinstance(source, str) else list(source)
     if not all(isinstance(piece, _Placed) for piece in pieces):
-        raise TypeError("a source that is no text")
+        raise TypeError("a source is not a text")
     return pieces
 
 

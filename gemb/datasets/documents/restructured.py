@@ -15,7 +15,7 @@ _TARGET = re.compile(r"\s*<[^<>`]+>(?=`)")
 def read_restructured(text: str) -> Document:
     r"""The blocks of a reStructuredText file; its title is the first section's.
 
-    The level of a section is told by its line of punctuation: a kind that is met first is higher.
+    The level of a section follows from its line of punctuation: a kind that occurs first is higher.
 
     Example:
         >>> made = read_restructured("A\n=\n\nB\n-\n\ntext\n")

@@ -193,7 +193,7 @@ def summary(tasks: Sequence, models: Mapping[str, tuple[Encoder, dict]]) -> dict
         models: name -> (the model, its results from `evaluate_mteb`).
 
     Returns:
-        The tree; its "items" are None, since mteb tells no figures of single items.
+        The tree; its "items" are None, because mteb gives no figures of single items.
     """
     about = {
         task.metadata.name: {

@@ -32,7 +32,7 @@ def find_tasks(folder: Path) -> list[tuple[Path, dict]]:
         folder: a folder with a task, or with folders of tasks; or a file like task.json.
 
     Returns:
-        (place, description) of each task: the folder that the description's files are beside, or
+        (place, description) of each task: the folder of the description's files, or
         the file that it was read from; and the fields of a task.json.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pair classification: does the similarity tell pairs that belong together from others?"""
+"""Pair classification: does the similarity separate matching pairs from others?"""
 
 from collections.abc import Mapping
 
@@ -58,7 +58,7 @@ def _read(source: Source) -> Data:
             raise UserError(f"{where}: the label must be 0 or 1, got {label:g}")
     if len(set(labels)) < 2:
         path = source.files["test"]
-        raise UserError(f"{path}: every label is {labels[0]:g}: nothing to tell apart")
+        raise UserError(f"{path}: every label is {labels[0]:g}; both labels are needed")
     return {
         "first": tables.texts(table, "first"),
         "second": tables.texts(table, "second"),

@@ -15,7 +15,7 @@ files alone do not say (clustering never does), a `task.json` in the folder desc
 
     {"kind": "clustering",                      one of TASK_TYPES; all else may be left out
      "name": "intents",                         default the folder's
-     "files": {"test": "test.tsv.gz"},          beside task.json, or elsewhere by a full path;
+     "files": {"test": "test.tsv.gz"},          next to task.json, or elsewhere by a full path;
                                                 roles: test, train (classification), folder (BEIR)
      "columns": {"label": "domain"},            role -> column, where it has another name
      "prompts": {"query": "...", "document": "..."},   in place of the model's own
@@ -129,7 +129,7 @@ def _task(place: Path, description: dict) -> EvaluationTask:
     _check_roles(place, "prompts", prompts, ("query", "document"))
     for role in task_type.files:
         if role not in files:
-            raise UserError(f'{place}: "files" lacks {role!r}: which file holds it?')
+            raise UserError(f'{place}: "files" has no {role!r}; name the file')
     main = description.get("main", task_type.mains[0])
     if main not in task_type.mains:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Columns of a tab-separated or JSON-lines file, gzipped or not; every mistake told with its line.
+"""Columns of a tab-separated or JSON-lines file; every mistake is reported with its line.
 
 TSV: one header line, fields as they are (see `tab_fields`). JSON lines: an object a line. BEIR
 folders have a reader of their own, `gemb.data.sources.beir`.

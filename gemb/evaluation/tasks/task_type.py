@@ -56,7 +56,7 @@ class TaskType(NamedTuple):
         sample: (Data, limit) -> Data of that many items, evenly spaced.
         statistic: (metric, Data) -> the metric as a function of items and rows; None for a mean.
         exchangeable: whether one model's item can be put in the other's place: not so for cluster
-            numbers, which mean nothing beside those of another clustering.
+            numbers, which cannot be compared with those of another clustering.
         optional: roles of columns that some files have and others do not.
     """
 
@@ -73,7 +73,7 @@ class TaskType(NamedTuple):
 
 
 def every_row(data: Data, limit: int, columns: tuple[str, ...] = ()) -> Data:
-    """Cuts lists that run beside each other to `limit` evenly spaced rows.
+    """Cuts parallel lists to `limit` evenly spaced rows.
 
     Args:
         data: the lists.

@@ -19,7 +19,7 @@ class Checkpoint:
     Attributes:
         config: the content of config.json; the dtype is added on writing.
         tensors: (Hugging Face name, float array) pairs. An iterator will do, so that a large model
-            need not lie in memory in float32.
+            need not be in memory in float32.
         files: {file name: text} that the source itself provides, such as its tokenizer.json.
     """
 

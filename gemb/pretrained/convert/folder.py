@@ -1,4 +1,4 @@
-"""One foreign file, and what lies beside it, into a folder that transformers and gemb read."""
+"""Converts a foreign file and the files next to it into a folder for transformers and gemb."""
 
 import json
 import re
@@ -33,14 +33,14 @@ def convert(
         source: a .onnx file (BERT, float or dynamically quantised) or a .gguf file (Llama).
         output: the folder to make; it may exist only if it is empty.
         dtype: of the weights that are written; one of DTYPES.
-        heads: attention heads of an ONNX model that has no config.json beside it.
-        tokenizer: tokenizer.json or its folder; default what lies beside the ONNX file, or what the
+        heads: attention heads of an ONNX model without a config.json next to it.
+        tokenizer: tokenizer.json or its folder; default the file next to the ONNX file, or what the
             GGUF file holds.
         say: called with lines about what is done.
 
     Returns:
         The folder: config.json, model.safetensors, tokenizer files, and sentence-transformers'
-        modules where they lay beside the ONNX file.
+        modules if they are next to the ONNX file.
 
     Raises:
         UserError: for a file that cannot be converted, or an output that is not empty.
@@ -59,7 +59,7 @@ def convert(
 
 
 def check_readable(source: str | Path) -> Path:
-    """Checks what can be told before a file is opened.
+    """Checks what can be checked before a file is opened.
 
     Returns:
         The path of `source`.
@@ -132,7 +132,7 @@ def convert_into(
 
 
 def _beside(source: Path) -> Path:
-    """Where the model's other files lie; on the hub they lie above a folder named onnx."""
+    """The folder of the model's other files; on the hub it is above a folder named onnx."""
     here, above = source.parent, source.absolute().parent.parent
     inside = source.absolute().parent.name == "onnx" and not (here / _TOKENIZER).exists()
     return above if inside and (above / _TOKENIZER).exists() else here

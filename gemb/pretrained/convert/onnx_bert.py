@@ -22,7 +22,7 @@ def read(source: Path, *, config: dict | None, heads: int | None) -> Checkpoint:
     """Reads a BERT, with or without its pooler, or a BERT classifier (a cross-encoder).
 
     Args:
-        source: the .onnx file; external data lies beside it, as ONNX wants.
+        source: the .onnx file; external data must be next to it.
         config: the published config.json, or None to derive it from the tensors' shapes.
         heads: attention heads, which shapes do not give; needed where `config` is None.
 
@@ -81,7 +81,7 @@ def _tensors(graph: Graph) -> dict[str, np.ndarray]:
 
 
 def _known(names: list[str]) -> str | None:
-    """Hugging Face's name of a constant, from the first of its names that tells."""
+    """Hugging Face's name of a constant, from the first of its names that has one."""
     matches = (_NAME.search(name) for name in names)
     return next((match[1] for match in matches if match), None)
 
@@ -156,7 +156,7 @@ def _derived_config(graph: Graph, sizes: dict, heads: int | None) -> dict:
     if heads is None or width % heads:
         problem = f"{heads} heads do not divide it" if heads else "shapes do not give the heads"
         raise UserError(
-            f"{graph.source}: width {width}, and {problem}: put its config.json beside it, or give "
+            f"{graph.source}: width {width}, and {problem}: put config.json next to it, or give "
             "--heads (a head is mostly 64 wide, in MiniLM and BGE-small 32)"
         )
     config = {

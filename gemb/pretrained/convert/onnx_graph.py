@@ -49,7 +49,7 @@ class Graph:
                 self._producers[name] = node
 
     def constant(self, name: str) -> np.ndarray | None:
-        """The array behind a name, transposed and dequantised as told; None if it is computed."""
+        """The array of a name, transposed and dequantised; None if it is computed."""
         from onnx import numpy_helper
 
         if name in self.initializers:

@@ -1,6 +1,6 @@
 """Decoders turned encoders: Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3 (and EmbeddingGemma).
 
-Whether they attend causally or both ways stands in config.json, in the words of transformers.
+config.json says whether they attend causally or both ways, with the keys of transformers.
 """
 
 from collections.abc import Callable

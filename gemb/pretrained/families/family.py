@@ -1,4 +1,4 @@
-"""What a family of published models tells of itself, and how its config.json is read."""
+"""A family of published models: its tensor names, and how its config.json is read."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from gemb.pretrained.keys import REQUIRED, Rule, one_of, read_keys
 
 
 class Tensor(NamedTuple):
-    """Where a parameter stands in the published file.
+    """The published tensor of a parameter.
 
     Attributes:
         name: of the published tensor.
@@ -42,7 +42,7 @@ class Family:
         layer_count: the key of config.json with the number of layers.
         causal: the keys that turn the attention causal or back: causal -> {key: value}; None for
             families that are never causal.
-        keys: what config.json may hold beside what `config_keys.COMMON` says of every family.
+        keys: the keys of config.json, in addition to `config_keys.COMMON`.
         spellings: other names of these keys; they count for more, as in transformers.
         meanings: another name -> its values in the words of the key; others stay under that name.
     """

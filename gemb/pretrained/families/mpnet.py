@@ -1,4 +1,4 @@
-"""MPNet: BERT with T5's relative position bias beside its absolute positions."""
+"""MPNet: BERT with T5's relative position bias in addition to absolute positions."""
 
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec

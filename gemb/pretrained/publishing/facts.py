@@ -22,7 +22,7 @@ class Facts:
         fingerprint: of the model; "" for a folder that gemb did not save.
         dim, max_length: numbers of a vector and tokens of a text; 0 where gemb.json does not say.
         widths: nested widths, widest first; () for a model that has none.
-        prompts: side -> what stands before its texts, "" for nothing.
+        prompts: side -> the prompt in front of its texts, "" for none.
         loads_elsewhere: whether sentence-transformers computes the same vectors.
         training: the summary in gemb.json.
         base_models: ids on the hub of the published models that it was made from.

@@ -54,7 +54,7 @@ def choose_policy(
 
     Agreement on the sample less two standard errors must reach the target, so that other queries of
     the same kind may be expected to reach it too. Ranks are those in the whole corpus, of which
-    those in a shortlist can only be better: the agreement told is a lower bound for the sample.
+    those in a shortlist can only be better: the reported agreement is a lower bound for the sample.
 
     Args:
         vectors: [documents, dim] floats of unit length.
@@ -68,7 +68,7 @@ def choose_policy(
         scan_share: what an operation of the first pass costs relative to one of the later ones.
             1 finds the fewest operations; about 0.1 the least time where many queries are asked at
             once (dense products against scattered rows), or where ScaNN does the first pass. The
-            choice depends on it, the operations told do not.
+            choice depends on it, the reported operations do not.
 
     Returns:
         Calibration. Where no cascade is cheaper than exact search its policy is exact search.

@@ -1,6 +1,6 @@
 """Funnel search: a pass over narrow vectors, then ever wider re-ranking of ever shorter lists.
 
-The narrow coordinates lie in an array of their own, so that the full pass reads nothing else.
+The narrow coordinates are in a separate array, so that the full pass reads nothing else.
 """
 
 import itertools

@@ -39,7 +39,7 @@ def by_searcher(first: Searcher, width: int) -> Stage:
 
 
 def _by_scores(narrow: np.ndarray) -> Stage:
-    """The first stage on a CPU: scores by XLA, the shortlist by numpy while XLA goes on."""
+    """The first stage on a CPU: scores by XLA, the shortlist by numpy while XLA continues."""
     import jax
 
     placed, width = jax.device_put(narrow), narrow.shape[1]

@@ -1,4 +1,4 @@
-"""A rotation that moves what tells vectors apart into their leading coordinates.
+"""A rotation that moves most of the variance of vectors into their leading coordinates.
 
 Models that were not trained for nested widths spread it evenly; after the rotation a prefix of
 their vectors is the best of its width in the sense of squared error. Full inner products stay as

@@ -49,7 +49,7 @@ class Draft:
             ids: one per row; unique.
             vectors: [rows, dim] float32 or float16 of the draft's space.
             kind: the side that encoded them, "query" or "document".
-            texts: a fingerprint of what was encoded; "" if nobody will ask.
+            texts: a fingerprint of the encoded texts; "" for none.
             model: fingerprint of the tower that made them; default that of the space.
 
         Raises:

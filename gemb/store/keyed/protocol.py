@@ -39,7 +39,7 @@ class KeyedVectors(Protocol):
         ...
 
     def begin(self, space: Space, *, of: str, version: Version | None = None) -> Version:
-        """The number to put vectors under; an unfinished version of the space goes on."""
+        """The version to put vectors into; an unfinished version of the space is continued."""
         ...
 
     def put(self, version: Version, ids: Sequence[str | int], vectors: np.ndarray) -> None:

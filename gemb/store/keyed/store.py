@@ -54,8 +54,8 @@ class KeyedStore:
     def begin(self, space: Space, *, of: str, version: Version | None = None) -> Version:
         """The number to put vectors under.
 
-        An unfinished version of the space goes on; else the same space as before makes a refresh,
-        and another one a generation.
+        An unfinished version of the space is continued; else the same space as before makes a
+        refresh, and another one a generation.
 
         Args:
             space: of the vectors.
@@ -275,7 +275,8 @@ class KeyedStore:
     def retire(self, *, keep: int = KEEP_GENERATIONS, dry_run: bool = False) -> list[Version]:
         """Removes old generations; never the live one, the one before it, or a pinned one.
 
-        They disappear at once; then their rows are removed, and after a kill the next call goes on.
+        They disappear at once; then their rows are removed, and after a kill the next call
+        continues.
 
         Args:
             keep: generations to keep.
