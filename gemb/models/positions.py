@@ -9,17 +9,44 @@ import numpy as np
 from gemb.models.spec import Rotary
 
 
-def frequencies(rotary: Rotary, size: int) -> np.ndarray:
-    """[size / 2] float64: radians a position, for heads of `size`."""
+def frequencies(rotary: Rotary, size: int, *, long: bool = False) -> np.ndarray:
+    """[size / 2] float64: radians a position, for heads of `size`.
+
+    Args:
+        rotary: the layer's.
+        size: of one head.
+        long: whether for texts of more than rotary.original_length tokens, of longrope.
+    """
     frequency = rotary.theta ** (-np.arange(0, size, 2) / size)
-    if rotary.scaling == "default":
-        return frequency
     if rotary.scaling == "linear":
         return frequency / rotary.factor
-    turns = rotary.original_length * frequency / (2 * np.pi)
-    smooth = (turns - rotary.low_factor) / (rotary.high_factor - rotary.low_factor)
+    if rotary.scaling == "longrope":
+        return frequency / np.array(rotary.long_factors if long else rotary.short_factors)
+    if rotary.scaling == "llama3":
+        turns = rotary.original_length * frequency / (2 * np.pi)
+        smooth = (turns - rotary.low_factor) / (rotary.high_factor - rotary.low_factor)
+    elif rotary.scaling == "yarn":
+        smooth = 1 - _ramp(rotary, size)
+    else:
+        return frequency
     smooth = np.clip(smooth, 0, 1)
     return frequency * (smooth + (1 - smooth) / rotary.factor)
+
+
+def _ramp(rotary: Rotary, size: int) -> np.ndarray:
+    """[size / 2]: 0 up to the place of the last frequency that yarn keeps, 1 from the first that it
+    divides."""
+
+    def place(turns: float) -> float:
+        waves = rotary.original_length / (turns * 2 * math.pi)
+        return size * math.log(waves) / (2 * math.log(rotary.theta))
+
+    low, high = place(rotary.high_factor), place(rotary.low_factor)
+    if rotary.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, size - 1)
+    high += 0.001 if low == high else 0
+    return (np.arange(size // 2) - low) / (high - low)
 
 
 def positions(mask: jax.Array) -> jax.Array:
@@ -51,8 +78,25 @@ def angles(rotary: Rotary, places: jax.Array, size: int) -> tuple[jax.Array, jax
     """
     # float32 as the published implementations: the same rounding at long positions
     frequency = jnp.asarray(frequencies(rotary, size), jnp.float32)
+    if rotary.scaling in ("dynamic", "longrope"):
+        frequency = _by_length(rotary, places, size, frequency)[:, None, None, :]
     angle = places[:, None, :, None].astype(jnp.float32) * frequency
-    return jnp.cos(angle), jnp.sin(angle)
+    return jnp.cos(angle) * rotary.attention_factor, jnp.sin(angle) * rotary.attention_factor
+
+
+def _by_length(rotary: Rotary, places: jax.Array, size: int, short: jax.Array) -> jax.Array:
+    """[batch, size / 2]: the frequencies of each text, which depend on its own length.
+
+    transformers takes the longest text of a batch; here a vector does not depend on its batch.
+    """
+    length = places.max(-1, keepdims=True) + 1
+    if rotary.scaling == "longrope":
+        long = jnp.asarray(frequencies(rotary, size, long=True), jnp.float32)
+    else:
+        stretch = rotary.factor * length / rotary.original_length - (rotary.factor - 1)
+        base = rotary.theta * jnp.maximum(stretch, 1.0) ** (size / (size - 2))
+        long = base ** (-jnp.arange(0, size, 2) / size)
+    return jnp.where(length > rotary.original_length, long, short)
 
 
 def rotate(x: jax.Array, cosine: jax.Array, sine: jax.Array) -> jax.Array:

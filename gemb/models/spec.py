@@ -11,7 +11,7 @@ NORMS = ("layer", "rms", "rms_plus_one")
 NORM_PLACES = ("post", "pre", "both")
 INITS = ("normal", "modernbert", "t5")
 POOLINGS = ("mean", "cls", "lasttoken", "max", "weightedmean", "attention", "latent_attention")
-SCALINGS = ("default", "linear", "llama3")
+SCALINGS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 
@@ -21,12 +21,20 @@ class Rotary:
 
     Attributes:
         theta: base of the wavelengths.
-        scaling: "default"; "linear" divides every frequency by `factor`, "llama3" only low ones.
+        scaling: "default"; "linear" divides every frequency by `factor`, "llama3" and "yarn" only
+            low ones, "longrope" each by its own factor; "dynamic" takes a larger base for texts
+            longer than original_length.
         factor: what frequencies are divided by.
-        low_factor, high_factor, original_length: llama3: waves longer than original_length /
-            low_factor are divided, those shorter than original_length / high_factor are not.
+        low_factor, high_factor, original_length: waves that turn less than low_factor times in
+            original_length are divided, those that turn more than high_factor times are not, and
+            the rest in part: llama3 by the turns, yarn by the place of the frequency.
+        attention_factor: what cosines and sines are multiplied by.
+        truncate: yarn: whether the places between which it divides in part are whole numbers.
+        short_factors, long_factors: longrope: what each frequency is divided by, in texts of up to
+            original_length tokens and in longer ones.
 
-    Reference: Su et al., "RoFormer", 2021, arXiv 2104.09864.
+    Reference: Su et al., "RoFormer", 2021, arXiv 2104.09864; Peng et al., "YaRN", 2023, arXiv
+    2309.00071; Ding et al., "LongRoPE", 2024, arXiv 2402.13753.
     """
 
     theta: float = 10_000.0
@@ -35,9 +43,25 @@ class Rotary:
     low_factor: float = 1.0
     high_factor: float = 4.0
     original_length: int = 8192
+    attention_factor: float = 1.0
+    truncate: bool = True
+    short_factors: tuple[float, ...] = ()
+    long_factors: tuple[float, ...] = ()
 
     def __post_init__(self):
         _check_choices(self, scaling=SCALINGS)
+
+    def __repr__(self) -> str:
+        """Without what is as usual and was not there once: fingerprints are made of it."""
+        shown = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+            if field.name in _ROTARY_SHOWN or getattr(self, field.name) != field.default
+        ]
+        return f"Rotary({', '.join(shown)})"
+
+
+_ROTARY_SHOWN = ("theta", "scaling", "factor", "low_factor", "high_factor", "original_length")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +140,10 @@ class StackSpec:
         for name in ("windows", "rotary"):
             given = len(getattr(self, name))
             check(given in (0, self.layers), f"{name}: {given} entries for {self.layers} layers")
+        for turn in self.rotary:
+            for factors in (turn.short_factors, turn.long_factors) if turn else ():
+                fits = len(factors) in (0, self.head_size // 2)
+                check(fits, f"rotary: {len(factors)} factors for heads of {self.head_size}")
 
     def window(self, layer: int) -> int:
         """The window of a layer; 0 for none."""

@@ -15,7 +15,7 @@ from gemb.models.model import Model, Tower
 from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.fetch import model_folder
 from gemb.pretrained.folder import MANIFEST, config_of, family_of, read
-from gemb.pretrained.router import router_places
+from gemb.pretrained.router import router_places, router_steps
 from gemb.pretrained.sentence_transformers import read_json
 from gemb.processors.text import TextProcessor
 from gemb.structs import SIDES
@@ -74,10 +74,17 @@ def load(
     )  # fmt: skip
     folder = model_folder(model)
     places = router_places(folder)
-    if not places:
+    steps = {} if places else router_steps(folder)
+    if steps and steps["query"] == steps["document"]:
+        tower = read(model, weights=weights, steps=steps["query"])
+        return Model.of(_adapted(tower, changes))
+    if not places and not steps:
         return Model.of(_adapted(read(model, weights=weights), changes))
     query, document = (
-        _adapted(read(str(places[side]), weights=weights), changes) for side in SIDES
+        _adapted(
+            read(str(places.get(side, folder)), weights=weights, steps=steps.get(side)), changes
+        )
+        for side in SIDES
     )
     return Model(query, document, manifest=read_json(folder / MANIFEST, default={}))
 

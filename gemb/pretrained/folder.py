@@ -1,6 +1,7 @@
 """Reads a sentence-transformers (or plain Hugging Face) folder as a tower."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from gemb.models.poolers import LEARNED_POOLERS
 from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.families import FAMILIES, bert, static
 from gemb.pretrained.families.family import Family
+from gemb.pretrained.families.static import TABLE, static_table
 from gemb.pretrained.fetch import model_folder
 from gemb.pretrained.keys import Rule, read_keys, warn_unknown, whole
 from gemb.pretrained.sentence_transformers import Modules, read_json, read_modules
@@ -32,6 +34,8 @@ _MANIFEST_KEYS = {
     ),
 }
 _UNLIMITED = 512  # tokens of a model that has no limit of its own, as T5
+_BEYOND = 10**20  # such numbers of tokenizer_config.json mean that there is no limit
+_STATIC = 1_000_000  # of a static model, which sentence-transformers never cuts by itself
 
 
 def _is_projection(layers) -> bool:
@@ -42,19 +46,20 @@ def _is_projection(layers) -> bool:
     )
 
 
-def read(model: str, *, weights: bool = True) -> Tower:
+def read(model: str, *, weights: bool = True, steps: list[dict] | None = None) -> Tower:
     """Reads a model folder as it is, by path or by the name it was fetched under.
 
     Args:
         model: a folder, or a name such as "all-MiniLM-L6-v2" (see `gemb fetch`).
         weights: False reads the shape and the tokenizer only.
+        steps: what counts instead of modules.json, for a side of a router.
 
     Raises:
         UserError: for a missing or broken file, an unknown architecture, or weights that do not
             fit the config or the tokenizer.
     """
     folder = model_folder(model)
-    modules = read_modules(folder)
+    modules = read_modules(folder, steps)
     manifest = read_json(folder / MANIFEST, default={})
     read_keys(manifest, _MANIFEST_KEYS, folder / MANIFEST)
     config = _config(modules)
@@ -87,6 +92,8 @@ def _weights(folder: Path, config: dict, spec: TowerSpec, modules: Modules) -> t
             f"{modules.encoder}/config.json: {family.layer_count}: {layers} layers, and the "
             f"weights hold only {len(tensors)} tensors"
         )
+    if modules.static:
+        tensors = static_table(tensors, modules.encoder)
     params, kept = params_from_tensors(tensors, family, spec, modules.encoder)
     for number, place in enumerate(modules.dense_folders):
         params |= _dense_params(TensorFiles(place), number, spec, place)
@@ -94,18 +101,14 @@ def _weights(folder: Path, config: dict, spec: TowerSpec, modules: Modules) -> t
 
 
 def _processor(folder: Path, spec: TowerSpec, modules: Modules, manifest: dict) -> TextProcessor:
-    limit = spec.encoder.max_length or _UNLIMITED
     made = from_folder(
         modules.encoder,
-        _length(folder, modules, manifest, limit),
+        _length(folder, modules, manifest, spec.encoder.max_length),
+        rows=spec.encoder.vocab,
         lower_case=modules.lower_case,
-        special=not modules.static,  # static models see the words of a text only
+        static=modules.static,
     )
-    prompts = Prompts(
-        modules.prompts.get("query") or "",
-        modules.prompts.get("document") or "",
-        modules.pool_prompt,
-    )
+    prompts = Prompts(modules.prompts["query"], modules.prompts["document"], modules.pool_prompt)
     made = dataclasses.replace(made, prompts=prompts)
     try:
         made.check_encoder(spec.encoder)
@@ -116,10 +119,7 @@ def _processor(folder: Path, spec: TowerSpec, modules: Modules, manifest: dict) 
 
 def _config(modules: Modules) -> dict:
     if modules.static:
-        tensors = TensorFiles(modules.encoder)
-        if "embedding.weight" not in tensors:
-            raise UserError(f"{modules.encoder}: tensor embedding.weight is missing")
-        vocab, width = tensors.shape("embedding.weight")
+        vocab, width = static_table(TensorFiles(modules.encoder), modules.encoder)[TABLE].shape
         return {"model_type": "static", "vocab_size": vocab, "hidden_size": width}
     file = modules.encoder / "config.json"
     config = read_json(file)
@@ -160,9 +160,21 @@ def _plain_pooling(config: dict) -> str:
 
 
 def _length(folder: Path, modules: Modules, manifest: dict, limit: int) -> int:
-    """Tokens that a text is cut to; a tokenizer's word counts up to the positions there are."""
+    """Tokens that a text is cut to: what is said, up to the encoder's limit (0 for none)."""
     said = modules.max_length or manifest.get("max_length")
-    return said or int(min(modules.tokenizer_length or limit, limit))
+    if modules.static and not said:
+        file = modules.encoder / "tokenizer.json"
+        truncation = read_json(file, default={}).get("truncation") or {}
+        return truncation.get("max_length") or _STATIC
+    length = said or min(modules.tokenizer_length or _BEYOND, limit or _BEYOND)
+    if length >= _BEYOND:
+        print(
+            f"warning: {folder}: it names no number of tokens that texts are cut to, so gemb cuts "
+            f"them to {_UNLIMITED}; set max_seq_length in sentence_bert_config.json",
+            file=sys.stderr,
+        )
+        return _UNLIMITED
+    return int(length)
 
 
 def _heads(manifest: dict) -> tuple:

@@ -48,7 +48,9 @@ def from_config(
     processor, origin = _processor(tokenizer, max_length), Origin(config=dict(config))
     size = processor.tokenizer().vocab
     if size > encoder.vocab:
-        raise UserError(f"config: vocab_size is {encoder.vocab}, the tokenizer has {size} tokens")
+        raise UserError(
+            f"config: vocab_size is {encoder.vocab}, the tokenizer gives ids up to {size - 1}"
+        )
     try:
         return Model.of(Tower(spec, None, processor, origin))
     except ValueError as error:

@@ -23,6 +23,10 @@ def _names(kind: str, file: str) -> set[str]:
 
 # The type of a module in modules.json -> what gemb calls it.
 KINDS = {name: kind for kind, file in _FILES.items() for name in _names(kind, file)}
+KINDS |= {
+    f"{_PACKAGE}.models.Asym": "Router",
+    f"{_PACKAGE}.models.Asym.Asym": "Router",
+}  # until 5.0
 
 MODULE = {"type": text(), "path": text(), "name": text(), "idx": ANY, "kwargs": only([], None)}
 

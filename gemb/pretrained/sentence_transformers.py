@@ -11,6 +11,7 @@ from gemb.models.spec import POOLINGS, DenseSpec
 from gemb.pretrained import module_keys
 from gemb.pretrained.keys import read_keys, refuse_unknown, shown, warn_unknown
 from gemb.pretrained.module_keys import DENSE_ACTIVATIONS as DENSE_ACTIVATIONS
+from gemb.structs import SIDES
 
 _SETTINGS_OF = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _ORDER = ("Transformer", "StaticEmbedding", "Pooling", "Dense", "Normalize")  # as gemb computes
@@ -34,7 +35,7 @@ class Modules:
         tokenizer_length: what the tokenizer says of that, often a number beyond all; likewise.
         lower_case: whether texts are made lower case before anything else.
         config: values that replace those of config.json.
-        prompts: {"query": ..., "document": ...} and others.
+        prompts: {"query": ..., "document": ...}.
         similarity: by which vectors are compared, one of gemb.models.spec.SIMILARITIES.
     """
 
@@ -53,14 +54,20 @@ class Modules:
     similarity: str = "cosine"
 
 
-def read_modules(folder: Path) -> Modules:
+def read_modules(folder: Path, steps: list[dict] | None = None) -> Modules:
     """Reads a folder; a plain Hugging Face one has no modules, and is normalised.
+
+    Args:
+        folder: the model folder.
+        steps: what counts instead of its modules.json, for a side of a router.
 
     Raises:
         UserError: for a broken file, a module that gemb does not compute, or a key that may change
             vectors and that gemb does not read.
     """
-    if not (folder / "modules.json").exists():
+    if steps is not None:
+        modules = _follow(folder, steps)
+    elif not (folder / "modules.json").exists():
         pooling, pool_prompt = None, True
         if (folder / "1_Pooling" / "config.json").exists():
             pooling, pool_prompt = _pooling(folder / "1_Pooling")
@@ -72,7 +79,7 @@ def read_modules(folder: Path) -> Modules:
     return dataclasses.replace(
         modules,
         **({} if modules.static else _text_settings(modules.encoder)),
-        prompts=settings["prompts"],
+        prompts=_of_sides(settings["prompts"]),
         similarity=settings["similarity_fn_name"] or "cosine",
     )
 
@@ -110,6 +117,15 @@ def read_settings(folder: Path) -> dict:
             file=sys.stderr,
         )
     return settings
+
+
+def _of_sides(prompts: dict) -> dict:
+    """The prompts by side, as sentence-transformers 6 chooses them.
+
+    Its encode_document asks for "document", "passage" and "corpus" in this order, but the first is
+    always there, empty if the file does not name it: the other two never count.
+    """
+    return {side: prompts.get(side) or "" for side in SIDES}
 
 
 def _text_settings(encoder: Path) -> dict:
@@ -209,21 +225,30 @@ def _follow(folder: Path, steps: list) -> Modules:
 
 
 def _kind(step: dict, file: Path) -> str:
-    """What a module of modules.json is: Transformer, Pooling, ..."""
+    """The kind of a module that gemb computes."""
+    kind = module_kind(step, file)
+    if kind not in _ORDER:
+        raise UserError(
+            f"{file}: type: {shown(step['type'])} is not a module that gemb computes; it knows "
+            f"sentence-transformers' own {', '.join(_ORDER)}"
+        )
+    return kind
+
+
+def module_kind(step: dict, file: Path) -> str | None:
+    """What a module of modules.json is: Transformer, Pooling, ...; None for one of others.
+
+    Raises:
+        UserError: if it is no module, or its path is outside the folder.
+    """
     if not isinstance(step, dict):
         raise UserError(f"{file}: expected each module as an object, got {shown(step)}")
     values = read_keys(step, module_keys.MODULE, file)
     warn_unknown(step, module_keys.MODULE, file)
-    kind = module_keys.KINDS.get(values["type"])
-    if kind not in _ORDER:
-        raise UserError(
-            f"{file}: type: {shown(values['type'])} is not a module that gemb computes; it knows "
-            f"sentence-transformers' own {', '.join(_ORDER)}"
-        )
     path = PurePosixPath(values["path"])
     if path.is_absolute() or ".." in path.parts or "\\" in values["path"]:
         raise UserError(f"{file}: path: {shown(values['path'])} is outside the model folder")
-    return kind
+    return module_keys.KINDS.get(values["type"])
 
 
 def _check_order(kinds: list[str], names: list[str], file: Path) -> None:

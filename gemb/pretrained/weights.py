@@ -19,6 +19,11 @@ _INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
+# What the first BERT called the parts of its norms, as bert-base-uncased still does.
+_OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+_BUFFERS = ("rotary_emb.inv_freq",)  # computed from config.json
+
+
 class TensorFiles(Mapping):
     """The tensors of a model folder by name, read from one or several files when asked for.
 
@@ -104,7 +109,7 @@ def params_from_tensors(
     Raises:
         UserError: naming a missing, left over, misshapen or not finite tensor.
     """
-    stored = {_bare(name, family.prefixes): name for name in tensors}
+    stored = _stored(tensors, family, spec, source)
     table = _table(family, spec, stored)
     aliases = {name: alias for alias, name in family.aliases.items() if alias in stored}
     shapes = {path: leaf.shape for path, leaf in functional(ModelSpec.of(spec)).shapes.items()}
@@ -123,10 +128,36 @@ def params_from_tensors(
         if name.startswith(family.kept) and name not in used
     }
     known = used | set(kept) | set(family.aliases)
+    known |= {name for name in stored if name.endswith(_BUFFERS)}
     leftover = sorted(n for n in stored if n not in known and not n.startswith(family.dropped))
     if leftover:
         raise UserError(f"{source}: {len(leftover)} tensors left over: {', '.join(leftover[:5])}")
     return params, kept
+
+
+def _stored(tensors, family: Family, spec: TowerSpec, source) -> dict[str, str]:
+    """{the name of a tensor in the family's words: its name in the file}."""
+    outer = _wrapper(tensors, family, spec)
+    stored = {}
+    for name in tensors:
+        bare = _bare(name.removeprefix(outer), family.prefixes)
+        for old, new in _OLD_NAMES.items():
+            bare = bare.removesuffix(old) + new if bare.endswith(old) else bare
+        if bare in stored:
+            raise UserError(f"{source}: {stored[bare]} and {name} are the same tensor")
+        stored[bare] = name
+    return stored
+
+
+def _wrapper(tensors, family: Family, spec: TowerSpec) -> str:
+    """What the names of a whole program's model begin with, such as "0.auto_model."."""
+    table = next(iter(family.tensors[0](spec.encoder).values())).name
+    for name in tensors:
+        if name.endswith(f".{table}"):
+            outer = name.removesuffix(table)
+            prefix = next((p for p in family.prefixes if outer.endswith(p)), "")
+            return outer.removesuffix(prefix)
+    return ""
 
 
 def _bare(name: str, prefixes: tuple[str, ...]) -> str:

@@ -15,13 +15,16 @@ BUCKETS = (*range(4, 32, 2), *range(32, 128, 8), *range(128, 257, 16), *range(28
 def bucket(length: int, limit: int) -> int:
     """The shortest bucket that holds `length` tokens, and at most `limit`.
 
+    Beyond BUCKETS it is a power of 2.
+
     Example:
         >>> bucket(33, limit=256), bucket(700, limit=1024), bucket(120, limit=120)
         (40, 1024, 120)
         >>> bucket(58, limit=62)
         62
     """
-    return min([limit, *(step for step in BUCKETS if step >= length)])
+    longer = 1 << max(length - 1, BUCKETS[-1]).bit_length()
+    return min([limit, longer, *(step for step in BUCKETS if step >= length)])
 
 
 def pad(

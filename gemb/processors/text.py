@@ -17,6 +17,11 @@ from gemb.tokenizers.tokenizer_files import read_tokenizer
 
 # Files next to tokenizer.json that other libraries read; copied from the folder of the base model.
 _SIDE_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+# What the tokenizer_config.json of a class with its own normalizer says, and tokenizer.json holds.
+_OF_OTHER_CLASSES = (
+    *("do_lower_case", "strip_accents", "tokenize_chinese_chars", "do_basic_tokenize"),
+    *("never_split", "auto_map", "backend", "name_or_path", "is_local"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +60,12 @@ class TextProcessor:
             not limit or self.max_length <= limit,
             f"max_length: {self.max_length} exceeds the model's {limit} positions",
         )
-        size = self.tokenizer().vocab
+        tokenizer = self.tokenizer()
+        size = tokenizer.vocab
         check(
             size <= encoder.vocab,
-            f"the tokenizer knows {size} tokens, but the weights have only {encoder.vocab} rows: "
-            "it belongs to another model",
+            f"the tokenizer gives ids up to {size - 1} ({tokenizer.token(size - 1)!r}), but the "
+            f"weights have only {encoder.vocab} rows: it belongs to another model",
         )
 
     def identity(self) -> tuple[str, dict]:
@@ -150,19 +156,35 @@ class TextProcessor:
             if (base / name).exists():
                 shutil.copyfile(base / name, folder / name)
         place = folder / "tokenizer_config.json"
-        if not place.exists():
-            text = json.dumps(self._tokenizer_config(), indent=2)
+        if not place.exists() or not self._is_of(base):
+            given = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+            text = json.dumps(self._tokenizer_config(given), indent=2)
             place.write_text(text + "\n", encoding="utf-8")
 
-    def _tokenizer_config(self) -> dict:
-        """Without it, transformers takes the tokenizer of a BERT model for WordPiece."""
+    def _is_of(self, base: Path) -> bool:
+        """Whether this is the tokenizer.json of a folder, which its other files describe."""
+        try:
+            return (base / "tokenizer.json").read_text(encoding="utf-8") == self.tokenizer_json
+        except OSError:
+            return False
+
+    def _tokenizer_config(self, given: dict) -> dict:
+        """tokenizer_config.json by which transformers takes tokenizer.json as it is.
+
+        Other classes, and no class at all, build normalizers of their own: BertTokenizer would
+        undo that texts are made lower case, or make them so.
+
+        Args:
+            given: the folder's own, whose names of special tokens are kept.
+        """
         tokenizer = self._plain_tokenizer
-        return {
-            "tokenizer_class": "PreTrainedTokenizerFast",
+        own = {
             "model_max_length": self.max_length,
             "pad_token": tokenizer.token(tokenizer.padding),
             "additional_special_tokens": tokenizer.special,  # where a prompt ends is found by these
         }
+        kept = {name: value for name, value in given.items() if name not in _OF_OTHER_CLASSES}
+        return own | kept | {"tokenizer_class": "PreTrainedTokenizerFast"}
 
     @property
     def _plain_tokenizer(self) -> Tokenizer:
@@ -251,21 +273,28 @@ def of_bytes(max_length: int = 64) -> TextProcessor:
 
 
 def from_folder(
-    folder: str | Path, max_length: int = 512, *, lower_case: bool = False, special: bool = True
+    folder: str | Path,
+    max_length: int = 512,
+    *,
+    rows: int | None = None,
+    lower_case: bool = False,
+    static: bool = False,
 ) -> TextProcessor:
     """The processor of a folder with a tokenizer, whatever its files.
 
     Args:
         folder: a model folder, or a SentencePiece file.
         max_length: tokens that texts are cut to.
+        rows: of the model's embedding table; None where there is none yet.
         lower_case: whether texts are made lower case before anything else.
-        special: whether the tokenizer adds its special tokens to a text.
+        static: whether this is a static model's: tokenizer.json counts alone, and without the
+            special tokens that it adds to a text.
 
     Raises:
         UserError: if there is no tokenizer, or a broken one.
     """
-    definition = read_tokenizer(folder)
-    if not special:
+    definition = read_tokenizer(folder, rows, alone=static)
+    if static:
         definition = _changed(definition, post_processor=None)
     if lower_case:
         own = filter(None, [json.loads(definition).get("normalizer")])

@@ -22,7 +22,8 @@ class Tokenizer:
 
     Texts are taken as they are, as sentence-transformers 6 does (earlier versions stripped outer
     white space, which only tokenizers that see white space notice). Truncation keeps the special
-    tokens; limits and padding that tokenizer.json sets are overlooked. The name of a special token
+    tokens and takes place on the side that tokenizer.json says; its limits and padding are
+    overlooked. The name of a special token
     inside a text ("[SEP]") becomes that token, as in transformers, except where tokenizer.json was
     made of a SentencePiece file, which knows no such names.
 
@@ -53,7 +54,8 @@ class Tokenizer:
             )
         _check_unicode("prompt", prompt)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length)
+        side = (self._tokenizer.truncation or {}).get("direction", "right")
+        self._tokenizer.enable_truncation(max_length, direction=side)
         self.max_length = max_length
         self.prompt = prompt
         self._encode = self._encode_by_rust
@@ -63,12 +65,12 @@ class Tokenizer:
             self._tokenizer.encode_special_tokens = not in_text
             if "sentencepiece" in content["model"]:
                 row = self._tokenizer.token_to_id
-                self._encode = SentencePieceEncoder(content, row, max_length)
+                self._encode = SentencePieceEncoder(content, row, max_length, side)
 
-    @property
+    @functools.cached_property
     def vocab(self) -> int:
-        """Number of tokens, added ones included."""
-        return self._tokenizer.get_vocab_size()
+        """The largest id that a text can get, plus one: rows that a table of embeddings needs."""
+        return max(self._tokenizer.get_vocab().values(), default=-1) + 1
 
     @property
     def padding(self) -> int:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from gemb.checks import UserError
-from gemb.tokenizers import sentencepiece_families, vocabulary_files
+from gemb.tokenizers import class_rules, sentencepiece_families, vocabulary_files
 from gemb.tokenizers.tokenizer_json import REMEDY, Settings, read_text
 
 _READERS = {
@@ -21,15 +21,18 @@ _READERS = {
 }
 
 
-def read_tokenizer(folder: str | Path) -> str:
+def read_tokenizer(folder: str | Path, rows: int | None = None, *, alone: bool = False) -> str:
     """Reads the tokenizer of a model folder.
 
-    tokenizer.json comes first and as it is; else a SentencePiece file (tokenizer.model,
+    tokenizer.json comes first, with what tokenizer_config.json and the tokenizer's class change of
+    it, as `gemb.tokenizers.class_rules` says; else a SentencePiece file (tokenizer.model,
     spiece.model, sentencepiece.bpe.model, spm.model), vocab.txt, or vocab.json with merges.txt is
     rewritten, with the special tokens of the model type or tokenizer class that the folder names.
 
     Args:
         folder: a model folder, or a .model file by itself, which gets no special tokens.
+        rows: of the model's embedding table; None where there is none yet.
+        alone: whether tokenizer.json counts as it is, as for static models.
 
     Returns:
         The text of a tokenizer.json.
@@ -41,7 +44,8 @@ def read_tokenizer(folder: str | Path) -> str:
     folder = Path(folder)
     file = folder / "tokenizer.json"
     if file.exists():
-        return _checked(read_text(file), file)
+        text = _checked(read_text(file), file)
+        return text if alone else class_rules.apply(text, _settings(folder), file, rows)
     if folder.suffix == ".model" and folder.is_file():
         return _rewritten(folder, sentencepiece_families.read, Settings())
     for name, reader in _READERS.items():
@@ -52,12 +56,15 @@ def read_tokenizer(folder: str | Path) -> str:
 
 
 def _settings(folder: Path) -> Settings:
-    options = _read_json(folder / "special_tokens_map.json")
-    options |= _read_json(folder / "tokenizer_config.json")
+    options = _read_json(folder / "tokenizer_config.json")
+    if "added_tokens_decoder" not in options:
+        options |= _read_json(folder / "special_tokens_map.json")
+    config = _read_json(folder / "config.json")
     return Settings(
-        model_type=_read_json(folder / "config.json").get("model_type") or "",
+        model_type=config.get("model_type") or "",
         options=options,
         added=_read_json(folder / "added_tokens.json"),
+        config_class=config.get("tokenizer_class") or "",
     )
 
 

@@ -6,7 +6,12 @@ from pathlib import Path
 from gemb.checks import UserError
 
 REMEDY = "save a tokenizer.json with transformers' AutoTokenizer.save_pretrained and put it there"
-_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+# How Qwen2 cuts a text into words: Qwen2Tokenizer of transformers, whose ids depend on each sign.
+QWEN2_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 # Classes that say nothing about the kind of a tokenizer.
 _GENERIC = ("", "PreTrainedTokenizer", "TokenizersBackend", "AutoTokenizer")
 
@@ -17,13 +22,24 @@ class Settings:
 
     Attributes:
         model_type: of config.json; "" where there is none.
-        options: tokenizer_config.json laid over special_tokens_map.json.
+        options: tokenizer_config.json and, where that lists no added tokens, over it the older
+            special_tokens_map.json.
         added: added_tokens.json, {token: id}.
+        config_class: the tokenizer's class in config.json; "" where it names none.
     """
 
     model_type: str = ""
     options: dict = dataclasses.field(default_factory=dict)
     added: dict = dataclasses.field(default_factory=dict)
+    config_class: str = ""
+
+    @property
+    def class_name(self) -> str:
+        """The class of the tokenizer as transformers calls it; "" where nothing says so."""
+        name = self.options.get("tokenizer_class") or self.config_class or ""
+        if not isinstance(name, str):
+            raise UserError(f"tokenizer_class: expected the name of a class, got {name!r}")
+        return name
 
     def family(self, families: dict[str, tuple[str, ...]], place: str, default: str) -> str:
         """The family whose row names the tokenizer class or, failing that, the model type.
@@ -36,7 +52,7 @@ class Settings:
         Raises:
             UserError: if the folder tells a class or type that no row names.
         """
-        kind = (self.options.get("tokenizer_class") or "").removesuffix("Fast")
+        kind = self.class_name.removesuffix("Fast")
         kind = self.model_type if kind in _GENERIC else kind
         for family, names in families.items():
             if kind in names:
@@ -55,7 +71,7 @@ class Settings:
         """What the folder says of how the token of a role is found in a text."""
         token = self.options.get(f"{role}_token")
         token = token if isinstance(token, dict) else {}
-        return {flag: token[flag] for flag in _FLAGS[:-1] if flag in token}
+        return {flag: token[flag] for flag in FLAGS[:-1] if flag in token}
 
 
 def template(before: dict[str, int], after: dict[str, int]) -> dict:
@@ -73,6 +89,25 @@ def template(before: dict[str, int], after: dict[str, int]) -> dict:
             for name, row in (before | after).items()
         },
     }
+
+
+def frame(post_processor: dict | None) -> tuple[list[int], list[int]]:
+    """The ids that a `post_processor` puts before and after a text."""
+    part = post_processor or {}
+    if part.get("type") in ("BertProcessing", "RobertaProcessing"):
+        return [part["cls"][1]], [part["sep"][1]]
+    before, after = [], []
+    if part.get("type") == "Sequence":
+        for step in part["processors"]:
+            first, last = frame(step)
+            before, after = first + before, after + last
+    side = before
+    for item in part.get("single", []):
+        if "Sequence" in item:
+            side = after
+        else:
+            side.extend(part["special_tokens"][item["SpecialToken"]["id"]]["ids"])
+    return before, after
 
 
 def added_token(row: int, name: str, *, special: bool = True, **flags: bool) -> dict:
@@ -99,7 +134,7 @@ def all_added_tokens(
     for name, row in sorted(settings.added.items(), key=lambda item: item[1]):
         found.setdefault(name, added_token(row, name, special=False, normalized=True))
     for row, flags in (settings.options.get("added_tokens_decoder") or {}).items():
-        kept = {flag: flags[flag] for flag in _FLAGS if flag in flags}
+        kept = {flag: flags[flag] for flag in FLAGS if flag in flags}
         found[flags["content"]] = added_token(int(row), flags["content"], **kept)
     tokens = sorted(found.values(), key=lambda token: token["id"])
     free = len(vocabulary)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from gemb.checks import UserError
+from gemb.tokenizers.tokenizer_classes import CLASSES, byte_level, qwen2_words
 from gemb.tokenizers.tokenizer_json import (
     REMEDY,
     Settings,
@@ -24,21 +25,13 @@ BYTE_LEVEL_FAMILIES = {
     "qwen2": ("Qwen2Tokenizer", "qwen2", "qwen3"),
 }
 # The tokens that a family has where its folder does not name them.
-_BERT = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
-_ROBERTA = {"unk": "<unk>", "sep": "</s>", "pad": "<pad>", "cls": "<s>", "mask": "<mask>"}
-_END = "<|endoftext|>"
 _ROLES = {
-    "bert": _BERT,
-    "mpnet": _ROBERTA | {"unk": "[UNK]", "bos": "<s>", "eos": "</s>"},
-    "roberta": _ROBERTA | {"bos": "<s>", "eos": "</s>"},
-    "gpt2": {"unk": _END, "bos": _END, "eos": _END, "pad": None},
-    "qwen2": {"unk": _END, "bos": None, "eos": _END, "pad": _END},
+    "bert": CLASSES["BertTokenizer"].tokens,
+    "mpnet": CLASSES["MPNetTokenizer"].tokens,
+    "roberta": CLASSES["RobertaTokenizer"].tokens,
+    "gpt2": CLASSES["GPT2Tokenizer"].tokens,
+    "qwen2": CLASSES["Qwen2Tokenizer"].tokens,
 }
-# How Qwen2 cuts a text into words: Qwen2Tokenizer of transformers, whose ids depend on each sign.
-_QWEN2_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 def read_wordpiece(file: Path, settings: Settings) -> dict:
@@ -88,15 +81,9 @@ def read_byte_level(file: Path, settings: Settings) -> dict:
         raise UserError(f"{file}: expected an object of tokens and ids; fetch the file again")
     guess = "roberta" if {"<s>", "</s>"} <= set(vocabulary) else "gpt2"
     family = settings.family(BYTE_LEVEL_FAMILIES, str(file), default=guess)
-    words = {
-        "type": "ByteLevel",
-        "add_prefix_space": bool(settings.options.get("add_prefix_space")),
-        "trim_offsets": True,
-        "use_regex": family != "qwen2",
-    }
-    if family == "qwen2":
-        split = {"type": "Split", "pattern": {"Regex": _QWEN2_WORDS}, "behavior": "Isolated"}
-        words = {"type": "Sequence", "pretokenizers": [split | {"invert": False}, words]}
+    prefix = bool(settings.options.get("add_prefix_space"))
+    words = byte_level(prefix, use_regex=family != "qwen2")
+    words = qwen2_words(words) if family == "qwen2" else words
     return _assemble(
         file,
         settings,

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from gemb.checks import UserError
+from gemb.pretrained.adapt import load
 from gemb.pretrained.convert import convert, gguf_llama
 
 gguf = pytest.importorskip("gguf")
@@ -223,7 +224,13 @@ def test_sentencepiece_tokenizer(tmp_path):
         ({"llama.context_length": None}, "context_length: expected a number above 0, got None"),
         ({"llama.feed_forward_length": 32}, r"gate_proj.weight has shape \(64, 32\), expected"),
         ({"llama.rope.dimension_count": 4}, "rotates a part of each head"),
-        ({"llama.rope.scaling.type": "linear"}, r"rotary positions are scaled \(linear\)"),
+        ({"llama.rope.scaling.type": "yarn"}, r"rotary positions are scaled \(yarn\)"),
+        ({"llama.rope.scaling.factor": -1.0}, r"scaling.factor: expected a number, got -1.0"),
+        ({"llama.attention.value_length": 4}, "keys and values of different sizes"),
+        ({"llama.attention.causal": 1}, "attention.causal: expected a bool, got 1"),
+        ({"llama.pooling_type": 4}, "pooling_type: 4 is not one of"),
+        ({"llama.logit_scale": 2.0}, "logit_scale = 2.0: gemb does not know this key"),
+        ({"tokenizer.ggml.pre": None}, "tokenizer.ggml.pre is missing, .*--tokenizer"),
         ({"split.count": 3}, "one part of several"),
         ({"tokenizer.ggml.model": "bert"}, "tokenizer 'bert' is not known .*--tokenizer"),
         ({"tokenizer.ggml.model": None}, "tokenizer None is not known"),
@@ -238,6 +245,34 @@ def test_what_is_not_supported_is_named(tmp_path, fields, change, message):
     with pytest.raises(UserError, match=message) as error:
         read(path)
     assert "\n" not in str(error.value)
+
+
+OLD_KEYS = {
+    "scale_linear": ({"llama.rope.scale_linear": 4.0}, 4.0),
+    "factor alone": ({"llama.rope.scaling.factor": 4.0}, 4.0),
+    "linear": ({"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 2.5}, 2.5),
+    "linear, no factor": ({"llama.rope.scaling.type": "linear"}, None),
+    "none": ({"llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 4.0}, None),
+    "1": ({"llama.rope.scaling.factor": 1.0}, None),
+}
+
+
+@pytest.mark.parametrize("name", OLD_KEYS)
+def test_linear_rotary_factors_of_all_spellings(name, tmp_path, fields):
+    change, factor = OLD_KEYS[name]
+    path = save_gguf(tmp_path / "m.gguf", llama_weights(VOCAB), fields=(fields | change).items())
+    expected = {"rope_type": "linear", "factor": factor} if factor else None
+    assert read(path)[0].get("rope_scaling") == expected
+
+
+@pytest.mark.parametrize(("number", "pooling"), [(1, "mean"), (2, "cls"), (3, "lasttoken")])
+def test_pooling_and_attention_of_the_file_are_kept(number, pooling, tmp_path, fields):
+    change = {"llama.pooling_type": number, "llama.attention.causal": False}
+    path = save_gguf(tmp_path / "m.gguf", llama_weights(VOCAB), fields=(fields | change).items())
+    model = load(str(convert(path, tmp_path / "out", say=lambda line: None)))
+    assert model.spec.pooling == pooling
+    assert model.spec.normalize
+    assert not model.spec.encoder.stack.causal
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_cut_and_foreign_files_are_one_line(published, tmp_path, kind):
     ("change", "message"),
     [
         ("no tokenizer", "holds no tokenizer.json: .* or give --tokenizer"),
-        ("large tokenizer", "knows 12 tokens, but the weights have only 11 rows"),
+        ("large tokenizer", "gives ids up to 11, but the weights have only 11 rows"),
         ("broken tokenizer", "not a tokenizer"),
         ("pickled module", "2_Dense/pytorch_model.bin is a pickle"),
     ],

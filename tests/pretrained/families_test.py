@@ -144,8 +144,15 @@ def _write(folder, model_class: str, config_class: str, options: dict):
         for token in tokenizer["added_tokens"][:2]:
             token["id"] = 1 - token["id"]
         tokenizer["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [0]
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    write_tokenizer(folder, json.dumps(tokenizer))
     return folder, model
+
+
+def write_tokenizer(folder, text: str):
+    """tokenizer.json, and that transformers takes it as it is."""
+    (folder / "tokenizer.json").write_text(text)
+    options = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(options))
 
 
 def _tokens(model, left=False):
@@ -373,7 +380,7 @@ def test_bfloat16_and_sharded_files_are_read(checkpoint, tmp_path):
         expected = {n: p.detach().float().numpy() for n, p in model.named_parameters()}
         model.to(torch.float32)
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    (tmp_path / "tokenizer.json").write_text(byte_tokenizer_json())
+    write_tokenizer(tmp_path, byte_tokenizer_json())
     loaded = load(str(tmp_path))
     table = family_of(loaded.document).tensors[0](loaded.spec.encoder)
     for path, tensor in table.items():

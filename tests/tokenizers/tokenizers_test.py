@@ -164,11 +164,15 @@ def test_truncation_of_sentencepiece_keeps_special_tokens(name, model_type, tmp_
 
 def test_limits_and_padding_inside_tokenizer_json_are_overlooked():
     stored = tokenizers.Tokenizer.from_str(byte_tokenizer_json())
-    stored.enable_truncation(3, direction="left")
+    stored.enable_truncation(3)
     stored.enable_padding(length=20, direction="left")
     plain = Tokenizer(byte_tokenizer_json(), 6).encode(["a long text", "a"])
     assert stored.encode("a long text").ids != plain[0]
     assert Tokenizer(stored.to_str(), 6).encode(["a long text", "a"]) == plain
+    stored.enable_truncation(6, direction="left")
+    stored.no_padding()
+    left = Tokenizer(stored.to_str(), 6).encode(["a long text", "a"])
+    assert left == [stored.encode("a long text").ids, plain[1]] != plain
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,8 @@ class TextSpec:
     @property
     def max_length(self) -> int:
         """Tokens that a text may have; 0 for no limit."""
+        if not self.stack.layers:  # a mean of any number of vectors, whatever length_limit says
+            return 0
         return self.positions - self.position_offset if self.positions else self.length_limit
 
     def build(self, key: jax.Array) -> "TextEncoder":

@@ -54,6 +54,7 @@ def write(checkpoint: Checkpoint, folder: Path, dtype: str, source: Path) -> Wri
     config = {**checkpoint.config, "torch_dtype": dtype}
     files = {**checkpoint.files, "config.json": json.dumps(config, indent=2) + "\n"}
     for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     parameters = sum(value.size for value in tensors.values())
     return Written(len(tensors), parameters, (folder / WEIGHTS).stat().st_size)

@@ -164,13 +164,13 @@ def _copy_tokenizer(tokenizer: Path, folder: Path, vocab_size: int) -> None:
     from tokenizers import Tokenizer
 
     try:
-        size = Tokenizer.from_file(str(tokenizer)).get_vocab_size()
+        ids = Tokenizer.from_file(str(tokenizer)).get_vocab().values()
     except Exception as error:  # the Rust library raises Exception itself
         raise UserError(f"{tokenizer}: not a tokenizer ({error})") from None
-    if size > vocab_size:
+    if max(ids, default=0) >= vocab_size:
         raise UserError(
-            f"{tokenizer} knows {size} tokens, but the weights have only {vocab_size} rows: the "
-            "tokenizer belongs to another model"
+            f"{tokenizer} gives ids up to {max(ids)}, but the weights have only {vocab_size} rows: "
+            "the tokenizer belongs to another model"
         )
     shutil.copyfile(tokenizer, folder / _TOKENIZER)
     for name in _WITH_TOKENIZER:

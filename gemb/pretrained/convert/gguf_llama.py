@@ -1,5 +1,6 @@
 """GGUF files of the Llama architecture, dequantised, under Hugging Face's names."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.pretrained.convert.checkpoint import Checkpoint, check_tensors
 from gemb.pretrained.convert.gguf_tokenizer import tokenizer_files
+from gemb.pretrained.modules import POOLING_FLAGS, module_list
 
 ARCHITECTURE = "llama"
 _GLOBAL_NAMES = {
@@ -27,6 +29,19 @@ _LAYER_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+# Keys of the architecture that are read, or that change nothing that gemb computes.
+_KEYS = frozenset(
+    f"{ARCHITECTURE}.{name}"
+    for name in (
+        "attention.causal", "attention.head_count", "attention.head_count_kv",
+        "attention.key_length", "attention.layer_norm_rms_epsilon", "attention.value_length",
+        "block_count", "context_length", "embedding_length", "feed_forward_length", "pooling_type",
+        "rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.factor",
+        "rope.scaling.finetuned", "rope.scaling.original_context_length", "rope.scaling.type",
+        "tensor_data_layout", "vocab_size",
+    )
+)  # fmt: skip
+_POOLINGS = {1: "mean", 2: "cls", 3: "lasttoken"}  # llama.pooling_type; 0 is none
 _ROPE_FREQUENCIES = "rope_freqs.weight"
 # What numpy and gguf raise on bytes that are cut or changed.
 _BROKEN = (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, OSError)
@@ -59,7 +74,8 @@ def read(source: Path, *, own_tokenizer: bool = True) -> Checkpoint:
     shapes = {name: tuple(int(n) for n in reversed(t.shape)) for name, t in tensors.items()}
     config = _config(fields, shapes, source)
     check_tensors(shapes, *_expected_shapes(config), source)
-    files = tokenizer_files(fields, config["vocab_size"], source) if own_tokenizer else {}
+    files = _modules(fields, config, source)
+    files |= tokenizer_files(fields, config["vocab_size"], source) if own_tokenizer else {}
     return Checkpoint(config, _dequantized(tensors, shapes, config, source), files)
 
 
@@ -100,9 +116,12 @@ def _check_supported(fields: dict, frequencies, source: Path) -> None:
         raise UserError(f"{source}: architecture {architecture!r}; only {ARCHITECTURE!r} is known")
     if fields.get("split.count", 1) not in (0, 1):
         raise UserError(f"{source}: one part of several; join them first with llama-gguf-split")
-    scaling = fields.get("llama.rope.scaling.type", "none")
+    for name, value in fields.items():
+        if name.startswith(f"{ARCHITECTURE}.") and name not in _KEYS and value:
+            raise UserError(f"{source}: {name} = {value!r}: gemb does not know this key")
+    scaling = fields.get("llama.rope.scaling.type", "linear")
     scaled = frequencies is not None and not np.allclose(frequencies.data, 1.0)
-    if scaling != "none" or scaled:
+    if scaling not in ("none", "linear") or scaled:
         raise UserError(
             f"{source}: its rotary positions are scaled ({scaling if not scaled else 'rope_freqs'})"
             ", which is not supported; take the safetensors that its authors publish"
@@ -122,6 +141,8 @@ def _config(fields: dict, shapes: dict, source: Path) -> dict:
     head_dim = number("attention.key_length", width // heads or None)
     if number("rope.dimension_count", head_dim) != head_dim:
         raise UserError(f"{source}: rotates a part of each head only, which is not supported")
+    if number("attention.value_length", head_dim) != head_dim:
+        raise UserError(f"{source}: keys and values of different sizes are not supported")
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -140,10 +161,43 @@ def _config(fields: dict, shapes: dict, source: Path) -> dict:
         "attention_bias": "model.layers.0.self_attn.q_proj.bias" in shapes,
         "mlp_bias": "model.layers.0.mlp.up_proj.bias" in shapes,
     }
+    # llama.cpp takes a factor for a linear one where no type is named, and 0 for none
+    factor = fields.get("llama.rope.scaling.factor") or fields.get("llama.rope.scale_linear") or 1
+    if factor != 1 and fields.get("llama.rope.scaling.type") != "none":
+        config["rope_scaling"] = {"rope_type": "linear", "factor": _factor(factor, source)}
+    causal = fields.get("llama.attention.causal", True)
+    if not isinstance(causal, bool):
+        raise UserError(f"{source}: llama.attention.causal: expected a bool, got {causal!r}")
+    if not causal:
+        config["is_causal"] = False
     for kind, name in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
         if isinstance(fields.get(f"tokenizer.ggml.{name}_token_id"), int):
             config[f"{kind}_token_id"] = fields[f"tokenizer.ggml.{name}_token_id"]
     return config
+
+
+def _factor(value, source: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise UserError(f"{source}: llama.rope.scaling.factor: expected a number, got {value!r}")
+    return float(f"{value:.6g}")
+
+
+def _modules(fields: dict, config: dict, source: Path) -> dict[str, str]:
+    """sentence-transformers' files of the pooling that the file names; {} where it names none.
+
+    Vectors are scaled to unit length, as llama.cpp does with embeddings.
+    """
+    kind = fields.get("llama.pooling_type", 0)
+    if kind == 0:
+        return {}
+    if kind not in _POOLINGS:
+        raise UserError(f"{source}: llama.pooling_type: {kind!r} is not one of {_POOLINGS}")
+    steps = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    pooling = {f"pooling_mode_{flag}": False for flag in POOLING_FLAGS.values()}
+    pooling |= {f"pooling_mode_{POOLING_FLAGS[_POOLINGS[kind]]}": True}
+    pooling["word_embedding_dimension"] = config["hidden_size"]
+    contents = {"modules.json": module_list(steps), "1_Pooling/config.json": pooling}
+    return {name: json.dumps(content, indent=2) + "\n" for name, content in contents.items()}
 
 
 def _expected_shapes(config: dict) -> tuple[dict, dict]:

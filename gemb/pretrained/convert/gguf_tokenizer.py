@@ -66,7 +66,14 @@ def _byte_level(fields: dict, tokens: list[str], types: list[int], source: Path)
     """GPT-2's byte-level BPE; how texts are cut into words differs from model to model."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    words = fields.get("tokenizer.ggml.pre", "gpt-2")
+    words = fields.get("tokenizer.ggml.pre")
+    if (
+        words is None
+    ):  # GPT-2's cut would be a guess: Llama 3's files of April 2024 lack the key too
+        raise UserError(
+            f"{source}: tokenizer.ggml.pre is missing, as in files from before May 2024, so that "
+            f"nothing says how texts are cut into words{_remedy(())}"
+        )
     if words not in _WORDS:
         raise UserError(f"{source}: pre-tokenizer {words!r} is not known{_remedy(_WORDS, words)}")
     merges = [tuple(merge.split(" ")) for merge in _column(fields, "merges", source)]

@@ -7,16 +7,15 @@ from gemb.checks import UserError
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
 from gemb.pretrained.families.family import (
-    ROTARY,
     Family,
     Tensor,
     activation,
     activation_name,
     layer_kinds,
     layer_types,
-    rotary,
     stack_tensors,
 )
+from gemb.pretrained.families.rotary import ROTARY, rotary
 from gemb.pretrained.keys import ABSENT, ANY, Rule, epsilon, flag, number, only, whole
 
 LINEARS = {
@@ -209,7 +208,9 @@ def _rotaries(config: dict, kinds: list[str]) -> tuple:
         return (rotary(config),) * len(kinds)
     turns = {
         "full_attention": rotary(config, "full_attention", 1_000_000.0),
-        "sliding_attention": rotary(config, "sliding_attention", 10_000.0, "rope_local_base_freq"),
+        "sliding_attention": rotary(
+            config, "sliding_attention", 10_000.0, "rope_local_base_freq", scaled=False
+        ),
     }
     return tuple(turns[kind] for kind in kinds)
 

@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 from gemb.checks import UserError
 from gemb.models.encoders.text import TextSpec
-from gemb.models.spec import Rotary
 from gemb.pretrained.families.config_keys import COMMON
-from gemb.pretrained.keys import ABSENT, REQUIRED, Rule, number, one_of, only, read_keys
-
-LAYER_TYPES = ("full_attention", "sliding_attention")
+from gemb.pretrained.families.rotary import LAYER_TYPES
+from gemb.pretrained.keys import REQUIRED, Rule, one_of, read_keys
 
 
 class Tensor(NamedTuple):
@@ -46,6 +44,7 @@ class Family:
             families that are never causal.
         keys: what config.json may hold beside what `config_keys.COMMON` says of every family.
         spellings: other names of these keys; they count for more, as in transformers.
+        meanings: another name -> its values in the words of the key; others stay under that name.
     """
 
     shape: Callable[[dict], TextSpec]
@@ -58,6 +57,7 @@ class Family:
     causal: Callable[[bool], dict] | None = None
     keys: dict[str, Rule] = dataclasses.field(default_factory=dict)
     spellings: dict[str, str] = dataclasses.field(default_factory=dict)
+    meanings: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     @property
     def table(self) -> dict[str, Rule]:
@@ -66,9 +66,14 @@ class Family:
 
     def respelled(self, config: dict) -> dict:
         """config.json with each key under its own name."""
-        others = [key for key in config if key in self.spellings]
-        own = {self.spellings[key]: config[key] for key in others}
-        return {key: value for key, value in config.items() if key not in others} | own
+        own, others = {}, {}
+        for key, value in config.items():
+            words = self.meanings.get(key)
+            if key not in self.spellings or (words and str(value) not in words):
+                own[key] = value
+            else:
+                others[self.spellings[key]] = words[value] if words else value
+        return own | others
 
     def text_spec(self, config: dict, file="config.json") -> TextSpec:
         """The shape that config.json gives.
@@ -96,16 +101,6 @@ def activation_name(default=REQUIRED) -> Rule:
     return one_of(*ACTIVATIONS, default=default)
 
 
-_OBJECT = Rule("an object", lambda value: isinstance(value, dict)).or_null(ABSENT)
-# The keys of rotary positions, in the old spelling and in the new one; see `rotary`.
-ROTARY = {
-    "rope_theta": number(ABSENT, above=0.0, whole=True).or_null(ABSENT),
-    "rope_scaling": _OBJECT,
-    "rope_parameters": _OBJECT,
-    "partial_rotary_factor": only(None, 1.0, 1),
-}
-
-
 def layer_kinds() -> Rule:
     """A list with the kind of each layer's attention; missing or null where the family decides."""
     return Rule(
@@ -129,36 +124,6 @@ def layer_types(config: dict, layers: int) -> list[str]:
 def activation(config: dict, key: str = "hidden_act", default: str = "gelu") -> str:
     """The activation that config.json names, in gemb's words."""
     return ACTIVATIONS[config.get(key, default)]
-
-
-def rotary(config: dict, kind: str = "", theta: float = 10_000.0, old_key: str = "rope_theta"):
-    """The rotary positions of config.json, in its old and its new spelling.
-
-    Args:
-        config: config.json.
-        kind: "full_attention" or "sliding_attention" where they differ.
-        theta: default base.
-        old_key: the old spelling's key of the base.
-
-    Raises:
-        UserError: for a scaling that gemb does not compute.
-    """
-    new = config.get("rope_parameters") or {}
-    new = new.get(kind, {} if kind else new) if kind in new or not kind else new
-    scaling = dict(config.get("rope_scaling") or {}) if kind != "sliding_attention" else {}
-    values = scaling | new
-    name = values.get("rope_type") or values.get("type") or "default"
-    try:
-        return Rotary(
-            theta=float(values.get("rope_theta") or config.get(old_key) or theta),
-            scaling=name,
-            factor=float(values.get("factor", 1.0)),
-            low_factor=float(values.get("low_freq_factor", 1.0)),
-            high_factor=float(values.get("high_freq_factor", 4.0)),
-            original_length=int(values.get("original_max_position_embeddings", 8192)),
-        )
-    except ValueError as error:
-        raise UserError(f"config.json: rotary positions: {error}") from None
 
 
 def stack_tensors(

@@ -3,7 +3,6 @@
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
 from gemb.pretrained.families.family import (
-    ROTARY,
     Family,
     Tensor,
     activation,
@@ -11,8 +10,8 @@ from gemb.pretrained.families.family import (
     layer_kinds,
     layer_tensors,
     layer_types,
-    rotary,
 )
+from gemb.pretrained.families.rotary import ROTARY, rotary
 from gemb.pretrained.keys import ABSENT, ANY, epsilon, flag, number, whole
 
 _LINEARS = {"attention/output": "attn.Wo", "down": "mlp.Wo"}
