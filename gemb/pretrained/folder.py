@@ -1,6 +1,7 @@
 """Reads a sentence-transformers (or plain Hugging Face) folder as a tower."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ _MANIFEST_KEYS = {
     ),
 }
 _UNLIMITED = 512  # tokens of a model that has no limit of its own, as T5
+_BEYOND = 10**20  # such numbers of tokenizer_config.json mean that there is no limit
 _STATIC = 1_000_000  # of a static model, which sentence-transformers never cuts by itself
 
 
@@ -101,10 +103,9 @@ def _weights(folder: Path, config: dict, spec: TowerSpec, modules: Modules) -> t
 
 
 def _processor(folder: Path, spec: TowerSpec, modules: Modules, manifest: dict) -> TextProcessor:
-    limit = spec.encoder.max_length or _UNLIMITED
     made = from_folder(
         modules.encoder,
-        _length(folder, modules, manifest, limit),
+        _length(folder, modules, manifest, spec.encoder.max_length),
         rows=spec.encoder.vocab,
         lower_case=modules.lower_case,
         static=modules.static,
@@ -161,13 +162,21 @@ def _plain_pooling(config: dict) -> str:
 
 
 def _length(folder: Path, modules: Modules, manifest: dict, limit: int) -> int:
-    """Tokens that a text is cut to; a tokenizer's word counts up to the positions there are."""
+    """Tokens that a text is cut to: what is said, up to the encoder's limit (0 for none)."""
     said = modules.max_length or manifest.get("max_length")
     if modules.static and not said:
         file = modules.encoder / "tokenizer.json"
         truncation = read_json(file, default={}).get("truncation") or {}
         return truncation.get("max_length") or _STATIC
-    return said or int(min(modules.tokenizer_length or limit, limit))
+    length = said or min(modules.tokenizer_length or _BEYOND, limit or _BEYOND)
+    if length >= _BEYOND:
+        print(
+            f"warning: {folder}: it names no number of tokens that texts are cut to, so gemb cuts "
+            f"them to {_UNLIMITED}; set max_seq_length in sentence_bert_config.json",
+            file=sys.stderr,
+        )
+        return _UNLIMITED
+    return int(length)
 
 
 def _heads(manifest: dict) -> tuple:

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from gemb.checks import UserError, suggest
@@ -137,11 +138,11 @@ def warn_unknown(content: Mapping, table: Mapping, file) -> None:
         )
 
 
-def refuse_unknown(content: Mapping, table: Mapping, file) -> None:
-    """Checks that a table knows every key.
+def read_known(content: Mapping, table: Mapping[str, Rule], file) -> dict:
+    """`read_keys` of an object that may hold no other keys.
 
     Raises:
-        UserError: naming the first that it does not.
+        UserError: also for a key that the table does not know.
     """
     for key in content:
         if key not in table:
@@ -149,6 +150,27 @@ def refuse_unknown(content: Mapping, table: Mapping, file) -> None:
                 f"{file}: {key}: gemb does not know this key.{suggest(key, table)} "
                 "It may change vectors, so remove it only if you know that it does not"
             )
+    return read_keys(content, table, file)
+
+
+def read_json(file: Path, default=None, kind: type = dict):
+    """Reads a JSON file; `default` where there is none.
+
+    Raises:
+        UserError: if it cannot be read, is not JSON, or not of the kind.
+    """
+    if default is not None and not file.exists():
+        return default
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); expected a model folder") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}: not JSON ({error})") from None
+    if not isinstance(content, kind):
+        expected = {dict: "an object", list: "a list"}[kind]
+        raise UserError(f"{file}: expected {expected}, got {type(content).__name__}")
+    return content
 
 
 def shown(value) -> str:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path, PurePosixPath
 
 from gemb.checks import UserError
-from gemb.pretrained.keys import ANY, Rule, read_keys, refuse_unknown, shown
+from gemb.pretrained.keys import ANY, Rule, read_keys, read_known, shown
 from gemb.pretrained.sentence_transformers import module_kind, read_json
 from gemb.structs import SIDES
 
@@ -46,8 +46,7 @@ def router_steps(folder: Path) -> dict[str, list[dict]]:
     place = folder / steps[0]["path"]
     file = place / (ROUTER if (place / ROUTER).exists() else "config.json")
     config = read_keys(read_json(file), _CONFIG, file)
-    refuse_unknown(config["parameters"], _PARAMETERS, f"{file}: parameters")
-    parameters = read_keys(config["parameters"], _PARAMETERS, f"{file}: parameters")
+    parameters = read_known(config["parameters"], _PARAMETERS, f"{file}: parameters")
     found = {}
     for side in SIDES:
         route = _route(side, config["structure"], parameters["route_mappings"] or {}, file)

@@ -2,19 +2,18 @@
 
 import dataclasses
 import itertools
-import json
 import sys
 from pathlib import Path, PurePosixPath
 
 from gemb.checks import UserError
 from gemb.models.spec import POOLINGS, DenseSpec
 from gemb.pretrained import module_keys
-from gemb.pretrained.keys import read_keys, refuse_unknown, shown, warn_unknown
+from gemb.pretrained.keys import read_json, read_keys, read_known, shown, warn_unknown
 from gemb.pretrained.module_keys import DENSE_ACTIVATIONS as DENSE_ACTIVATIONS
 from gemb.pretrained.modules import SETTINGS
+from gemb.pretrained.text_settings import text_settings
 from gemb.structs import SIDES
 
-_SETTINGS_OF = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 _ORDER = ("Transformer", "StaticEmbedding", "Pooling", "Dense", "Normalize")  # as gemb computes
 _ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 
@@ -78,7 +77,7 @@ def read_modules(folder: Path, steps: list[dict] | None = None) -> Modules:
     settings = read_settings(folder)
     return dataclasses.replace(
         modules,
-        **({} if modules.static else _text_settings(modules.encoder)),
+        **({} if modules.static else text_settings(modules.encoder)),
         prompts=_of_sides(settings["prompts"]),
         similarity=settings["similarity_fn_name"] or "cosine",
     )
@@ -126,79 +125,6 @@ def _of_sides(prompts: dict) -> dict:
     always there, empty if the file does not name it: the other two never count.
     """
     return {side: prompts.get(side) or "" for side in SIDES}
-
-
-def _text_settings(encoder: Path) -> dict:
-    """How texts are cut and written, and what replaces keys of config.json.
-
-    The settings are in the first of several files, by the kind of model that once wrote it.
-    """
-    files = [encoder / f"sentence_{kind}_config.json" for kind in _SETTINGS_OF]
-    file = next((file for file in files if file.exists()), files[0])
-    content = read_json(file, default={})
-    values = _checked(content, module_keys.TRANSFORMER, file)
-    if "modality_config" in content and "module_output_name" not in content:
-        raise UserError(f"{file}: key 'module_output_name' is missing")
-    tokenizer = _part(values, "tokenizer_args", "processor_kwargs", file)
-    tokenizer = _checked(tokenizer, module_keys.TOKENIZER_ARGUMENTS, f"{file}: tokenizer_args")
-    model = _part(values, "model_args", "model_kwargs", file)
-    _checked(model, module_keys.MODEL_ARGUMENTS, f"{file}: model_args")
-    return {
-        "max_length": _length(values, tokenizer, file),
-        "tokenizer_length": _tokenizer_length(encoder),
-        "lower_case": values["do_lower_case"],
-        "config": _config_arguments(values, file),
-    }
-
-
-def _part(values: dict, old: str, new: str, file: Path) -> dict:
-    """An object that has an old and a new name."""
-    if old in values and new in values and values[old] and values[new]:
-        raise UserError(f"{file}: {old} and {new} are the same setting; keep one of them")
-    return values[old] or values[new]
-
-
-def _checked(content: dict, table: dict, where: str) -> dict:
-    refuse_unknown(content, table, where)
-    return read_keys(content, table, where)
-
-
-def _length(values: dict, tokenizer: dict, file: Path) -> int | None:
-    """Tokens that texts are cut to, by the order in which sentence-transformers lets keys count."""
-    processing = _checked(
-        values["processing_kwargs"] or {}, module_keys.PROCESSING, f"{file}: processing_kwargs"
-    )
-    text = _checked(
-        processing["text"], module_keys.TEXT_PROCESSING, f"{file}: processing_kwargs.text"
-    )
-    _checked(
-        processing["common"], module_keys.COMMON_PROCESSING, f"{file}: processing_kwargs.common"
-    )
-    if text["max_length"]:
-        return text["max_length"]
-    length = tokenizer["model_max_length"] or values["max_seq_length"]
-    query, document = values["query_length"] or length, values["document_length"] or length
-    if query != document:
-        raise UserError(
-            f"{file}: query_length and document_length: gemb cuts queries and documents to the "
-            f"same length, and these are {shown(query)} and {shown(document)}; make them equal"
-        )
-    return document
-
-
-def _tokenizer_length(encoder: Path) -> float | None:
-    """What tokenizer_config.json says of the length of texts; a number beyond all means none."""
-    file = encoder / "tokenizer_config.json"
-    table = {"model_max_length": module_keys.TOKENIZER_LENGTH}
-    return read_keys(read_json(file, default={}), table, file)["model_max_length"]
-
-
-def _config_arguments(values: dict, file: Path) -> dict:
-    """What replaces values of config.json."""
-    arguments = _part(values, "config_args", "config_kwargs", file)
-    table = dict.fromkeys(module_keys.CONFIG_ARGUMENTS, module_keys.ANY)
-    refuse_unknown(arguments, table | module_keys.MODEL_ARGUMENTS, f"{file}: config_args")
-    return {key: value for key, value in arguments.items() if key in table}
 
 
 def _follow(folder: Path, steps: list) -> Modules:
@@ -276,7 +202,7 @@ def _pooling(place: Path) -> tuple[str, bool]:
     """(the pooler's name, whether it sees the prompt's tokens)."""
     file = place / "config.json"
     config = read_json(file)
-    values = _checked(config, module_keys.POOLING, file)
+    values = read_known(config, module_keys.POOLING, file)
     if not {"word_embedding_dimension", "embedding_dimension"} & set(values):
         raise UserError(f"{file}: key 'embedding_dimension' is missing")
     modes = [mode for key, mode in module_keys.POOLING_MODES.items() if values[key]] or ["mean"]
@@ -297,23 +223,3 @@ def _dense(place: Path) -> DenseSpec:
     warn_unknown(config, module_keys.DENSE, file)
     activation = module_keys.activation(values["activation_function"])
     return DenseSpec(values["in_features"], values["out_features"], activation, values["bias"])
-
-
-def read_json(file: Path, default=None, kind: type = dict):
-    """Reads a JSON file; `default` where there is none.
-
-    Raises:
-        UserError: if it cannot be read, is not JSON, or not of the kind.
-    """
-    if default is not None and not file.exists():
-        return default
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); expected a model folder") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}: not JSON ({error})") from None
-    if not isinstance(content, kind):
-        expected = {dict: "an object", list: "a list"}[kind]
-        raise UserError(f"{file}: expected {expected}, got {type(content).__name__}")
-    return content

@@ -45,6 +45,8 @@ def _keys(projection: str) -> dict:
         "layer_norm_epsilon": epsilon(1e-6),
         "relative_attention_num_buckets": whole(32, least=4),
         "relative_attention_max_distance": whole(128, least=2),
+        # No table has so many rows, but sentence-transformers cuts texts to it.
+        "max_position_embeddings": whole(0),
         # Of the decoder, and how long texts were in training.
         "num_decoder_layers": ANY,
         "scale_decoder_outputs": ANY,
@@ -80,7 +82,10 @@ def text_spec(config: dict) -> TextSpec:
         relative_distance=config["relative_attention_max_distance"],
         init="t5",
     )
-    return TextSpec(config["vocab_size"], 0, stack, types=0, embedding_norm=False)
+    limit = config["max_position_embeddings"]
+    return TextSpec(
+        config["vocab_size"], 0, stack, types=0, length_limit=limit, embedding_norm=False
+    )
 
 
 def tensors(spec: TextSpec) -> dict[str, Tensor]:
