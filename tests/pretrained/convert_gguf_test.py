@@ -269,10 +269,9 @@ def test_linear_rotary_factors_of_all_spellings(name, tmp_path, fields):
 def test_pooling_and_attention_of_the_file_are_kept(number, pooling, tmp_path, fields):
     change = {"llama.pooling_type": number, "llama.attention.causal": False}
     path = save_gguf(tmp_path / "m.gguf", llama_weights(VOCAB), fields=(fields | change).items())
-    model = load(str(convert(path, tmp_path / "out", say=lambda line: None)))
-    assert model.spec.pooling == pooling
-    assert model.spec.normalize
-    assert not model.spec.encoder.stack.causal
+    spec = load(str(convert(path, tmp_path / "out", say=lambda line: None))).document.spec
+    assert (spec.pooling, spec.normalize) == (pooling, True)
+    assert not spec.encoder.stack.causal
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,8 @@ def _write(folder, model_class: str, config_class: str, options: dict):
 def write_tokenizer(folder, text: str):
     """tokenizer.json, and that transformers takes it as it is."""
     (folder / "tokenizer.json").write_text(text)
-    options = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    options = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
+    options["additional_special_tokens"] = ["[PAD]", "[CLS]", "[SEP]"]
     (folder / "tokenizer_config.json").write_text(json.dumps(options))
 
 

@@ -58,7 +58,8 @@ def tiny_checkpoint(folder, **config):
         assert torch.isfinite(parameter).all(), name
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(byte_tokenizer_json())
-    options = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    options = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
+    options["additional_special_tokens"] = ["[PAD]", "[CLS]", "[SEP]"]
     (folder / "tokenizer_config.json").write_text(json.dumps(options))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48}))
     return model
