@@ -10,7 +10,7 @@ Usage: launch/tpu_pod.sh --pod=NAME --zone=ZONE --type=TYPE [OPTION...] VERB [AR
 
 Creates the pod, or takes the one of that name; copies this checkout to every worker; installs it
 there; starts `gemb VERB ARGUMENT...` on all of them, out of reach of a lost connection; and shows
-the first worker's log until the end, whose status becomes this script's. Pre-empted, the same
+the first worker's log until the end, whose status becomes this script's. Preempted, the same
 command makes a new pod and goes on, provided that --workdir is on storage that outlives it and
 that all workers see (a mounted bucket).
 
@@ -23,7 +23,7 @@ that all workers see (a mounted bucket).
   --pod=NAME          of the TPU; --zone=ZONE and --project=PROJECT: where
   --type=TYPE         accelerator, e.g. v5litepod-16, v5p-32, v6e-64
   --version=VERSION   of the software of a new pod (default: what Google names for the type)
-  --spot              a new pod may be pre-empted, and is cheaper
+  --spot              a new pod may be preempted, and is cheaper
   --worker=N          whose log to show (default 0)
   --max_restarts=N    times each worker runs the command again (default 3)
   --logs              only show the log

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from pathlib import Path
 
 PACKAGES = ("asyncio", "concurrent", "email", "http", "json", "logging", "urllib", "xml")
@@ -44,16 +45,18 @@ def small_model(folder: str, width: int = 128, seed: int = 0):
 
 
 def _vocabulary(texts: list[str]) -> str:
-    """A tokenizer.json: words and parts of words, lower case, underscores taken as spaces."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    """A tokenizer.json: frequent words, and letters for the others; lower case, _ is a space."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    steps = [normalizers.Replace("_", " "), normalizers.Lowercase()]
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]"]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=4000, special_tokens=special, show_progress=False
+    lower = normalizers.Sequence([normalizers.Replace("_", " "), normalizers.Lowercase()])
+    split = pre_tokenizers.BertPreTokenizer()
+    words = Counter(
+        word for text in texts for word, _ in split.pre_tokenize_str(lower.normalize_str(text))
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    frequent = sorted(words, key=lambda word: (-words[word], word))[:4000]
+    letters = sorted({letter for word in words for letter in word})
+    pieces = ["[PAD]", "[UNK]", *letters, *(f"##{letter}" for letter in letters), *frequent]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = lower, split
     return tokenizer.to_str()
