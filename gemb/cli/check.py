@@ -1,7 +1,7 @@
 """gemb check: read all vectors of stores and compare them with their digests.
 
     gemb check runs/store
-    gemb check runs/store sqlite:runs/users.db && gemb release ...
+    gemb check runs/store sqlite:runs/users.db
 
 STORE is a folder or the address of a key store, see `gemb versions --help`. On disk every file of
 every version is compared with its manifest; in a key store every readable vector is read.
