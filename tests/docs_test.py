@@ -18,8 +18,8 @@ sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 import config_pages  # noqa: E402
 import docstrings  # noqa: E402
 import fill  # noqa: E402
-import readme  # noqa: E402
 import results  # noqa: E402
+import tables  # noqa: E402
 
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -51,10 +51,11 @@ def test_python_on_pages_compiles(page):
             ast.parse(code)
 
 
-def test_readmes_tables_are_those_of_the_data():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.TABLE.search(text)
-    assert readme.written(text) == text, "run: python docs/_ext/readme.py"
+@pytest.mark.parametrize("page", ["README.md", *NAMES])
+def test_tables_are_those_of_the_data(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert text.count("<!-- fill: result") == len(tables.TABLE.findall(text))
+    assert tables.written(text) == text, "run: python docs/_ext/tables.py"
 
 
 def test_every_file_of_results_is_whole_and_on_a_page():

@@ -1,7 +1,7 @@
 """Replaces `<!-- fill: NAME ARGUMENT -->` in a page by text that is made of the repository's files.
 
-A table of figures, a verb's help or a list of configs on a page can therefore not differ from its
-source. The makers are in the modules next to this one.
+A verb's help or a list of configs on a page can therefore not differ from its source. Tables of
+figures are in the page itself, see tables.py. The makers are in the modules next to this one.
 """
 
 import functools
@@ -9,14 +9,11 @@ import re
 from collections.abc import Callable
 
 import config_pages
-import results
 import verbs
 
-MARK = re.compile(r"^<!-- fill: (\S+) ?(.*?) -->$", re.MULTILINE)
+MARK = re.compile(r"^<!-- fill: (configs|verbs) ?(.*?) -->$", re.MULTILINE)
 MAKERS: dict[str, Callable[..., str]] = {
     "configs": config_pages.pieces,
-    "result": results.section,
-    "result-table": results.table,
     "verbs": verbs.sections,
 }
 
