@@ -17,7 +17,7 @@ def sections() -> str:
 def help_of(verb: str) -> str:
     """What `gemb VERB --help` prints."""
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         run(verb, ["--help"])
     return printed.getvalue()
 
