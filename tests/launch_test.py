@@ -14,7 +14,7 @@ SCRIPTS = [
 ]  # fmt: skip
 WITHOUT_EXTRAS = (
     "tests/mains_test.py", "tests/extras_test.py", "tests/configs_test.py", "tests/imports_test.py",
-    "tests/data", "tests/search", "tests/curation", "tests/evaluation",
+    "tests/data", "tests/search", "tests/store", "tests/curation", "tests/evaluation",
 )  # fmt: skip
 PYTHON = """#!/bin/bash
 case "$1 $2" in
@@ -126,7 +126,7 @@ def test_nothing_is_installed_twice_until_the_recipe_changes(launch, tmp_path):
 
 def test_peers_take_a_cpu_torch_first_and_satisfy_quickstart(launch):
     done = launch("launch/test.sh", "--peers", "-k", "losses")
-    assert _pip(done) == ["torch==2.13.0", ".[all,dev,peers]"]
+    assert _pip(done) == ["torch==2.13.0", ".[all,dev,peers,services]"]
     assert done.calls[-1] == "python -m pytest -k losses"
     assert _pip(launch("launch/quickstart.sh")) == []
 
@@ -182,7 +182,7 @@ def test_ci_lints_before_it_tests(launch):
     assert all((ROOT / path).exists() for path in WITHOUT_EXTRAS)
     done = launch(".ci/run")
     assert done.returncode == 0, done.stderr
-    assert _pip(done) == ["torch==2.13.0", ".[all,dev,peers]", ".[eval,scann,docs]"]
+    assert _pip(done) == ["torch==2.13.0", ".[all,dev,peers,services]", ".[eval,scann,docs]"]
     assert [call for call in done.calls if "pip" not in call][-8:] == [
         "ruff check .",
         "ruff format --check .",

@@ -109,7 +109,7 @@ def test_module_form_is_the_same_as_the_verb():
         (["index", "--output=y"], "--corpus is required"),
         (["embed", "--model=m", "--output=y"], "--input is required"),
         (["soup", "out", "a"], "expected OUTPUT and two or more models"),
-        (["compare"], "which runs"),
+        (["compare"], "no runs are given"),
         (["cache"], "--gin_file is required"),
         (["cache", "--gin_file=x.gin"], "--output_cache_dir is required"),
         (["teach"], "--gin_file is required"),

@@ -98,7 +98,9 @@ def test_other_errors_keep_their_traceback():
 
 
 def test_an_interrupt_is_one_line():
-    code = FAILING + "print('on', flush=True); import time; time.sleep(60)"
+    # A process in the background of a script starts with SIGINT ignored.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += FAILING + "print('on', flush=True); import time; time.sleep(60)"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -95,6 +95,11 @@ def _square(graph, values, output, options):
     return _elementwise(graph, "Mul", values * 2, output.dtype)
 
 
+def _unequal(graph, values, output, options):
+    equal = _elementwise(graph, "Equal", values, output.dtype)
+    return _elementwise(graph, "Not", [equal], output.dtype)
+
+
 def _rsqrt(graph, values, output, options):
     root = _elementwise(graph, "Sqrt", values, output.dtype)
     return _elementwise(graph, "Reciprocal", [root], output.dtype)
@@ -126,6 +131,7 @@ def _convert(graph, values, output, options):
 
 _BROADCASTING = {
     "square": _square,
+    "ne": _unequal,
     "rsqrt": _rsqrt,
     "erfc": _erfc,
     "integer_pow": _integer_pow,

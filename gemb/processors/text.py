@@ -299,8 +299,11 @@ def from_folder(
         UserError: if there is no tokenizer, or a broken one.
     """
     definition = read_tokenizer(folder, rows, alone=static)
-    if static:  # without the limit that `save` writes into the file
-        definition = _changed(definition, post_processor=None, truncation=None)
+    if static:
+        definition = _changed(definition, post_processor=None)
+        cut = json.loads(definition).get("truncation") or {}
+        if cut.get("direction") == "Right":  # as `save` writes it; max_length says the rest
+            definition = _changed(definition, truncation=None)
     if lower_case:
         own = filter(None, [json.loads(definition).get("normalizer")])
         steps = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, *own]}

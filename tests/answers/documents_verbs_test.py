@@ -86,7 +86,8 @@ def test_documents_of_this_checkout_are_found_with_file_and_line(gemb, model, tm
         text = Path(row["file"]).read_text(encoding="utf-8")
         assert text[row["start"] : row["end"]] == row["text"]
     tokenizer = of_bytes(10**6).tokenizer()
-    read = tokenizer.encode([f"{row['title']}\n{row['text']}" for row in rows])
+    titles = [f"{row['title']}\n" if row["title"] else "" for row in rows]
+    read = tokenizer.encode([title + row["text"] for title, row in zip(titles, rows, strict=True)])
     assert max(map(len, read)) <= 96, "the model reads all of each passage"
     status, said, error = gemb("index", f"--model={model}", "--corpus=corpus", "--output=index")
     assert status == 0, error

@@ -69,15 +69,15 @@ def test_no_verb_overwrites_what_it_reads(path, tmp_path, monkeypatch):
     ]:
         (tmp_path / name).write_bytes(before)
         for source in (tmp_path / name, tmp_path / "*.jsonl"):
-            with pytest.raises(UserError, match=f"--output: .*{name} is what is read"):
+            with pytest.raises(UserError, match=f"--output: .*{name} is an input"):
                 call(verb, f"--input={source}", *given, *more)
         assert (tmp_path / name).read_bytes() == before
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(UserError, match=r"--output: .*kept\.jsonl is what is read"):
+    with pytest.raises(UserError, match=r"--output: .*kept\.jsonl is an input"):
         call(dedup, "--input=~/kept.jsonl", "--columns=text", *given)
     for verb in (filter, mine):
         (tmp_path / "pairs.jsonl").write_bytes(before)
-        with pytest.raises(UserError, match="is what is read"):
+        with pytest.raises(UserError, match="is an input"):
             call(verb, f"--pairs={tmp_path}/pairs.jsonl", *given)
     with pytest.raises(UserError, match=r"--output: .*rows\.jsonl is a file, not a folder"):
         call(dedup, f"--input={path}", "--columns=text", "--model=first", f"--output={path}/x")
@@ -137,7 +137,7 @@ def test_split(path, tmp_path):
         (
             mine,
             ["--pairs=x", "--model=m", "--output=y", "--rescore_model=a", "--cross_encoder=b"],
-            "both give the scores",
+            "both compute the scores",
         ),
         (filter, ["--model=m", "--output=y"], "--pairs is required"),
         (dedup, ["--input=x", "--output=y"], "--model is required"),

@@ -151,9 +151,9 @@ def test_figures_over_the_steps_and_the_cache(made, tasks, tmp_path):
 
 def test_what_cannot_be_measured_is_told(made, tmp_path):
     workdir, trained_with, _ = made
-    with pytest.raises(UserError, match=r"no checkpoint of step 3; kept are \[2, 4, 6\]"):
+    with pytest.raises(UserError, match=r"no checkpoint of step 3; the kept steps are \[2, 4, 6\]"):
         list(checkpoint_models(workdir, [3], **trained_with))
-    with pytest.raises(UserError, match="holds no checkpoints"):
+    with pytest.raises(UserError, match="has no checkpoints"):
         list(checkpoint_models(tmp_path, **trained_with))
     other = trained_with | {"model": from_scratch(_processor(), layers=0, width=32)}
     with pytest.raises(UserError, match="the checkpoint is of another model"):
@@ -165,8 +165,11 @@ def test_what_cannot_be_measured_is_told(made, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--checkpoints=all",), "--checkpoints are those of a --workdir"),
-        (("--checkpoints=all", "--workdir={tmp}", "--model=m"), "--model and --mteb do not go"),
+        (("--checkpoints=all",), "--checkpoints needs --workdir"),
+        (
+            ("--checkpoints=all", "--workdir={tmp}", "--model=m"),
+            "cannot be combined with --model and --mteb",
+        ),
         (("--checkpoints=all", "--workdir={tmp}"), "has no config.gin"),
         (("--checkpoints=late", "--workdir={tmp}"), "--checkpoints: expected whole numbers"),
     ],

@@ -99,7 +99,7 @@ def test_kernels_rounded_once_give_the_same_vectors():
     ("wrong", "message"),
     [
         ({"matmul_dtype": "int8"}, "matmul_dtype: expected bfloat16"),
-        ({"matmul_dtype": "bfloat16", "dtype": "bfloat16"}, "are of bfloat16 anyway"),
+        ({"matmul_dtype": "bfloat16", "dtype": "bfloat16"}, "already use bfloat16"),
     ],
 )
 def test_a_matmul_dtype_that_says_nothing_is_refused(wrong, message):
@@ -118,7 +118,7 @@ def test_a_token_that_sees_nothing_is_no_nan_in_half_precision():
 
 
 def test_float16_that_xla_cannot_multiply_on_a_cpu_is_told():
-    with pytest.raises(ValueError, match="xla multiplies no float16 on CPUs; choose plain"):
+    with pytest.raises(ValueError, match="xla does not support float16 on CPUs; choose plain"):
         attention.choose(Execution(dtype="float16", attention="xla"), 8, 0.0, False, 16)
 
 

@@ -140,7 +140,7 @@ def test_towers_of_two_tokenizers_read_texts_each_by_its_own(tmp_path):
 
 def test_towers_that_do_not_fit_are_told(tmp_path):
     wide = from_scratch(of_bytes(), layers=1, width=32)
-    with pytest.raises(UserError, match="its dim 32 is not the query's, 16"):
+    with pytest.raises(UserError, match="its dim 32 differs from the query's, 16"):
         two_towers(from_scratch(of_bytes(), layers=1, width=16), wide)
     with pytest.raises(UserError, match="one tower has weights"):
         two_towers(tower(1, 0), from_scratch(of_bytes(), layers=1, width=16, heads=2))

@@ -190,7 +190,7 @@ def test_model_that_was_not_fetched_names_the_command(model):
 
 
 def test_folder_that_is_no_model_is_told(model, tmp_path):
-    with pytest.raises(UserError, match=r"lacks config.json: it is no model folder"):
+    with pytest.raises(UserError, match=r"has no config.json, so it is not a model folder"):
         fetching.model_folder(tmp_path)
 
 

@@ -69,7 +69,6 @@ def test_gemma_3_is_marked_in_its_own_spelling(tmp_path):
     "flags",
     [
         {"is_causal": False},
-        {"use_bidirectional_attention": True},
         {"is_causal": False, "use_bidirectional_attention": True},
     ],
 )

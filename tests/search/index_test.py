@@ -87,7 +87,7 @@ def test_an_index_is_replaced_and_nothing_else(folder, tmp_path):
     for text in (None, "{}", "[1]", "{cut"):  # of another program, or damaged
         if text:
             (tmp_path / "mine" / "index.json").write_text(text)
-        with pytest.raises(UserError, match="exists and is no index"):
+        with pytest.raises(UserError, match="exists and is not an index"):
             search.save_index(tmp_path / "mine", search.ExactSearcher(np.eye(3)), model="bbbb")
         assert (tmp_path / "mine").is_dir()
 

@@ -233,7 +233,7 @@ def test_a_zero_document_comes_last_and_a_zero_query_is_refused(gemb, tmp_path, 
         (("index", "--model=m", "--corpus={data}", "--output={out}", "--target=1"), "target"),
         (("index", "--model=m", "--corpus={data}", "--output={out}", "--kind=x"), "unknown 'x'"),
         (("search", "--index={out}", "q"), "cannot be read"),
-        (("search", "--index={out}", "--dim=8", "q"), "leave the other flags out"),
+        (("search", "--index={out}", "--dim=8", "q"), "remove the other flags"),
         (("search", "q"), "--workdir is required"),
     ],
 )
@@ -322,7 +322,7 @@ def test_an_index_of_embedded_vectors_is_that_of_the_texts(gemb, tmp_path):
     (tmp_path / "c" / "corpus.jsonl").write_text('{"_id": "x", "text": "another text"}\n')
     status, _, error = gemb("index", "--model=m", place, f"--output={tmp_path / 'd'}", given)
     assert status == 2
-    assert "but wanted are the 1 documents" in error
+    assert "but expected the 1 documents" in error
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ def test_a_shard_is_a_folder_of_the_store(tmp_path):
 def test_rows_of_another_teacher_are_refused(tmp_path):
     RowCache(tmp_path, "x", 4).add(_keys(1, 2, 3), np.ones((3, 4)))
     for fingerprint, dim in (("y", 4), ("x", 5)):
-        with pytest.raises(UserError, match=r"another teacher taught \(fingerprint x, expected"):
+        with pytest.raises(
+            UserError, match=r"the rows of another teacher \(fingerprint x, expected"
+        ):
             RowCache(tmp_path, fingerprint, dim)
 
 

@@ -195,7 +195,7 @@ def test_advice_for_rounded_products_is_of_bfloat16_altogether():
     after = advise(work, before, small)
     assert (after.execution.dtype, after.execution.matmul_dtype) == ("bfloat16", "")
     assert "execution.Execution.matmul_dtype = ''" in bindings(before, after)
-    remark = "dtype float32 is slower on every chip"
+    remark = "dtype is float32, which is slower on every chip"
     assert remark not in describe(work, before, small, 0.4)
     assert remark in describe(work, Settings(8, 1, 1), small, 0.4)
 

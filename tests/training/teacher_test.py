@@ -278,7 +278,7 @@ def test_a_missing_text_names_the_command(data, tmp_path):
     (tmp_path / "config.gin").touch()
     own = functools.partial(teachers.cached, [TEACHER], folder=str(tmp_path / "cache"))
     command = f"run `gemb teach --gin_file={tmp_path}/config.gin`"
-    with pytest.raises(UserError, match=f"no vectors of the teacher.*{command}"):
+    with pytest.raises(UserError, match=f"no vectors of the current teacher.*{command}"):
         run(tmp_path, data, own())
     taught(data, own(), steps=1)
     with pytest.raises(UserError, match=rf"no vector of the query 'ask \d+'; {command}"):
@@ -299,10 +299,10 @@ def test_teachers_that_do_not_fit_are_one_line(data, tmp_path):
         join(teachers.live([model(2, width=8)]))
     with pytest.raises(UserError, match=r"query_length: .*99 exceeds the model's 32 positions"):
         teachers.live([TEACHER], query_length=99)
-    with pytest.raises(UserError, match="the loss reads none of its fields"):
+    with pytest.raises(UserError, match="the loss does not read the teacher's fields"):
         join(teachers.live([TEACHER]), losses.info_nce)
     scored = teachers.scored("any", folder=str(tmp_path))
-    with pytest.raises(UserError, match="the loss reads none of its fields"):
+    with pytest.raises(UserError, match="the loss does not read the teacher's fields"):
         scored.check(STUDENT.spec, losses.info_nce)
     with pytest.raises(UserError, match="without hard negatives a query has only one candidate"):
         join(scored, losses.margin_mse)
@@ -431,9 +431,9 @@ def test_layers_that_do_not_fit_are_one_line(data, tmp_path):
         join(model(1, width=8))
     with pytest.raises(UserError, match="student has two towers"):
         join(two_towers(model(1), model(2)))
-    with pytest.raises(UserError, match="two towers; layerwise needs"):
+    with pytest.raises(UserError, match="two towers; layerwise teaching needs"):
         teachers.layerwise(two_towers(model(1), model(2)))
-    with pytest.raises(UserError, match="the loss reads none of its fields"):
+    with pytest.raises(UserError, match="the loss does not read the teacher's fields"):
         join(one_layer(0), losses.info_nce)
     with pytest.raises(ValueError, match="query_microbatches: the objective layerwise"):
         run(

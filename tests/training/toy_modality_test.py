@@ -211,7 +211,7 @@ def test_what_is_known_of_it_without_training_it():
     text = dry_run(experiment())
     assert "16 x 1 queries, 16 x 1 documents" in text
     assert "query/numbers/linear/kernel" in text
-    with pytest.raises(UserError, match="the numbers encoder is no transformer"):
+    with pytest.raises(UserError, match="the numbers encoder is not a transformer"):
         dry_run_on_chips(experiment(), "v5e:8")
 
 

@@ -86,7 +86,7 @@ def test_the_fingerprint_is_of_content_and_prompts_alone(tmp_path):
         ("task.json", "{", r"task.json: cannot be read as JSON"),
         ("task.json", {"kind": "stss"}, r'"kind" must be one of .*\'stss\'. Did you mean sts\?'),
         ("task.json", {"kind": "sts", "file": {}}, r"unknown field 'file'.* Did you mean files\?"),
-        ("task.json", {"kind": "sts"}, r"\"files\" lacks 'test'"),
+        ("task.json", {"kind": "sts"}, r"\"files\" has no 'test'"),
         ("task.json", {"kind": "sts", "files": {"test": "no.tsv"}}, r"no.tsv: no such file"),
         ("task.json", {"kind": "sts", "files": {"tset": "x"}}, r"\"files\" knows \['test'\]"),
         ("task.json", FILE | {"main": "f1"}, r'"main" must be one of spearman, pearson; got .f1'),
