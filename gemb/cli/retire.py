@@ -1,7 +1,7 @@
 """gemb retire: remove old versions of a store, but not the live one and the one before it.
 
     gemb retire runs/store                       # keeps 5 generations, 2 refreshes of each
-    gemb retire runs/store --keep=3 --dry_run
+    gemb retire runs/store --generations=3 --dry_run
     gemb retire runs/store --pin=6.4 --why="baseline of the year"    # keep it at any age
     gemb retire runs/store --unpin=6.4 --why="replaced"
 
@@ -13,7 +13,7 @@ generation.
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("keep", 5, "Generations to keep.", lower_bound=1, allow_override=True)
+flags.DEFINE_integer("generations", 5, "Generations to keep.", lower_bound=1, allow_override=True)
 flags.DEFINE_boolean("dry_run", False, "Only list what would be removed.", allow_override=True)
 flags.DEFINE_string("pin", "", "A version to keep at any age.", allow_override=True)
 flags.DEFINE_string("unpin", "", "A version that need not be kept any longer.", allow_override=True)
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
         store.pin(Version.parse(named), why=FLAGS.why, pinned=bool(FLAGS.pin))
         print(f"{store}: version {named} is {'pinned' if FLAGS.pin else 'no longer pinned'}")
         return
-    old = store.retire(keep=FLAGS.keep, dry_run=FLAGS.dry_run)
+    old = store.retire(keep=FLAGS.generations, dry_run=FLAGS.dry_run)
     numbers = ", ".join(map(str, old)) or "nothing"
     print(f"{store}: {'would remove' if FLAGS.dry_run else 'removed'} {numbers}")
 

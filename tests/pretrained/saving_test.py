@@ -99,10 +99,12 @@ def test_prompts_default_and_similarity_survive(tmp_path):
     assert again == settings
 
 
-def test_nested_widths_stand_where_vllm_reads_them(tmp_path):
+def test_nested_widths_stand_where_vllm_reads_them(tmp_path, capsys):
     nested = saved(tmp_path / "nested", widths=(8, 32, 16))
     assert content(nested)["matryoshka_dimensions"] == [8, 16, 32]
+    capsys.readouterr()
     projected = load(str(nested), projection=(4,))
+    assert "warning" not in capsys.readouterr().err, "gemb knows all keys that it writes"
     saving.save(projected, tmp_path / "projected")
     assert "matryoshka_dimensions" not in content(tmp_path / "projected")
     assert "matryoshka_dimensions" not in content(saved(tmp_path / "plain"))

@@ -103,9 +103,9 @@ def test_check_says_what_is_damaged(gemb, store, keys):
 def test_retire_and_pin(gemb, store):
     assert gemb("retire", store, "--pin=1.1", "--why=baseline")[0] == 0
     removed = f"{store}: would remove 2.1\n"
-    assert gemb("retire", store, "--keep=1", "--dry_run", "--pin=", "--why=")[1] == removed
+    assert gemb("retire", store, "--generations=1", "--dry_run", "--pin=", "--why=")[1] == removed
     assert len(store.versions()) == 5
-    assert gemb("retire", store, "--keep=1", "--nodry_run")[1] == f"{store}: removed 2.1\n"
+    assert gemb("retire", store, "--generations=1", "--nodry_run")[1] == f"{store}: removed 2.1\n"
     assert [str(each.version) for each in store.versions()] == ["4.1", "3.1", "2.2", "1.1"]
 
 

@@ -59,5 +59,8 @@ _GENERATION = (
     "repetition_penalty", "return_dict_in_generate", "suppress_tokens", "temperature", "top_k",
     "top_p", "typical_p",
 )  # fmt: skip
-HARMLESS = dict.fromkeys((*_TRAINING, *_HEADS, *_OUTPUTS, *_LOADING, *_TOKENS, *_GENERATION), ANY)
+_SERVERS = ("is_matryoshka", "matryoshka_dimensions")  # which nested widths a server may offer
+HARMLESS = dict.fromkeys(
+    (*_TRAINING, *_HEADS, *_OUTPUTS, *_LOADING, *_TOKENS, *_GENERATION, *_SERVERS), ANY
+)
 COMMON: dict[str, Rule] = _READ | _ROUNDING | _REFUSED | HARMLESS
