@@ -3,7 +3,8 @@
 The rule for each edit, where the peer is sentence-transformers with transformers in float32:
 - gemb may refuse any edit, in one line.
 - Where gemb loads the folder, its vectors equal the peer's.
-- Where the peer itself fails, the vectors have to be those of the folder before the edit: the key
+- Where the peer overruns its positions, this holds for short texts: gemb cuts the others.
+- Where the peer itself fails otherwise, the vectors have to be those of the folder before the edit: the key
   is one that vectors do not depend on, and the peer checks more of it than gemb.
 """
 
@@ -22,6 +23,7 @@ from gemb.pretrained.adapt import load
 
 pytestmark = pytest.mark.peers
 SIDES = ("query", "document")
+_SHORT = 40  # characters of texts that fit all position tables
 _GOOD = ("equal", "refused", "harmless")
 
 
@@ -75,6 +77,11 @@ def _outcome(folder, before, vectors: dict) -> str:
     except UserError as error:
         return "refused" if "\n" not in str(error) else f"an error of several lines: {error}"
     theirs, same = _theirs(folder), _is_same(model, before)
+    if "out of bounds" in str(theirs):  # it overruns its positions, where gemb cuts texts
+        rows = [row for row, text in enumerate(TEXTS) if len(text) < _SHORT]
+        theirs = _theirs(folder, [TEXTS[row] for row in rows])
+        vectors = {side: made[rows] for side, made in (vectors if same else _ours(model)).items()}
+        same = not isinstance(theirs, Exception) or same
     if isinstance(theirs, Exception):
         return "harmless" if same else f"loads, and the peer fails ({theirs})"
     try:
@@ -99,7 +106,7 @@ def _ours(model) -> dict:
         return {side: embedder.encode(TEXTS, kind=side) for side in SIDES}
 
 
-def _theirs(folder) -> dict | Exception:
+def _theirs(folder, texts=TEXTS) -> dict | Exception:
     """The peer's vectors, or why it gives none."""
     from sentence_transformers import SentenceTransformer
 
@@ -110,7 +117,7 @@ def _theirs(folder) -> dict | Exception:
         model = SentenceTransformer(
             str(folder), device="cpu", local_files_only=True, model_kwargs=options
         )
-        made = {side: getattr(model, f"encode_{side}")(TEXTS) for side in SIDES}
+        made = {side: getattr(model, f"encode_{side}")(texts) for side in SIDES}
     except Exception as error:
         return error
     if not all(np.isfinite(vectors).all() for vectors in made.values()):
