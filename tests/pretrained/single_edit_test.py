@@ -4,8 +4,8 @@ The rule for each edit, where the peer is sentence-transformers with transformer
 - gemb may refuse any edit, in one line.
 - Where gemb loads the folder, its vectors equal the peer's.
 - Where the peer overruns its positions, this holds for short texts: gemb cuts the others.
-- Where the peer itself fails otherwise, the vectors have to be those of the folder before the edit: the key
-  is one that vectors do not depend on, and the peer checks more of it than gemb.
+- Where the peer itself fails otherwise, the vectors have to be those of the folder before the edit:
+  the key is one that vectors do not depend on, and the peer checks more of it than gemb.
 """
 
 import collections
