@@ -63,10 +63,11 @@ def read(model: str, *, weights: bool = True, steps: list[dict] | None = None) -
     modules = read_modules(folder, steps)
     manifest = read_json(folder / MANIFEST, default={})
     read_keys(manifest, _MANIFEST_KEYS, folder / MANIFEST)
-    config = _config(modules)
+    table = static_table(TensorFiles(modules.encoder), modules.encoder) if modules.static else None
+    config = _config(modules, table)
     spec = _tower_spec(folder, config, modules, manifest)
     processor = _processor(folder, spec, modules, manifest)
-    params, kept = _weights(folder, config, spec, modules) if weights else (None, {})
+    params, kept = _weights(folder, config, spec, modules, table) if weights else (None, {})
     settings = read_json(folder / SETTINGS, default={})
     return Tower(spec, params, processor, Origin(folder, config, kept, manifest, settings))
 
@@ -84,12 +85,12 @@ def family_of(tower: Tower) -> Family:
     return FAMILIES[config_of(tower)["model_type"]]
 
 
-def _weights(folder: Path, config: dict, spec: TowerSpec, modules: Modules) -> tuple[dict, dict]:
+def _weights(
+    folder: Path, config: dict, spec: TowerSpec, modules: Modules, table: dict | None
+) -> tuple[dict, dict]:
     """(parameters, published tensors that no embedding needs)."""
     family = FAMILIES[config["model_type"]]
-    tensors = TensorFiles(modules.encoder)
-    if modules.static:
-        tensors = static_table(tensors, modules.encoder)
+    tensors = TensorFiles(modules.encoder) if table is None else table
     layers = spec.encoder.stack.layers
     if layers > len(tensors):  # found here in no time; building so many layers may take hours
         raise UserError(
@@ -119,9 +120,10 @@ def _processor(folder: Path, spec: TowerSpec, modules: Modules, manifest: dict) 
     return made
 
 
-def _config(modules: Modules) -> dict:
-    if modules.static:
-        vocab, width = static_table(TensorFiles(modules.encoder), modules.encoder)[TABLE].shape
+def _config(modules: Modules, table: dict | None) -> dict:
+    """config.json; for a static model, which has none, what the shape of its table says."""
+    if table is not None:
+        vocab, width = table[TABLE].shape
         return {"model_type": "static", "vocab_size": vocab, "hidden_size": width}
     file = modules.encoder / "config.json"
     config = read_json(file)

@@ -13,7 +13,6 @@ from gemb.pretrained.convert.onnx_graph import Graph, attribute
 _NAME = re.compile(
     r"(?:^|\.)((?:embeddings|encoder|pooler|classifier)(?:\..*)?\.(?:weight|bias))(?:_quantized)?$"
 )
-_LAYER = re.compile(r"encoder\.layer\.\d+\.")
 _LINEARS = ("MatMul", "Gemm", "MatMulInteger")
 _WORDS = "embeddings.word_embeddings.weight"
 

@@ -4,6 +4,7 @@ import dataclasses
 
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
+from gemb.pretrained.families.config_keys import SIZES
 from gemb.pretrained.families.family import (
     Family,
     Tensor,
@@ -30,12 +31,7 @@ _LINEARS = {
 }
 _NORMS = {"attention_norm": "attention.output.LayerNorm", "mlp_norm": "output.LayerNorm"}
 KEYS = {
-    "vocab_size": whole(),
-    "max_position_embeddings": whole(),
-    "num_hidden_layers": whole(),
-    "hidden_size": whole(),
-    "num_attention_heads": whole(),
-    "intermediate_size": whole(),
+    **SIZES,
     "hidden_act": activation_name("gelu"),
     "layer_norm_eps": epsilon(1e-12),
     "position_embedding_type": only("absolute", None),

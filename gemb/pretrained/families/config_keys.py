@@ -4,7 +4,7 @@ Each family adds those of its own. A key that no table knows is named in a warni
 listed as `ANY` only if transformers computes the same vectors whatever it holds.
 """
 
-from gemb.pretrained.keys import ANY, Rule, one_of, only
+from gemb.pretrained.keys import ANY, Rule, one_of, only, whole
 
 # Read elsewhere: the family, the pooler of a folder without modules.json.
 _READ = {"model_type": ANY, "architectures": ANY}
@@ -64,3 +64,13 @@ HARMLESS = dict.fromkeys(
     (*_TRAINING, *_HEADS, *_OUTPUTS, *_LOADING, *_TOKENS, *_GENERATION, *_SERVERS), ANY
 )
 COMMON: dict[str, Rule] = _READ | _ROUNDING | _REFUSED | HARMLESS
+
+# The sizes of a transformer, in the families that give them these names.
+SIZES = {
+    "vocab_size": whole(),
+    "max_position_embeddings": whole(),
+    "num_hidden_layers": whole(),
+    "hidden_size": whole(),
+    "num_attention_heads": whole(),
+    "intermediate_size": whole(),
+}

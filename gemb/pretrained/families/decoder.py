@@ -8,6 +8,7 @@ from collections.abc import Callable
 from gemb.checks import UserError
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
+from gemb.pretrained.families.config_keys import SIZES
 from gemb.pretrained.families.family import (
     Family,
     Tensor,
@@ -57,14 +58,9 @@ def _keys(kv_heads: int | None, head: int | None, hidden_act: str, **own: Rule) 
         own: keys of this kind alone, and those that differ.
     """
     return {
-        "vocab_size": whole(),
-        "max_position_embeddings": whole(),
-        "num_hidden_layers": whole(),
-        "hidden_size": whole(),
-        "num_attention_heads": whole(),
+        **SIZES,
         "num_key_value_heads": whole(kv_heads).or_null(kv_heads),
         "head_dim": whole(head).or_null(head),
-        "intermediate_size": whole(),
         "rms_norm_eps": epsilon(1e-6),
         "is_causal": flag(True),
         "use_bidirectional_attention": flag(False).or_null(False),

@@ -2,6 +2,7 @@
 
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import StackSpec
+from gemb.pretrained.families.config_keys import SIZES
 from gemb.pretrained.families.family import (
     Family,
     Tensor,
@@ -29,12 +30,7 @@ _HEAD_KEYS = (
     "sparse_prediction",
 )  # fmt: skip
 KEYS = {
-    "vocab_size": whole(),
-    "max_position_embeddings": whole(),
-    "num_hidden_layers": whole(),
-    "hidden_size": whole(),
-    "num_attention_heads": whole(),
-    "intermediate_size": whole(),
+    **SIZES,
     "hidden_activation": activation_name("gelu"),
     "norm_eps": epsilon(1e-5),
     "norm_bias": flag(False),

@@ -2,6 +2,7 @@
 
 from gemb.models.encoders.text import TextSpec
 from gemb.models.spec import Rotary, StackSpec
+from gemb.pretrained.families.config_keys import SIZES
 from gemb.pretrained.families.decoder import LINEARS
 from gemb.pretrained.families.family import (
     Family,
@@ -52,13 +53,8 @@ _HUB_TRAINING = (
     "reorder_and_upcast_attn", "parallel_block_tied_norm",
 )  # fmt: skip
 KEYS = {
-    "vocab_size": whole(),
-    "max_position_embeddings": whole(),
-    "num_hidden_layers": whole(),
-    "hidden_size": whole(),
-    "num_attention_heads": whole(),
+    **SIZES,
     "head_dim": whole(None).or_null(),
-    "intermediate_size": whole(),
     "type_vocab_size": whole(2),
     "hidden_act": activation_name("silu"),
     "activation_function": one_of(*_GATES, default=ABSENT),
