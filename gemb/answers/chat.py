@@ -90,8 +90,8 @@ def _reason(error: urllib.error.HTTPError) -> str:
     except (OSError, http.client.HTTPException):
         return str(error.reason)
     try:
-        told = json.loads(text)["error"]
-        text = told["message"] if isinstance(told, dict) else told
+        refusal = json.loads(text)["error"]
+        text = refusal["message"] if isinstance(refusal, dict) else refusal
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     return " ".join(str(text or error.reason).split())[:300]

@@ -40,11 +40,11 @@ def wins_and_losses(
         "better": [i for i in order[::-1][:shown] if change[i] > 0],
         "worse": [i for i in order[:shown] if change[i] < 0],
     }
-    told = {
+    sides = {
         side: [{"text": texts[i], "left": float(left[i]), "right": float(right[i])} for i in rows]
         for side, rows in chosen.items()
     }
-    return told | {"counts": [int(np.sum(c)) for c in (change > 0, change < 0, change == 0)]}
+    return sides | {"counts": [int(np.sum(c)) for c in (change > 0, change < 0, change == 0)]}
 
 
 def all_wins(

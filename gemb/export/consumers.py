@@ -59,7 +59,7 @@ def transformers(folder: Path, model: Model) -> Encode:
     parts = {}
     for start, tower in model.towers.items():
         if not tower.spec.encoder.stack.layers:
-            raise NotForThis("a static model, which is no model of transformers")
+            raise NotForThis("transformers has no static models")
         place = str(folder / start)
         tokenizer = AutoTokenizer.from_pretrained(place)
         tokenizer.padding_side = "right"

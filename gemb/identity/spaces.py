@@ -12,7 +12,7 @@ from gemb.identity.fingerprints import model_fingerprint, tower_fingerprint
 from gemb.structs import SIDES
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-# How a later model's vectors come to lie in an earlier model's space.
+# Why a later model's vectors belong to an earlier model's space.
 WAYS = ("frozen_tower", "frozen_vectors", "adapter")
 SPACE = "space"  # the key of gemb.json
 

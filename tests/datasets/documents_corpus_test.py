@@ -338,7 +338,7 @@ def test_patterns_are_those_of_git(tmp_path):
 def test_mistakes_are_told_in_one_line(folder):
     with pytest.raises(UserError, match="no such file or folder"):
         write_documents(["nowhere"], "corpus")
-    with pytest.raises(UserError, match="exists and is no corpus"):
+    with pytest.raises(UserError, match="exists and is not a corpus"):
         write_documents(["src"], "src")
     with pytest.raises(UserError, match=r"include: '\[z-a\]' is a broken pattern"):
         write_documents(["src"], "corpus", include=["[z-a]"])

@@ -261,7 +261,7 @@ def test_no_store_and_foreign_folders(tmp_path):
     with pytest.raises(UserError, match=r"store\.json: cannot be read"):
         VersionStore(tmp_path / "none")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="holds files and is no store"):
+    with pytest.raises(UserError, match="holds files and is not a store"):
         VersionStore(tmp_path, create=True)
     with pytest.raises(UserError, match="cannot write"):
         VersionStore(tmp_path / "file" / "store", create=True)

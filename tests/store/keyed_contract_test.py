@@ -331,7 +331,7 @@ def test_a_value_that_is_no_vector_is_named(opener):
     keyed = opener()
     load(keyed, tagged.space(0))
     keyed._rows.write(1, [b"id 3"], [b"garbage"])
-    with pytest.raises(HostError, match="the value of id 'id 3' is no vector"):
+    with pytest.raises(HostError, match="the value of id 'id 3' is not a vector"):
         keyed.get(["id 3"], [1])
     assert keyed.get(["id 2"], [1]).generations.tolist() == [1]
     (problem,) = keyed.check()

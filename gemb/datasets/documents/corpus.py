@@ -150,7 +150,7 @@ def check_output(output: Path) -> None:
         parse_manifest(output / MANIFEST, FORMAT)
     except (OSError, ValueError, RecursionError):
         raise UserError(
-            f"{output}: exists and is no corpus of documents; choose another folder"
+            f"{output}: exists and is not a corpus of documents; choose another folder"
         ) from None
 
 

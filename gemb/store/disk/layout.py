@@ -36,7 +36,7 @@ def create(store: Path) -> None:
     with users_errors(store):
         if not (store / STORE_FILE).exists():
             if store.exists() and any(store.iterdir()):
-                raise UserError(f"{store}: holds files and is no store; choose another folder")
+                raise UserError(f"{store}: holds files and is not a store; choose another folder")
             (store / VERSIONS).mkdir(parents=True, exist_ok=True)
             write_json(store / STORE_FILE, {"format": STORE_FORM, "version": FORMAT}, sync=True)
             sync_path(store)

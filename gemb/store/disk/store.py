@@ -29,7 +29,7 @@ class VersionStore:
         create: whether to make it where there is none.
 
     Raises:
-        UserError: it is no store, or one of another format.
+        UserError: it is not a store, or of another format.
 
     Example:
         >>> import numpy as np

@@ -59,7 +59,7 @@ def decode(value: bytes, each: bytes, dim: int, where: object) -> np.ndarray:
             return np.frombuffer(value, dtype, offset=HEADER_BYTES)
         what = f"has {found} numbers, but {dim} are expected"
     else:
-        what = f"is no vector ({len(value)} bytes)"
+        what = f"is not a vector ({len(value)} bytes)"
     shown = each[:40].decode(errors="replace")
     raise HostError(f"{where}: the value of id {shown!r} {what}")
 
