@@ -139,6 +139,8 @@ def whole_numbers(flag: str) -> list[int]:
 def short_names(flag: str, places: Sequence[str]) -> dict[str, str]:
     """A short name for each model: the name of its folder if all are unique, else the path.
 
+    A folder that is called "model", as in every run, has the name of the run.
+
     Args:
         flag: the flag with the models, for the message.
         places: folders or names of models.
@@ -151,6 +153,7 @@ def short_names(flag: str, places: Sequence[str]) -> dict[str, str]:
     """
     if len(set(places)) < len(places):
         raise UserError(f"--{flag}: a model is given twice: {','.join(places)}")
-    short = [Path(place).name for place in places]
+    paths = [Path(place) for place in places]
+    short = [path.parent.name if path.name == "model" else path.name for path in paths]
     named = short if len(set(short)) == len(short) and all(short) else places
     return dict(zip(named, places, strict=True))

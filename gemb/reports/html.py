@@ -18,7 +18,8 @@ _CSS = """
   --right-back: #173326; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, Helvetica, Arial, sans-serif;
+  overflow-wrap: anywhere; }
 main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 64px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 0 0 4px; }
@@ -42,7 +43,8 @@ svg { width: 100%; height: auto; display: block; } svg text { font-family: inher
 .legend span { white-space: nowrap; margin-right: 14px; display: inline-block; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { padding: 6px 12px; text-align: left; border-bottom: 1px solid var(--line); }
+th, td { padding: 6px 12px; text-align: left; border-bottom: 1px solid var(--line);
+  overflow-wrap: break-word; }
 thead th { color: var(--quiet); font-weight: 600; white-space: nowrap; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.group td { border-top: 2px solid var(--line); } tbody tr:last-child td { border-bottom: 0; }
@@ -56,6 +58,10 @@ summary { cursor: pointer; } summary .quiet { margin-left: 8px; white-space: now
 details .grid { margin: 12px 0 4px; } details td { padding: 5px 8px; vertical-align: top; }
 td.mark { width: 1%; font-weight: 700; color: var(--wrong); }
 tr.right td.mark { color: var(--right); }
+.scroll + .grid { margin-top: 20px; }
+@media (max-width: 600px) { main { padding: 24px 12px 40px; } section { padding: 16px 14px; }
+  h1 { font-size: 24px; } summary .quiet { white-space: normal; } figure { overflow-x: auto; }
+  figure svg:not(.map) { min-width: 400px; } }
 .better { color: var(--right); } .worse { color: var(--wrong); }
 @media print { body { background: none; } section { break-inside: avoid; } }
 """

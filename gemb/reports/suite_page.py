@@ -46,17 +46,29 @@ def write_suite_page(
         figures_section(tree),
         models_section(tree),
     ]
-    html.write_page(path, f"gemb: {models}", f"{len(tree['tasks'])} tasks", parts)
+    count = len(tree["tasks"])
+    html.write_page(path, f"gemb: {models}", f"{count} task{'s' * (count > 1)}", parts)
 
 
 def headline(tree: Tree) -> str:
     """The average of each model at its full width."""
-    shown = []
+    shown, means = [], _means(tree)
     for model, rows in tree["averages"].items():
         width = max(rows, key=int)
-        remark = f"width {width}; mean of kinds {rows[width]['kinds']:.3f}"
-        shown.append((f"{rows[width]['tasks']:.3f}", f"{model}, mean of tasks", remark))
+        remark = f"width {width}"
+        if "kinds" in means:
+            remark += f"; {means['kinds']} {rows[width]['kinds']:.3f}"
+        what = means.get("tasks") or next(iter(tree["tasks"]))
+        shown.append((f"{rows[width]['tasks']:.3f}", f"{model}, {what}", remark))
     return html.tiles(shown)
+
+
+def _means(tree: Tree) -> dict[str, str]:
+    """The means over tasks that say something, and their names."""
+    means = {"tasks": "mean of tasks"} if len(tree["tasks"]) > 1 else {}
+    if len({info["kind"] for info in tree["tasks"].values()}) > 1:
+        means["kinds"] = "mean of task types"
+    return means
 
 
 def main_section(tree: Tree) -> str:
@@ -67,9 +79,9 @@ def main_section(tree: Tree) -> str:
         for task, info in tree["tasks"].items()
         for model, by_width in tree["results"][task].items()
     ]
-    for mean in ("tasks", "kinds"):
+    for mean, name in _means(tree).items():
         rows += [
-            [f"mean of {mean}", "", model, *_row(by_width, widths, mean)]
+            [name, "", model, *_row(by_width, widths, mean)]
             for model, by_width in tree["averages"].items()
         ]
     head = ["task", "metric", "model", *widths]
@@ -123,7 +135,7 @@ def retention_section(tree: Tree) -> str:
             kept = (by_width[w][info["main"]] if w in by_width else None for w in widths)
             cells = [_share(value, full) for value in kept]
             rows.append([task, info["main"], model, *cells])
-    for model, by_width in tree["averages"].items():
+    for model, by_width in tree["averages"].items() if len(tree["tasks"]) > 1 else ():
         full = by_width[max(by_width, key=int)]["tasks"]
         kept = (by_width[w]["tasks"] if w in by_width else None for w in widths)
         rows.append(["mean of tasks", "", model, *(_share(value, full) for value in kept)])
@@ -166,12 +178,12 @@ def curves_section(tree: Tree) -> str:
         model: [(4 * int(width), row["tasks"], width) for width, row in rows.items()]
         for model, rows in tree["averages"].items()
     }
-    drawn = {
-        "Mean of tasks": figures.curves_figure(tree["averages"], ["tasks"], "mean of tasks"),
-        "Mean of tasks against size": figures.trade_figure(
-            "size", sizes, ("bytes per vector, float32", "mean of tasks"), more_is_better=False
-        ),
-    }
+    drawn, mean = {}, _means(tree).get("tasks") or next(iter(tree["tasks"]))
+    if len(tree["tasks"]) > 1:
+        drawn["Mean of tasks"] = figures.curves_figure(tree["averages"], ["tasks"], mean)
+    drawn["Quality against size"] = figures.trade_figure(
+        "size", sizes, ("bytes per vector, float32", mean), more_is_better=False
+    )
     for task, info in tree["tasks"].items():
         main = info["main"]
         drawn[f"{task}, {main}"] = figures.curves_figure(tree["results"][task], [main], main)

@@ -18,7 +18,9 @@ def tasks_table(tree: Mapping[str, Any]) -> str:
         (f"{task} {info['main']}", model, by_width, info["main"])
         for task, info in tree["tasks"].items()
         for model, by_width in tree["results"][task].items()
-    ] + [("mean of tasks", model, row, "tasks") for model, row in tree["averages"].items()]
+    ]
+    if len(tree["tasks"]) > 1:
+        rows += [("mean of tasks", model, row, "tasks") for model, row in tree["averages"].items()]
     first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
     lines = [" " * (first + second + 2) + "".join(f"{width:>8}" for width in widths)]
     for what, model, by_width, metric in rows:
