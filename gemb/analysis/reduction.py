@@ -100,7 +100,7 @@ def with_reductions(
         methods: of METHODS; empty for no baselines.
 
     Returns:
-        The models, each followed by its "NAME METHOD"; and pairs: every two of the given models,
+        The models, each followed by its "NAME METHOD"; and pairs: all pairs of the given models,
         and each model with its own baselines.
     """
     pairs, made = list(combinations(encoders, 2)), {}

@@ -42,7 +42,7 @@ def documents(
         The content of documents.json: counts by kind, and by reason of what was not read.
 
     Raises:
-        UserError: for a place that is not there, a broken model or pattern, tokens beyond the
+        UserError: for a place that does not exist, a broken model or pattern, tokens beyond the
             model's limit, an output that holds something else, or if there are no texts.
 
     Example:

@@ -22,7 +22,7 @@ flags.DEFINE_multi_string(
 flags.DEFINE_integer(
     "shard_rows",
     2048,
-    "Texts written at a time; a kill loses at most so many.",
+    "Texts written at a time; a kill loses at most this many.",
     1,
     allow_override=True,
 )

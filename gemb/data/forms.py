@@ -26,8 +26,8 @@ class Texts(NamedTuple):
     """Texts of pairs.
 
     Attributes:
-        query: one a pair.
-        document: one a pair.
+        query: one per pair.
+        document: one per pair.
         negatives: hard negatives of each pair, none to `form.negatives` of them.
         scores: grades of the pairs, or numbers of labels; or None.
     """

@@ -132,7 +132,7 @@ class Schedule:
     """Plans of batches, one after the other.
 
     Args:
-        shares: [tasks] as of `resolve_rates`: of batches where they are homogeneous, else of rows.
+        shares: [tasks] as for `resolve_rates`: of batches where they are homogeneous, else of rows.
         batch_sizes: [tasks] rows of each task's batches; of mixed batches all the same.
         homogeneous: whether a batch holds one task.
         seed: of the order of tasks.

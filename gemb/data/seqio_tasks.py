@@ -132,7 +132,7 @@ def unpack_tfds(name: str, split: str, data_dir: str | None = None) -> Path:
         The file.
 
     Raises:
-        UserError: for a builder or split that is not there.
+        UserError: for a builder or split that does not exist.
     """
     path = cache_dir() / "data" / "tfds" / f"{digest(name, split, str(data_dir))}.jsonl"
     if path.exists():
@@ -191,7 +191,7 @@ def records_of(selection: Selection, numbers: np.ndarray) -> dict[str, np.ndarra
 
     Returns:
         "number" [n] int64, its place in the selection, by which a reader finds the order again;
-        "size" [n] int64, as of `Selection.sizes`; "record" [n] bytes: JSON of the form's columns.
+        "size" [n] int64, as for `Selection.sizes`; "record" [n] bytes: JSON of the form's columns.
     """
     rows = [json.dumps(selection[int(n)], ensure_ascii=False, default=float) for n in numbers]
     rows = [row.encode("utf-8", "surrogatepass") for row in rows]

@@ -61,7 +61,7 @@ def compare_all(
         tasks: the tasks.
         items: model -> task's name -> width -> [items], from `Measured.items`.
         cache: folder of the cache; default below `gemb.files.cache_dir()`.
-        pairs: (left, right); default every two.
+        pairs: (left, right); default all pairs.
 
     Returns:
         For each task, pair and width what `compare` gives, with "task", "models" (left, right) and

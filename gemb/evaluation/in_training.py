@@ -15,7 +15,7 @@ def tasks(
     """An evaluator of all tasks in some folders, for `Experiment.evaluators`.
 
     Args:
-        folders: as of `gemb evaluate --tasks`.
+        folders: as for `gemb evaluate --tasks`.
         limit: queries, pairs or texts of each task, evenly spaced.
         widths: nested widths to evaluate; default the full one.
 

@@ -22,7 +22,7 @@ class Points(NamedTuple):
     """Texts to be put on a map.
 
     Attributes:
-        texts: one a point.
+        texts: one per point.
         sides: "query" or "document", how each is encoded.
         groups: the group of each point: its label, or its side.
         links: (point, point) pairs that belong together.
@@ -53,7 +53,7 @@ def task_points(task: EvaluationTask, limit: int = _LIMIT) -> Points | None:
 
 
 def _asked(data: dict[str, Any], limit: int) -> tuple[Points, dict[str, list[int]]]:
-    """A quarter queries, what answers them, and other documents; and the rows of each side."""
+    """One quarter queries; then their answers and other documents; and the rows of each side."""
     queries = spaced(len(data["queries"]), limit // 4)
     right = [max(data["qrels"][row], key=data["qrels"][row].get) for row in queries]
     others = spaced(len(data["documents"]), limit - len(queries) - len(set(right)))
@@ -86,7 +86,7 @@ def task_map(
     cache: Path | None = None,
     force: bool = False,
 ) -> dict[str, Any] | None:
-    """A map of a task's texts under one model, read from the cache where it is there.
+    """A map of a task's texts under one model, read from the cache if it is there.
 
     Args:
         encoder: the model.

@@ -34,7 +34,7 @@ def evaluate_tasks(
         output: folder to write.
         widths: coordinates to keep; default each model's nested widths.
         force: measure again what the cache has.
-        pairs: the models to compare with each other; default every two.
+        pairs: the models to compare with each other; default all pairs.
         plane: layout of the report's maps: "pca", "tsne" or "umap"; "none" for no map.
         mapped: the models that get maps and projector files; default all.
         projector: whether to write OUTPUT/projector for TensorBoard too.

@@ -35,7 +35,7 @@ class ResultCache:
 
     def load(self) -> dict[int, Measured]:
         """The results there are, by width; none where the file is missing or broken."""
-        # A broken file is no mistake of the user's: it is measured again and replaced.
+        # A broken file is not the user's mistake: it is measured again and replaced.
         broken = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
         with contextlib.suppress(*broken), np.load(self.path, allow_pickle=False) as file:
             rows = json.loads(str(file["figures"]))

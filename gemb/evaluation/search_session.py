@@ -27,7 +27,7 @@ def of_run(
         count: hits of a query.
 
     Returns:
-        (query) -> its hits, a line each, best first.
+        (query) -> its hits, one line each, best first.
 
     Raises:
         UserError: if the run is not finished, the folder is missing or broken, or the model does
@@ -59,8 +59,8 @@ def of_index(folder: str | Path, *, count: int = 5) -> Callable[[str], str]:
         count: hits of a query.
 
     Returns:
-        (query) -> its hits, best first: a line each, or of a corpus of `gemb documents` a line with
-        the place and one with the passage.
+        (query) -> its hits, best first: one line each; for a corpus of `gemb documents` one line
+        with the place and one with the passage.
 
     Raises:
         UserError: if the folder is not an index, or its model or corpus is missing or has changed.

@@ -89,7 +89,7 @@ def evaluate_bm25(retrieval_set: Any, *, intervals: bool = False) -> dict[str, d
 
     Args:
         retrieval_set: see the module's docstring.
-        intervals: as of `evaluate_vectors`.
+        intervals: as for `evaluate_vectors`.
 
     Returns:
         {"text": name -> figure}, the names as in `evaluate_vectors`, without ScaNN's.
@@ -113,7 +113,7 @@ def measure(
     *,
     intervals: bool = False,
 ) -> tuple[search.Hits, dict[str, float]]:
-    """Searches and judges: figures as in `evaluate_vectors`, speed of so many passes or more."""
+    """Searches and judges: figures as in `evaluate_vectors`, speed over at least `passes` passes."""
     hits = searcher.search(queries, DEPTH)  # compiles and warms up as well
     each = metrics.retrieval_metrics(hits.indices, qrels)
     values = metrics.mean_metrics(each, qrels)

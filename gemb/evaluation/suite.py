@@ -139,7 +139,7 @@ def summary(
         tasks: the tasks measured.
         models: name -> results on all of them.
         cache: folder of the cache; default below `gemb.files.cache_dir()`.
-        pairs: the models to compare with each other; default every two.
+        pairs: the models to compare with each other; default all pairs.
 
     Returns:
         "tasks" (name -> kind, main, fingerprint, and "items": the queries, pairs or texts that its

@@ -57,10 +57,10 @@ def all_wins(
     Args:
         tasks: the tasks.
         items: model -> task's name -> width -> [items], from `Measured.items`.
-        pairs: (left, right); default every two.
+        pairs: (left, right); default all pairs.
 
     Returns:
-        Rows with "task" and "models" besides.
+        Rows that have "task" and "models" too.
     """
     rows = []
     for task in tasks:

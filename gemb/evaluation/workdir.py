@@ -33,7 +33,7 @@ def model_of(workdir: Path) -> Path:
     model = Path(workdir) / "model"
     if not model.exists():
         raise UserError(
-            f"{workdir} holds no trained model; run `gemb train --workdir={workdir}` to its end"
+            f"{workdir} holds no trained model; finish `gemb train --workdir={workdir}`"
         )
     return model
 
@@ -74,7 +74,7 @@ def evaluate_workdir(
     identity = _identity(trained, test, approximate, plane)
     done = read_object(workdir / RESULTS)
     if done.get("identity") == identity and (workdir / REPORT).exists() and not force:
-        print(f"{workdir / RESULTS} is there, of this very model and test set; --force repeats it")
+        print(f"{workdir / RESULTS} exists for this model and test set; --force measures again")
         _write_card(workdir, done)
         return done
     models = {"trained": trained}
@@ -175,7 +175,7 @@ def searched_folder(corpus: str, training: dict) -> Path:
 
 
 def corpus_vectors(embedder: Embedder, texts: list[str], path: Path, label: str):
-    """Document vectors of a corpus, read from `path` where they are there and of this model."""
+    """Document vectors of a corpus, read from `path` if they are there and of this model."""
     texts_id = texts_fingerprint(texts)
     try:
         return read_embeddings(path, model=embedder.fingerprint, texts=texts_id).vectors

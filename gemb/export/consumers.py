@@ -16,7 +16,7 @@ from gemb.models.poolers import POOLERS
 
 
 class Case(NamedTuple):
-    """A prompt of a folder: its name, the side that encodes behind it, and its text."""
+    """A prompt of a folder: its name, the side that encodes after it, and its text."""
 
     name: str
     side: str

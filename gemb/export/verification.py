@@ -111,7 +111,7 @@ def _rows(name, make, folder: Path, model: Model, texts: list[str], ours: dict) 
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as text, one a line."""
+    """The rows as text, one per line."""
     cells = [("program", "compared", "least cosine", "largest difference", "verdict")]
     for row in rows:
         found = row.difference

@@ -152,7 +152,7 @@ def _cut(
         ranges: the tokens of each passage.
         first_passage: the number of its first passage.
         before: the tokens in front of every window.
-        after: those behind it.
+        after: those after it.
         limit: tokens of a window.
         hidden: leading tokens of `before` that the pooler does not see.
     """

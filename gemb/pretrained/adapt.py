@@ -166,7 +166,7 @@ def take_layers(tower: Tower, layers: tuple[int, ...]) -> Tower:
     """A tower with some of another's layers, in the order given.
 
     Raises:
-        ValueError: for a layer that is not there.
+        ValueError: for a layer that does not exist.
     """
     whole, family = tower.spec.encoder, family_of(tower)
     encoder = dataclasses.replace(whole, stack=whole.stack.take(layers))

@@ -35,8 +35,8 @@ def fetch_from_hub(name: str, *, force: bool = False) -> Path:
         The folder in the hub's cache (`HF_HOME` moves it).
 
     Raises:
-        UserError: for an id or revision that is not there or not free, no network, or a model
-            without safetensors.
+        UserError: for an id or revision that does not exist or is not public, no network, or a
+            model without safetensors.
     """
     try:
         folder = _snapshot(name, force_download=force)

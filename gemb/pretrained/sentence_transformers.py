@@ -31,7 +31,7 @@ class Modules:
         dense_folders: the folder with the weights of each layer.
         normalize: whether vectors are scaled to unit length.
         max_length: tokens that a text is cut to; None where nothing is said.
-        tokenizer_length: what the tokenizer says of that, often a number beyond all; likewise.
+        tokenizer_length: what the tokenizer says about it, often a very large number.
         lower_case: whether texts are made lower case before anything else.
         config: values that replace those of config.json.
         prompts: {"query": ..., "document": ...}.

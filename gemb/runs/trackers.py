@@ -1,4 +1,4 @@
-"""Experiment trackers that a run reports to besides its own files: W&B, MLflow, trackio.
+"""Experiment trackers that a run reports to in addition to its own files: W&B, MLflow, trackio.
 
 One class for each, with what it needs to know of an account or server; a library is imported only
 by the run that names it. A resumed run continues its own run there: the workdir keeps its id.

@@ -35,7 +35,7 @@ class Directions:
 
     @classmethod
     def of(cls, empty: list[int], documents: int) -> "Directions":
-        """Those of a corpus of so many documents, `empty` of which have none."""
+        """Those of a corpus of this many documents, `empty` of which have none."""
         made = cls(np.zeros((0, 1)))
         made.empty, made._documents = np.array(empty, np.int64), documents
         return made

@@ -78,7 +78,7 @@ def encode_into(
     step: int = _STEP,
     progress: bool = True,
 ) -> np.ndarray:
-    """Vectors of texts, from the folder where they are there, else encoded step by step.
+    """Vectors of texts, from the folder if they are there, else encoded step by step.
 
     Args:
         folder: to fill, one that `read_embeddings` then reads.

@@ -47,7 +47,7 @@ class Plan(NamedTuple):
     Attributes:
         steps: newest first.
         others: names of other retrievers, for what no step answers.
-        reasons: why versions were left out, a line each.
+        reasons: why versions were left out, one line each.
     """
 
     steps: tuple[Step, ...]

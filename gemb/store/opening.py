@@ -8,7 +8,7 @@ from gemb.store.keyed import KeyedStore, is_address, open_keyed
 
 
 def open_store(place: str, name: str = "vectors") -> VersionStore | KeyedStore:
-    """Opens a store that is there; both kinds list, roll back, check and retire versions.
+    """Opens an existing store; both kinds list, roll back, check and retire versions.
 
     Args:
         place: a folder, or the address of a key store.

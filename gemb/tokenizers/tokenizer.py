@@ -113,7 +113,7 @@ class Tokenizer:
         """Ids of a text without special tokens, and the characters that each stands for.
 
         Returns:
-            The ids, and (start, end) of each in the prompt and the text behind it; equal numbers
+            The ids, and (start, end) of each in the prompt and the text after it; equal numbers
             for a token that stands for no character.
 
         Raises:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from gemb.losses import Fields, inputs, regularizers
 from gemb.structs import Batch
 
-ROWS = 512  # at most so many queries are compared, to avoid the logits of a large batch
+ROWS = 512  # at most this many queries are compared, to avoid the logits of a large batch
 
 
 def watch(query: jax.Array, document: jax.Array, batch: Batch) -> dict[str, jax.Array]:

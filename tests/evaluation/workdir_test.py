@@ -61,7 +61,7 @@ def measured(workdir, **options):
 def test_other_judgements_are_measured_anew(workdir, folder, capsys):
     assert measured(workdir)["retrieval"]["trained"]["32"]["ndcg@10"] == 1.0
     assert measured(workdir)["queries"] == 1
-    assert "of this very model and test set" in capsys.readouterr().out
+    assert "for this model and test set" in capsys.readouterr().out
     write(folder / "qrels" / "test.tsv", "q\td2\t1\n")  # shares no word with the query
     assert measured(workdir)["retrieval"]["trained"]["32"]["ndcg@10"] < 1.0
     (workdir / "results.json").write_text("{cut")

@@ -85,7 +85,7 @@ def replace_spans(
     Args:
         ids: [sum of lengths] the rows' ids, end to end.
         lengths: [rows].
-        mask: [sum of lengths] bool, as of `noise_mask`.
+        mask: [sum of lengths] bool, as for `noise_mask`.
         sentinels: ids: the n-th span of a row becomes the n-th of them, further ones the last;
             none drops spans.
 
@@ -149,7 +149,7 @@ def inputs_and_targets(
         spans = int(sizes[0] - (~masked[:length]).sum()) if rows else 0
         check(
             spans <= len(sentinels),
-            f"sentinels: expected at least {spans}, one a span, got {len(sentinels)}",
+            f"sentinels: expected at least {spans}, one per span, got {len(sentinels)}",
         )
     return sides[0].astype(ids.dtype), sides[1].astype(ids.dtype)
 

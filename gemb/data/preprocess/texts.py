@@ -24,7 +24,7 @@ def text_of(record: dict, name: str) -> str:
 
 
 def titled_text(record: dict) -> str:
-    """The field "text", behind the field "title" and a newline where that is there and not empty.
+    """The field "text", after the field "title" and a newline where that is there and not empty.
 
     Not of harvested code, whose title only repeats its path and name.
     """

@@ -147,7 +147,7 @@ def table(path: Path, separator: str, header: Sequence[str] = ()) -> Lines:
 
 
 def _header(made: Lines, split: Callable[[str], list[str]]) -> list[str]:
-    """The fields of the first line that is not blank; the records begin behind it."""
+    """The fields of the first line that is not blank; the records begin after it."""
     first = next((row for row in range(len(made)) if made.text(row).strip()), 0)
     try:
         names = split(made.text(first))

@@ -85,7 +85,7 @@ def python_code(folder: str, output: str) -> Records:
     """Records {"query", "document"} of the documented functions in a folder of Python.
 
     Args:
-        folder: whose Python is harvested when the harvest is not there yet.
+        folder: whose Python is harvested when the harvest does not exist yet.
         output: where the harvest is kept; see `gemb.datasets.python_code`.
     """
     if not is_harvest(output):

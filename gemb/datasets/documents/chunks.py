@@ -109,7 +109,7 @@ class Chunker:
     def _pieces(self, text: str, blocks: list[Block], room: int) -> Iterable[list["Piece"]]:
         """The sentences or lines of each block, halved where they do not fit, with their cost.
 
-        A piece holds the white space behind it.
+        A piece holds the white space after it.
         """
         ends = [*(block.start for block in blocks[1:]), blocks[-1].end]
         for block, end in zip(blocks, ends, strict=True):

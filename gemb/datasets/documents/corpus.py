@@ -101,7 +101,7 @@ def write_documents(
         The content of documents.json.
 
     Raises:
-        UserError: for a place that is not there, a broken pattern, an output that holds something
+        UserError: for a place that does not exist, a broken pattern, an output that holds something
             else, a missing extra, or where no file gives a passage.
         ValueError: for tokens or overlap that do not fit.
 

@@ -25,7 +25,7 @@ class _Placed(str):
 
 
 def read_notebook(text: str) -> Document:
-    """The cells of a notebook, in order; headings of one reach over those behind it.
+    """The cells of a notebook, in order; headings of one reach over those after it.
 
     Raises:
         Unreadable: "broken notebook".

@@ -14,7 +14,7 @@ _REACH = 200  # characters from the middle in which white space is looked for
 
 
 def sentences(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """(start, end) of each sentence of a range, the white space behind it included.
+    """(start, end) of each sentence of a range, the white space after it included.
 
     Example:
         >>> text = "See e.g. this. Then that! 是的。好。"

@@ -68,7 +68,7 @@ def find_files(places: Sequence[str | Path], rules: Rules, left_out: Counter) ->
         left_out: counts, by reason, the files and whole folders that are passed over.
 
     Raises:
-        UserError: for a place that is not there.
+        UserError: for a place that does not exist.
     """
     seen = set()
     for place in places:

@@ -25,7 +25,7 @@ class MtebEncoder:
         name: what mteb calls the model.
         width: leading coordinates to keep, made unit length again; None for the whole vector.
         prompts: mteb's keys -> prompt: a task's name, a task's type ("STS"), "query" or "document",
-            or either of the first two with "-query" or "-document" behind it; the first of
+            or either of the first two with "-query" or "-document" after it; the first of
             name-side, name, type-side, type, side that is there wins.
 
     Example:

@@ -52,7 +52,7 @@ def _local_task(task: EvaluationTask):
 
     if task.kind not in _TYPES:
         known = ", ".join(_TYPES)
-        raise UserError(f"{task.name}: mteb is handed tasks of {known}; not of {task.kind}")
+        raise UserError(f"{task.name}: mteb can run tasks of {known}, not of {task.kind}")
     kind, parent, main = _TYPES[task.kind]
     about = TaskMetadata(
         name=task.name,

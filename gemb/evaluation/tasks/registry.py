@@ -20,7 +20,7 @@ files alone do not say (clustering never does), a `task.json` in the folder desc
      "columns": {"label": "domain"},            role -> column, where it has another name
      "prompts": {"query": "...", "document": "..."},   in place of the model's own
      "main": "v_measure",                       the metric that is averaged and tested
-     "limit": 1000,                             so many items (queries, pairs), evenly spaced
+     "limit": 1000,                             this many items (queries, pairs), evenly spaced
      "split": "test"}                           of a BEIR folder
 
 Queries of retrieval and reranking are encoded as queries, every other text as a document.

@@ -134,7 +134,7 @@ def stack_tensors(
     Args:
         layers: how many.
         theirs: what the names of a layer begin with, {} standing for its number.
-        linears, norms, bias: as of `layer_tensors`.
+        linears, norms, bias: as for `layer_tensors`.
     """
     tensors = {}
     for layer in range(layers):

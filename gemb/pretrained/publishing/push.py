@@ -136,7 +136,7 @@ def _in_one_line(endpoint: str, name: str) -> Iterator[None]:
 def _refusal(error, owner: str) -> str:
     status = error.response.status_code if error.response is not None else None
     if status == 401:
-        return "the hub does not accept the token; run `hf auth login`, or set HF_TOKEN anew"
+        return "the hub does not accept the token; run `hf auth login`, or set HF_TOKEN again"
     if status in (403, 404):
         return (
             f"the token may not write there, or there is no such namespace {owner!r} (status "

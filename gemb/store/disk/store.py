@@ -186,7 +186,7 @@ class VersionStore:
         """Reads every file of every version and compares it with its manifest.
 
         Returns:
-            What is wrong, a line each; empty where all is well.
+            What is wrong, one line each; empty where all is well.
         """
         problems = []
         for version in layout.finished(self.folder):

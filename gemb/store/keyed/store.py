@@ -102,7 +102,7 @@ class KeyedStore:
         Raises:
             SpaceError: vectors of another dim.
             HostError: the host does not answer; rows of earlier calls are kept.
-            UserError: an id or a vector that is not accepted, or a version that is not there.
+            UserError: an id or a vector that is not accepted, or a version that does not exist.
         """
         found = self._ledger(self._rows.read()).find(version, self)
         if found.state == "bad":
@@ -310,7 +310,7 @@ class KeyedStore:
         """Reads every readable row.
 
         Returns:
-            What is wrong, a line each; empty where all is well.
+            What is wrong, one line each; empty where all is well.
         """
         problems = []
         for each in self.versions():

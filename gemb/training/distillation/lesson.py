@@ -12,7 +12,7 @@ from gemb.checks import UserError
 from gemb.runs.interruption import sole_run
 from gemb.training.distillation.cache import RowCache
 
-SHARD_ROWS = 2048  # a kill loses at most so many answers
+SHARD_ROWS = 2048  # a kill loses at most this many answers
 
 
 class Lesson:
@@ -60,7 +60,7 @@ def teach(teacher, batches, steps: int, shard_rows: int = SHARD_ROWS) -> dict[Pa
         teacher: `cached` or `scored`.
         batches: the run's `PairBatches` for a single host, which cover what all hosts read.
         steps: steps of the run.
-        shard_rows: answers written at a time; a kill loses at most so many.
+        shard_rows: answers written at a time; a kill loses at most this many.
 
     Returns:
         Folder of each cache -> rows added.

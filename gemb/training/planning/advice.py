@@ -58,7 +58,7 @@ class Verdict:
 
 
 def judge(work: Workload, settings: Settings, chip: Chip, utilisation: float) -> Verdict:
-    """A run on so many chips as the settings' mesh has.
+    """A run on as many chips as the settings' mesh has.
 
     Args:
         work: what is computed.
