@@ -113,7 +113,7 @@ def measure(
     *,
     intervals: bool = False,
 ) -> tuple[search.Hits, dict[str, float]]:
-    """Searches and judges: figures as in `evaluate_vectors`, speed over at least `passes` passes."""
+    """Searches and judges: figures as in `evaluate_vectors`; speed over `passes` passes or more."""
     hits = searcher.search(queries, DEPTH)  # compiles and warms up as well
     each = metrics.retrieval_metrics(hits.indices, qrels)
     values = metrics.mean_metrics(each, qrels)
