@@ -119,12 +119,16 @@ def _add_tokens(
     bare = changed | ({"added_tokens": []} if kind.model else {}) | {"post_processor": None}
     tokenizer = tokenizers.Tokenizer.from_str(json.dumps(bare, ensure_ascii=False))
     tokenizer.add_tokens(special.tokens)
+    left_out = set()
     for token in special.defaults:
         known = tokenizer.token_to_id(token.content) is not None
         if known or rows is None or tokenizer.get_vocab_size() < rows:
             tokenizer.add_tokens([token])
+        else:
+            left_out.add(token.content)
     if kind.again:
         again = [*special.roles.values(), *special.extra]
+        again = [token for token in again if token.content not in left_out]
         tokenizer.add_tokens([tokenizers.AddedToken(t.content, special=True) for t in again])
     found = sorted(tokenizer.get_added_tokens_decoder().items())
     tokens = [{"id": number, "content": token.content} | _flags(token) for number, token in found]

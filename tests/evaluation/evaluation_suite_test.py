@@ -206,7 +206,13 @@ def test_the_report_shows_tasks_models_and_differences(tasks, tmp_path):
     write_suite_page(tmp_path / "out" / "report.html", tree)
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("<svg") == 3 + len(tasks)  # means by width, by size; calibration
-    for text in ("beir", "ndcg@10", "&lt;other&gt;", "Significant differences", "mean of task types"):
+    for text in (
+        "beir",
+        "ndcg@10",
+        "&lt;other&gt;",
+        "Significant differences",
+        "mean of task types",
+    ):
         assert text in page
     assert "<other>" not in page
     assert "<script" not in page

@@ -313,6 +313,20 @@ def test_a_token_of_the_class_without_a_row_is_left_out(tmp_path):
     assert Tokenizer(read_tokenizer(folder, rows=size), LONG).vocab == size
 
 
+def test_a_token_that_the_class_adds_twice_is_left_out_too(tmp_path):
+    folder = write(tmp_path, "qwen2, generic", "nothing")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["added_tokens"] = []
+    names = [name for name in content["model"]["vocab"] if name != "<|endoftext|>"]
+    content["model"]["vocab"] = {name: number for number, name in enumerate(names)}
+    generic = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(generic))
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    size = len(content["model"]["vocab"])
+    assert Tokenizer(read_tokenizer(folder), LONG).vocab > size
+    assert Tokenizer(read_tokenizer(folder, rows=size), LONG).vocab == size
+
+
 WRONG = {
     "a class of its own rules": ("bert", config(tokenizer_class="DebertaV2TokenizerFast"),
                                  "tokenizer_class 'DebertaV2Tokenizer' has rules of its own"),
