@@ -1,7 +1,8 @@
 """Folders of convolutional image encoders, in gemb's own format.
 
-    config.json               {"model_type": "efficientnet_lite", and the fields of ConvolutionSpec}
-    preprocessor_config.json  how pictures become pixels
+    config.json               {"model_type": "efficientnet_lite", the fields of ConvolutionSpec,
+                              "tower": of its TowerSpec, "processor": of its ImageProcessor}
+    preprocessor_config.json  the same processor, for transformers
     model.safetensors         parameters by gemb's own paths; a classifier's under "classifier/"
     classes.jsonl             of a classifier: {"id", "lemmas", "definition"} of each class, in order
 """
@@ -74,7 +75,8 @@ def save_tower(tower: Tower, folder: Path, manifest: dict | None = None) -> None
     encoder = dataclasses.asdict(spec.encoder)
     own = {name: getattr(spec, name) for name in _TOWER}
     own["dense"] = [dataclasses.asdict(layer) for layer in spec.dense]
-    config = {"model_type": MODEL_TYPE, **encoder, "tower": own}
+    seen = dataclasses.asdict(tower.processor)
+    config = {"model_type": MODEL_TYPE, **encoder, "tower": own, "processor": seen}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tower.processor.save(folder, tower.origin.folder)
     params = {path: np.asarray(value, np.float32) for path, value in tower.params.items()}
@@ -99,8 +101,7 @@ def read_tower(folder: Path, *, weights: bool = True) -> Tower:
         UserError: for a missing or broken file, or weights that do not fit the config.
     """
     config = read_json(folder / "config.json")
-    spec = _spec(dict(config), folder / "config.json")
-    processor = ImageProcessor.from_config(read_json(folder / "preprocessor_config.json"))
+    spec, processor = _parts(dict(config), folder / "config.json")
     params, kept = None, {}
     if weights:
         tensors = TensorFiles(folder)
@@ -139,14 +140,15 @@ def read_classes(folder: Path) -> list[dict]:
     return rows
 
 
-def _spec(config: dict, place: Path) -> TowerSpec:
+def _parts(config: dict, place: Path) -> tuple[TowerSpec, ImageProcessor]:
     try:
+        processor = ImageProcessor(**config.pop("processor"))
         own = config.pop("tower")
         config.pop("model_type")
         config["blocks"] = tuple(Blocks(**part) for part in config["blocks"])
         config["size"] = tuple(config["size"])
         own = own | {"dense": tuple(DenseSpec(**layer) for layer in own["dense"])}
         own["widths"] = tuple(own["widths"])
-        return TowerSpec(ConvolutionSpec(**config), **own)
+        return TowerSpec(ConvolutionSpec(**config), **own), processor
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{place}: a configuration that cannot be read ({error})") from None

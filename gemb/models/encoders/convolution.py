@@ -66,6 +66,13 @@ class ConvolutionSpec:
     modality: ClassVar[str] = "image"
     stack: ClassVar[None] = None
 
+    def __post_init__(self):
+        sizes = (self.stem, self.width, *self.size)
+        for part in self.blocks:
+            sizes += dataclasses.astuple(part)
+        whole = all(type(size) is int and size > 0 for size in sizes) and len(self.size) == 2
+        check(whole, f"sizes: expected whole numbers above 0, got {sizes}")
+
     def build(self, key: jax.Array) -> "ConvolutionEncoder":
         """Builds the encoder with random weights."""
         return ConvolutionEncoder(self, key=key)
@@ -104,7 +111,7 @@ class ConvolutionEncoder(nnx.Module):
             every_layer: refused.
 
         Returns:
-            [batch, positions, width], one position for each 32 x 32 pixels, row by row.
+            [batch, positions, width], row by row: of Lite0 one for each 32 x 32 pixels.
 
         Raises:
             ValueError: for every_layer, or pixels of another size.
@@ -120,8 +127,9 @@ class ConvolutionEncoder(nnx.Module):
 
     def pooled(self, inputs: Images) -> jax.Array:
         """[batch, positions] bool: all positions of real pictures."""
-        # each of the five convolutions of stride 2 rounds up
-        rows, columns = (-(-side // 32) for side in inputs.pixels.shape[1:3])
+        rows, columns = inputs.pixels.shape[1:3]
+        for stride in (2, *(part.stride for part in self.spec.blocks)):
+            rows, columns = -(-rows // stride), -(-columns // stride)
         return jnp.repeat(inputs.mask[:, None], rows * columns, axis=1)
 
 
@@ -148,7 +156,7 @@ class InvertedResidual(nnx.Module):
 
 
 class Convolution(nnx.Module):
-    """A convolution with a bias: [batch, height, width, inputs] -> [..., outputs], padded as TensorFlow's "SAME".
+    """A convolution with a bias, padded as TensorFlow's "SAME": [batch, height, width, channels].
 
     A kernel of side 1 is a matrix product.
     """
