@@ -157,6 +157,10 @@ def _changed_spec(spec: TowerSpec, changes: _Changes) -> TowerSpec:
 
 
 def _changed_processor(processor: TextProcessor, changes: _Changes) -> TextProcessor:
+    if processor.modality != "text":
+        if changes.max_length is not None:
+            raise ValueError(f"max_length: values of {processor.modality!r} are not cut")
+        return processor.with_prompts(changes.prompts)
     prompts = processor.prompts._replace(**changes.prompts)
     length = processor.max_length if changes.max_length is None else changes.max_length
     return dataclasses.replace(processor, max_length=length, prompts=prompts)

@@ -10,7 +10,9 @@ from gemb.checks import UserError
 from gemb.files import atomic_folder, save_tensors
 from gemb.identity import fingerprint, tower_fingerprint
 from gemb.models.model import Model, Tower
+from gemb.models.encoders.convolution import ConvolutionSpec
 from gemb.models.spec import TowerSpec
+from gemb.pretrained import convolution
 from gemb.pretrained.adapt import merge_lora
 from gemb.pretrained.folder import MANIFEST, config_of, family_of
 from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, SETTINGS, WEIGHTS, module_list
@@ -22,6 +24,8 @@ from gemb.structs import SIDES
 
 # What only gemb has a place for: learned poolers and further heads.
 _OWN = ("pooler/", "heads/")
+# Of towers that no other library has a module for: the folders query/ and document/ say the rest.
+_TWO_TOWERS = {"config.json": {"model_type": "gemb_two_towers"}, ROUTER: {"types": {}}}
 
 
 def save(
@@ -54,7 +58,8 @@ def save(
     if dtype not in DTYPES:
         raise UserError(f"dtype: expected one of {list(DTYPES)}, got {dtype!r}")
     for tower in model.towers.values():
-        if tower.spec.encoder.modality != "text":
+        encoder = tower.spec.encoder
+        if encoder.modality != "text" and not isinstance(encoder, ConvolutionSpec):
             raise UserError(
                 f"{folder}: sentence-transformers folders hold text models, and the model's "
                 f"encoder reads {tower.spec.encoder.modality!r}"
@@ -67,9 +72,9 @@ def save(
             (temporary / side).mkdir()
             identities[side] = _save_tower(getattr(model, side), temporary / side, {}, dtype)
         identity = fingerprint({}, "", **identities)
+        texts = all(tower.spec.encoder.modality == "text" for tower in model.towers.values())
         for name, content in {
-            "modules.json": module_list([("", "Router")]),
-            ROUTER: router_config(temporary),
+            **(_router(temporary) if texts else _TWO_TOWERS),
             SETTINGS: _router_settings(model),
             MANIFEST: {"fingerprint": identity, "training": training or {}},
         }.items():
@@ -78,6 +83,8 @@ def save(
 
 
 def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> str:
+    if isinstance(tower.spec.encoder, ConvolutionSpec):
+        return _save_convolution(tower, temporary, training, dtype)
     tower = _rounded(merge_lora(tower), dtype)
     _check_config(tower)
     spec, identity, family = tower.spec, tower_fingerprint(tower), family_of(tower)
@@ -95,6 +102,22 @@ def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> st
     if own:
         (temporary / "gemb").mkdir()
         save_tensors(temporary / "gemb" / WEIGHTS, own)
+    return identity
+
+
+def _router(temporary: Path) -> dict[str, object]:
+    return {
+        "modules.json": module_list([("", "Router")]),
+        ROUTER: router_config(temporary),
+    }
+
+
+def _save_convolution(tower: Tower, temporary: Path, training: dict, dtype: str) -> str:
+    if dtype != "float32":
+        raise UserError(f"dtype: convolutional encoders are saved in float32, not in {dtype}")
+    identity = tower_fingerprint(tower)
+    manifest = {"fingerprint": identity, "dim": tower.spec.dim, "training": training}
+    convolution.save_tower(tower, temporary, manifest)
     return identity
 
 
