@@ -21,7 +21,8 @@ from gemb.pretrained.adapt import load
 from gemb.pretrained.folder import MANIFEST
 from gemb.structs import SIDES, Image, Video
 
-_MODALITIES = ((str, "text"), (Image, "image"), (Video, "video"))
+# what reads a kind of value: a picture is also a video of one frame
+_MODALITIES = ((str, ("text",)), (Image, ("image", "video")), (Video, ("video",)))
 _AT_ONCE = 512  # pictures decoded before they are encoded
 
 
@@ -181,8 +182,9 @@ class Embedder:
             return {kind: list(range(len(values)))}
         sides: dict[str, list[int]] = {}
         for row, value in enumerate(values):
-            modality = next((name for kind, name in _MODALITIES if isinstance(value, kind)), "")
-            if modality not in reads:
+            named = next((names for kind, names in _MODALITIES if isinstance(value, kind)), ())
+            modality = next((name for name in named if name in reads), None)
+            if modality is None:
                 raise UserError(
                     f"values[{row}]: the model reads {' and '.join(sorted(reads))}, not "
                     f"{type(value).__name__}"

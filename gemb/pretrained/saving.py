@@ -10,6 +10,7 @@ from gemb.checks import UserError
 from gemb.files import atomic_folder, save_tensors
 from gemb.identity import fingerprint, tower_fingerprint
 from gemb.models.encoders.convolution import ConvolutionSpec
+from gemb.models.encoders.video import VideoSpec
 from gemb.models.encoders.vision import VisionSpec
 from gemb.models.model import Model, Tower
 from gemb.models.spec import TowerSpec
@@ -61,7 +62,9 @@ def save(
         raise UserError(f"dtype: expected one of {list(DTYPES)}, got {dtype!r}")
     for tower in model.towers.values():
         encoder = tower.spec.encoder
-        if encoder.modality != "text" and not isinstance(encoder, ConvolutionSpec | VisionSpec):
+        if encoder.modality != "text" and not isinstance(
+            encoder, ConvolutionSpec | VideoSpec | VisionSpec
+        ):
             raise UserError(
                 f"{folder}: sentence-transformers folders hold text models, and the model's "
                 f"encoder reads {tower.spec.encoder.modality!r}"
@@ -89,8 +92,8 @@ def save(
 def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> str:
     if isinstance(tower.spec.encoder, ConvolutionSpec):
         return _save_convolution(tower, temporary, training, dtype)
-    if isinstance(tower.spec.encoder, VisionSpec):
-        return vision.save_tower(merge_lora(tower), temporary, training, dtype)
+    if isinstance(tower.spec.encoder, VideoSpec | VisionSpec):
+        return vision.save_tower(tower, temporary, training, dtype)
     tower = _rounded(merge_lora(tower), dtype)
     _check_config(tower)
     spec, identity, family = tower.spec, tower_fingerprint(tower), family_of(tower)

@@ -71,8 +71,8 @@ def decode(
     elif isinstance(source, library.Image.Image):
         opened, about = source, {"source": "Pillow image"}
     elif isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
-        content = _bytes(source, name)
-        opened, about = _open(content, name), {"source": f"file of {len(content):,} bytes"}
+        content = content_of(source, name)
+        opened, about = open_picture(content, name), {"source": f"file of {len(content):,} bytes"}
     else:
         raise UserError(
             f"{name}: expected a path, bytes, a Pillow image or an array, got "
@@ -119,8 +119,12 @@ def check_pixels(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _bytes(source, name: str) -> bytes:
-    """The content of a file: it is closed again, however many pictures there are."""
+def content_of(source, name: str) -> bytes:
+    """The content of a path or of bytes; a file is closed again, however many there are.
+
+    Raises:
+        UserError: if it cannot be read, is empty or larger than MAX_BYTES.
+    """
     if not isinstance(source, str | os.PathLike):
         content = bytes(source)
     else:
@@ -141,7 +145,12 @@ def _bytes(source, name: str) -> bytes:
     return content
 
 
-def _open(content: bytes, name: str):
+def open_picture(content: bytes, name: str):
+    """Opens a file of one of FORMATS with Pillow; nothing is decoded yet.
+
+    Raises:
+        UserError: for anything else.
+    """
     library = pillow()
     known = [form for form in FORMATS if form in library.Image.OPEN]
     try:
@@ -245,6 +254,13 @@ def _of_lab(opened):
     profiles = PIL.ImageCms.createProfile("LAB"), PIL.ImageCms.createProfile("sRGB")
     turn = PIL.ImageCms.buildTransform(*profiles, "LAB", "RGB")
     return PIL.ImageCms.applyTransform(opened, turn)
+
+
+def turned(picture, degrees: int):
+    """A Pillow image turned against the clock; by whole quarters, and otherwise not at all."""
+    turns = {90: 2, 180: 3, 270: 4}  # Pillow's Transpose
+    number = turns.get(degrees % 360)
+    return picture if number is None else picture.transpose(pillow().Image.Transpose(number))
 
 
 def _raw_mode(opened) -> str:

@@ -18,18 +18,20 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.files import save_tensors
 from gemb.identity import model_fingerprint, tower_fingerprint
+from gemb.models.encoders.video import VideoSpec
 from gemb.models.encoders.vision import VisionSpec, resized_positions
 from gemb.models.functional import functional
 from gemb.models.model import Model, Origin, Tower
 from gemb.models.spec import DenseSpec, ModelSpec, Rotary, StackSpec, TowerSpec
 from gemb.pretrained.families.config_keys import COMMON
+from gemb.pretrained.families.vision import PAIRS, TEXT, VISION, flat, half_spec, unflat
 from gemb.pretrained.keys import ANY, Rule, read_json, read_keys, shown, warn_unknown, whole
 from gemb.pretrained.modules import TYPES, WEIGHTS
-from gemb.pretrained.families.vision import PAIRS, TEXT, VISION, flat, half_spec, unflat
 from gemb.pretrained.vision.preprocessing import read_processor
 from gemb.pretrained.weights import TensorFiles, params_from_tensors, tensors_from_params
 from gemb.processors.image import PREPROCESSOR, ImageProcessor
 from gemb.processors.text import TextProcessor, from_folder
+from gemb.processors.video import VideoProcessor
 
 MODEL_TYPE = "gemb_vision"
 _TOWER = ("pooling", "normalize", "widths", "similarity")
@@ -192,6 +194,8 @@ def read_tower(folder: Path, *, weights: bool = True) -> Tower:
     processor = _pictures(folder, None)
     if kind == MODEL_TYPE:
         spec = _own_spec(config, file)
+        if isinstance(spec.encoder, VideoSpec):
+            processor = VideoProcessor(processor, config["encoder"]["count"])
         params = _own_params(TensorFiles(folder), spec, folder) if weights else None
         return _tower(spec, params, processor, Origin(folder, config, {}, manifest))
     family = VISION[kind]
@@ -235,18 +239,32 @@ def with_size(spec: TowerSpec, params: dict | None, size: tuple[int, int]):
 def _own_spec(config: dict, file: Path) -> TowerSpec:
     try:
         encoder, tower = dict(config["encoder"]), dict(config["tower"])
-        stack = dict(encoder.pop("stack"))
-        stack["rotary"] = tuple(Rotary(**turn) if turn else None for turn in stack["rotary"])
-        stack["windows"] = tuple(stack["windows"])
-        encoder["size"] = tuple(encoder["size"])
         tower["widths"] = tuple(tower["widths"])
         tower["dense"] = tuple(DenseSpec(**layer) for layer in tower["dense"])
         tower["heads"] = tuple(
             (name, tuple(DenseSpec(**layer) for layer in layers)) for name, layers in tower["heads"]
         )
-        return TowerSpec(VisionSpec(stack=StackSpec(**stack), **encoder), **tower)
+        if "frame" not in encoder:
+            return TowerSpec(_vision_spec(encoder), **tower)
+        encoder.pop("count")
+        time = encoder.pop("time")
+        encoder |= {"frame": _vision_spec(encoder["frame"]), "time": time and _stack_spec(time)}
+        return TowerSpec(VideoSpec(**encoder), **tower)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{file}: a configuration that cannot be read ({error})") from None
+
+
+def _vision_spec(values: dict) -> VisionSpec:
+    values = dict(values)
+    return VisionSpec(stack=_stack_spec(values.pop("stack")), **values)
+
+
+def _stack_spec(values: dict) -> StackSpec:
+    turns = (
+        turn and Rotary(**{k: tuple(v) if isinstance(v, list) else v for k, v in turn.items()})
+        for turn in values["rotary"]
+    )
+    return StackSpec(**values | {"rotary": tuple(turns), "windows": tuple(values["windows"])})
 
 
 def _own_params(tensors: TensorFiles, spec: TowerSpec, folder: Path) -> dict:
@@ -281,6 +299,10 @@ def save_tower(tower: Tower, folder: Path, training: dict, dtype: str) -> str:
         [name, [dataclasses.asdict(layer) for layer in layers]] for name, layers in spec.heads
     ]
     encoder = dataclasses.asdict(spec.encoder)
+    if isinstance(spec.encoder, VideoSpec):
+        if not isinstance(spec.encoder.frame, VisionSpec):
+            raise UserError(f"{folder}: only videos through vision transformers can be saved")
+        encoder["count"] = tower.processor.count
     config = {"model_type": MODEL_TYPE, "encoder": encoder, "tower": own}
     manifest = {"fingerprint": identity, "dim": spec.dim, "widths": spec.widths}
     _write(folder / "config.json", config)
