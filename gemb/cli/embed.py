@@ -58,13 +58,15 @@ def main(argv: list[str]) -> None:
 
     check_arguments(argv, "model", "output")
     given = [name for name in ("input", "images", "explain") if FLAGS[name].value]
-    if len(given) != 1:
-        shown = " and ".join(f"--{name}" for name in given) or "none"
+    if not given:
+        raise UserError("--input is required, or --images or --explain")
+    if len(given) > 1:
+        shown = " and ".join(f"--{name}" for name in given)
         raise UserError(f"expected one of --input, --images and --explain, got {shown}")
     if FLAGS.explain:
         _explain()
         return
-    check_arguments(argv, *given, *(["column"] if FLAGS.input else []))
+    check_arguments(argv, "column")
     check_folder("output")
     from gemb.data.sources.records import digest
     from gemb.inference.embedder import Embedder

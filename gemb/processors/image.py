@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from gemb.checks import UserError, check
 from gemb.processors.decoding import VERSION, WHITE, decode
-from gemb.processors.processor import Example
+from gemb.processors.processor import Example, Unprompted
 from gemb.structs import Image, Images
 
 RESIZES = ("squash", "crop")
@@ -25,7 +25,7 @@ _LONGEST = 32_768  # pixels of the longer side before a cut
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageProcessor:
+class ImageProcessor(Unprompted):
     """The processor of pictures of one size.
 
     A pixel becomes (value * scale - mean) / std; how a file becomes pixels is in
@@ -53,7 +53,6 @@ class ImageProcessor:
     background: tuple[int, int, int] = WHITE
 
     modality: ClassVar[str] = "image"
-    prompts: ClassVar[tuple[str, ...]] = ("",)
 
     def __post_init__(self):
         for name in ("height", "width"):
@@ -88,6 +87,8 @@ class ImageProcessor:
             encoder.modality == self.modality,
             f"processor: it makes inputs of pictures, the encoder reads {encoder.modality!r}",
         )
+        flexible = getattr(encoder, "flexible", False)
+        check(not flexible, "processor: it makes pictures of one size, the encoder reads patches")
         size = getattr(encoder, "size", None)
         check(
             size is None or tuple(size) == (self.height, self.width),
@@ -98,28 +99,6 @@ class ImageProcessor:
     def identity(self) -> tuple[str, dict]:
         """The version of the decoder, and the settings."""
         return VERSION, {"image_processor": dataclasses.asdict(self)}
-
-    def prompt(self, side: str) -> str:
-        """Nothing: pictures have no prompts."""
-        return ""
-
-    def with_limit(self, limit: int) -> "ImageProcessor":
-        """The same: pictures have one size."""
-        return self
-
-    def with_prompts(self, prompts: Mapping[str, str]) -> "ImageProcessor":
-        """The same, for prompts that are empty.
-
-        Raises:
-            UserError: for others.
-        """
-        if any(prompts.values()):
-            raise UserError("prompts: pictures have no prompts")
-        return self
-
-    def count_cut(self, examples: Sequence[Example], side: str) -> int:
-        """None: pictures are resized."""
-        return 0
 
     def prepare(self, values: Sequence[Image], side: str | Sequence[float] = "") -> list[Example]:
         """Decodes and resizes pictures.
@@ -193,18 +172,6 @@ class ImageProcessor:
         values = (np.arange(256, dtype=np.float64) * self.scale).astype(np.float32)
         mean, std = (np.array(part, np.float32)[:, None] for part in (self.mean, self.std))
         return (values - mean) / std
-
-    def for_task(
-        self, side: str, *, length: int = 0, prompts: Sequence[str] | None = None
-    ) -> "ImageProcessor":
-        """The same for every task; a length does not count.
-
-        Raises:
-            UserError: for prompts.
-        """
-        if prompts and any(prompts):
-            raise UserError(f"{side}_prompts: pictures have no prompts")
-        return self
 
     def describe(self, inputs: Images, row: int) -> str:
         """The size of a row and the range of its values."""

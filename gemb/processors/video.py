@@ -9,7 +9,7 @@ import bisect
 import dataclasses
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +18,7 @@ import numpy as np
 from gemb.checks import UserError, check, needs
 from gemb.processors.decoding import check_pixels, content_of, decode, open_picture, turned
 from gemb.processors.image import ImageProcessor
-from gemb.processors.processor import Example
+from gemb.processors.processor import Example, Unprompted
 from gemb.structs import Clips, Image, Video
 
 VERSION = "frames 1"  # raise it when a file would give other frames
@@ -144,7 +144,10 @@ def _of_video(content: bytes, count: int, name: str) -> list[Frame]:
     if len(packets) > _MAX_FRAMES:
         raise UserError(f"{name}: more than {_MAX_FRAMES:,} frames")
     whole = all(pts is not None for pts, *_ in packets)
-    return _by_time(content, sorted(packets), count) if whole else _by_order(content, count)
+    made = _by_time(content, sorted(packets), count) if whole else _by_order(content, count)
+    if not made:
+        raise UserError(f"{name}: no frame can be decoded")
+    return made
 
 
 def _by_time(content: bytes, packets: list[tuple], count: int) -> list[Frame]:
@@ -158,22 +161,17 @@ def _by_time(content: bytes, packets: list[tuple], count: int) -> list[Frame]:
     with _av().open(io.BytesIO(content)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        frames, now = iter(container.decode(stream)), None
+        frames, now = iter(container.decode(stream)), starts[0]
         for target in wanted:
             place = bisect.bisect_right(keys, target) - 1
-            if place >= 0 and now is not None and keys[place] > now:
+            if place >= 0 and keys[place] > now:
                 container.seek(keys[place], stream=stream)
                 frames = iter(container.decode(stream))
             for frame in frames:
-                now = frame.pts
-                if now is None or now >= target:
-                    seconds = (
-                        float((now - starts[0]) * stream.time_base) if now is not None else 0.0
-                    )
-                    made.append(Frame(_upright(frame), seconds))
+                now = now if frame.pts is None else frame.pts
+                if now >= target:
+                    made.append(Frame(_upright(frame), float((now - starts[0]) * stream.time_base)))
                     break
-    if not made:
-        raise UserError("no frame can be decoded")
     return made
 
 
@@ -185,9 +183,7 @@ def _by_order(content: bytes, count: int) -> list[Frame]:
             yield from enumerate(container.decode(container.streams.video[0]))
 
     number = sum(1 for _ in decoded())
-    if not number:
-        raise UserError("no frame can be decoded")
-    wanted = set(chosen(range(number), number, count))
+    wanted = set(chosen(range(number), number, count)) if number else ()
     return [Frame(_upright(frame), float(row)) for row, frame in decoded() if row in wanted]
 
 
@@ -197,7 +193,7 @@ def _upright(frame):
 
 
 @dataclasses.dataclass(frozen=True)
-class VideoProcessor:
+class VideoProcessor(Unprompted):
     """The processor of videos; an `Image` is a video of one frame.
 
     Attributes:
@@ -209,7 +205,6 @@ class VideoProcessor:
     count: int = 8
 
     modality: ClassVar[str] = "video"
-    prompts: ClassVar[tuple[str, ...]] = ("",)
 
     def __post_init__(self):
         check(self.count > 0, f"count: expected 1 or more, got {self.count}")
@@ -239,27 +234,6 @@ class VideoProcessor:
         """The versions of the decoders, and the settings."""
         definition, settings = self.frames.identity()
         return f"{VERSION}, {definition}", settings | {"count": self.count}
-
-    def prompt(self, side: str) -> str:
-        """Nothing: videos have no prompts."""
-        return ""
-
-    def with_limit(self, limit: int) -> "VideoProcessor":
-        """The same."""
-        return self
-
-    def with_prompts(self, prompts: Mapping[str, str]) -> "VideoProcessor":
-        """The same, for prompts that are empty.
-
-        Raises:
-            UserError: for others.
-        """
-        self.frames.with_prompts(prompts)
-        return self
-
-    def count_cut(self, examples: Sequence[Example], side: str) -> int:
-        """None: frames are chosen over the whole video."""
-        return 0
 
     def prepare(
         self, values: Sequence[Video | Image], side: str | Sequence[float] = ""
@@ -300,17 +274,6 @@ class VideoProcessor:
                 self.frames.scaled(example.content, pixels[row, :found])
                 mask[row, :found] = True
         return Clips(pixels, mask)
-
-    def for_task(
-        self, side: str, *, length: int = 0, prompts: Sequence[str] | None = None
-    ) -> "VideoProcessor":
-        """The same for every task; a length does not count.
-
-        Raises:
-            UserError: for prompts.
-        """
-        self.frames.for_task(side, length=length, prompts=prompts)
-        return self
 
     def describe(self, inputs: Clips, row: int) -> str:
         """The number of frames of a row and their size."""

@@ -62,7 +62,7 @@ def test_a_row_depends_on_no_other_and_empty_rows_are_zero(positions):
     alone = apply.embed(params, Images(images.pixels[1:2], np.ones(1, bool)))
     np.testing.assert_allclose(whole[1], alone[0], atol=1e-6)
     part = apply.embed(params, images._replace(mask=np.array([True, False, True])))
-    np.testing.assert_allclose(part[[0, 2]], whole[jnp.array([0, 2])], atol=1e-6)
+    np.testing.assert_allclose(part[jnp.array([0, 2])], whole[jnp.array([0, 2])], atol=1e-6)
     assert not np.any(part[1])
 
 

@@ -49,6 +49,10 @@ def made(kind):
     elif kind == "siglip":
         own = {"text_config": SMALL | TEXT | {"max_position_embeddings": 40}}
         model = t.SiglipModel(t.SiglipConfig(**own, vision_config=vision))
+    elif kind == "siglip2":
+        own = {"text_config": SMALL | TEXT | {"max_position_embeddings": 40}}
+        sizes = SMALL | {"patch_size": 8, "num_patches": 9}
+        model = t.Siglip2Model(t.Siglip2Config(**own, vision_config=sizes))
     elif kind == "vit":
         model = t.ViTModel(t.ViTConfig(**vision, qkv_bias=False))
     elif kind == "dinov2":
@@ -67,7 +71,7 @@ def made(kind):
 def folders(tmp_path_factory):
     """{kind: (folder, transformers' model)}"""
     places = {}
-    for kind in ("clip", "siglip", "vit", "dinov2", "dinov2_with_registers"):
+    for kind in ("clip", "siglip", "siglip2", "vit", "dinov2", "dinov2_with_registers"):
         folder, model = tmp_path_factory.mktemp(kind), made(kind)
         model.save_pretrained(folder)
         (folder / "tokenizer.json").write_text(tokenizer(), encoding="utf-8")
@@ -114,6 +118,37 @@ def test_vectors_of_pictures_are_those_of_transformers(folders, kind):
     embedder, picture = gemb.load(str(folder)), pixels()
     vectors = embedder.encode([Image(one) for one in picture])
     np.testing.assert_allclose(vectors, theirs(model, picture), atol=1e-5)
+
+
+def test_pictures_of_any_size_are_those_of_transformers(folders, tmp_path):
+    import PIL.Image
+    import torch
+    import transformers
+
+    folder, model = folders["siglip2"]
+    random = np.random.default_rng(1)
+    sizes = ((40, 30), (8, 90), (64, 64), (5, 7))
+    given = [random.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
+    options = {"patch_size": 8, "max_num_patches": 12}
+    reader = transformers.Siglip2ImageProcessorPil(**options)
+    read = reader([PIL.Image.fromarray(one) for one in given], return_tensors="pt")
+    with torch.no_grad():
+        found = model.get_image_features(**read)
+        expected = getattr(found, "pooler_output", found)
+    expected = (expected / expected.norm(dim=1, keepdim=True)).numpy()
+    embedder = gemb.load(str(folder))
+    examples = embedder.model.document.processor.prepare([Image(one) for one in given])
+    tokens = embedder.model.document.processor.collate(examples, 12)
+    np.testing.assert_array_equal(tokens.mask, read["pixel_attention_mask"].numpy())
+    values = read["pixel_values"].numpy() * tokens.mask[..., None]
+    np.testing.assert_array_equal(tokens.values, values)
+    np.testing.assert_allclose(embedder.encode([Image(one) for one in given]), expected, atol=1e-5)
+    saving.save(embedder.model, tmp_path / "again")
+    again = transformers.Siglip2Model.from_pretrained(tmp_path / "again")
+    tensors = model.state_dict()
+    for name, value in again.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), tensors[name].numpy(), err_msg=name)
+    assert gemb.load(str(tmp_path / "again")).fingerprint == embedder.fingerprint
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])

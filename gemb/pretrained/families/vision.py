@@ -4,6 +4,7 @@ ViT, DINOv2, CLIP, SigLIP and the fixed-size SigLIP 2, whose folders say "siglip
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -107,6 +108,15 @@ def siglip_vision(config: dict) -> VisionSpec:
     """SigLIP's image encoder: no first vector, pooled by a probe."""
     size, patch = config["image_size"], config["patch_size"]
     return VisionSpec((size, size), patch, _stack(config), first=False)
+
+
+def siglip2_vision(config: dict) -> VisionSpec:
+    """SigLIP 2's image encoder for pictures of any size."""
+    side = math.isqrt(config["num_patches"])
+    if side * side != config["num_patches"]:
+        raise UserError(f"num_patches: expected a square, got {config['num_patches']}")
+    size, patch = side * config["patch_size"], config["patch_size"]
+    return VisionSpec((size, size), patch, _stack(config), first=False, flexible=True)
 
 
 def vit(config: dict) -> VisionSpec:
@@ -294,6 +304,19 @@ VISION = {
         keys=_DINOV2_KEYS,
     ),
 }
+TEXT["siglip2_text_model"] = TEXT["siglip_text_model"]
+VISION["siglip2_vision_model"] = Family(
+    siglip2_vision,
+    (siglip_vision_tensors,),
+    prefixes=("vision_model.",),
+    keys=_SIGLIP_STACK
+    | {
+        "patch_size": whole(16),
+        "num_patches": whole(256),
+        "num_channels": only(3),
+        "vision_use_head": only(True),
+    },
+)
 VISION["dinov2_with_registers"] = dataclasses.replace(
     VISION["dinov2"],
     prefixes=("dinov2_with_registers.",),
@@ -305,12 +328,18 @@ _AXES = {"cls_token": 2, "probe": 2, "position_embeddings": 1, "register_tokens"
 PAIRS = {
     "clip": ("clip_text_model", "clip_vision_model"),
     "siglip": ("siglip_text_model", "siglip_vision_model"),
+    "siglip2": ("siglip2_text_model", "siglip2_vision_model"),
 }
 FAMILIES = {
     "clip_text_model": TEXT["clip_text_model"]
 }  # those that sentence-transformers folders hold
-POOLING = {"siglip_vision_model": "map", "clip_text_model": "lasttoken"}
-POOLING |= {"siglip_text_model": "lasttoken"}
+POOLING = {
+    "clip_text_model": "lasttoken",
+    "siglip_text_model": "lasttoken",
+    "siglip_vision_model": "map",
+    "siglip2_text_model": "lasttoken",
+    "siglip2_vision_model": "map",
+}
 
 
 def half_spec(config: dict, kind: str, dim: int | None, file) -> TowerSpec:
@@ -344,8 +373,8 @@ def flat(name: str, value: np.ndarray) -> np.ndarray:
 
 
 def unflat(name: str, value: np.ndarray, patch: int) -> np.ndarray:
-    """The inverse of `flat`."""
-    if name.endswith(("patch_embedding.weight", "patch_embeddings.projection.weight")):
+    """The inverse of `flat`; a patch of 0 leaves a linear map what it is."""
+    if patch and name.endswith(("patch_embedding.weight", "patch_embeddings.projection.weight")):
         made = value.reshape(len(value), patch, patch, 3).transpose(0, 3, 1, 2)
         return np.ascontiguousarray(made)
     extra = _AXES.get(name.rpartition(".")[2], 0)

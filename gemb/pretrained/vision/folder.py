@@ -30,6 +30,7 @@ from gemb.pretrained.modules import TYPES, WEIGHTS
 from gemb.pretrained.vision.preprocessing import read_processor
 from gemb.pretrained.weights import TensorFiles, params_from_tensors, tensors_from_params
 from gemb.processors.image import PREPROCESSOR, ImageProcessor
+from gemb.processors.patches import PatchProcessor
 from gemb.processors.text import TextProcessor, from_folder
 from gemb.processors.video import VideoProcessor
 
@@ -46,7 +47,8 @@ _PAIR_KEYS = COMMON | {
     ),
 }
 _PROJECTIONS = ("text_projection.weight", "visual_projection.weight")
-_CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+_CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
+_SIGLIP_TEXTS = ("siglip_text_model", "siglip2_text_model")
 _KEPT = ("logit_scale", "logit_bias")
 
 
@@ -93,7 +95,7 @@ def read_pair(folder: Path, *, weights: bool = True) -> Model:
         spec = half_spec(own, kind, _projected(kind, own, values), place)
         spec = dataclasses.replace(spec, widths=tuple(manifest.get("widths", ())))
         params = _half_params(tensors, kind, half, spec, folder) if weights else None
-        processor = _texts(folder, spec, own) if half == "text" else _pictures(folder, spec)
+        processor = _texts(folder, spec, own) if half == "text" else _pictures(folder)
         origin = Origin(folder, own, kept if half == "vision" else {}, manifest)
         halves.append(_tower(spec, params, processor, origin))
     return Model(*halves, manifest=manifest)
@@ -103,7 +105,7 @@ def _projected(kind: str, own: dict, values: dict) -> int | None:
     """The size of the projection of a half; None where there is none."""
     if kind.startswith("clip"):
         return values["projection_dim"]
-    if kind == "siglip_text_model":
+    if kind in _SIGLIP_TEXTS:
         return own.get("projection_size") or own.get("hidden_size", 768)
     return None
 
@@ -138,7 +140,7 @@ def _half_params(tensors, kind: str, half: str, spec: TowerSpec, folder: Path) -
 
 def _dense_names(kind: str) -> dict[str, tuple[str, bool]]:
     """Parameter of the projection -> (published tensor, whether it is transposed)."""
-    if kind == "siglip_text_model":
+    if kind in _SIGLIP_TEXTS:
         layer = "dense/layers/0"
         return {f"{layer}/kernel": ("head.weight", True), f"{layer}/bias": ("head.bias", False)}
     names = dict(zip(PAIRS["clip"], _PROJECTIONS, strict=True))
@@ -147,7 +149,7 @@ def _dense_names(kind: str) -> dict[str, tuple[str, bool]]:
 
 def _texts(folder: Path, spec: TowerSpec, config: dict) -> TextProcessor:
     length = spec.encoder.positions
-    siglip = config["model_type"] == "siglip_text_model"
+    siglip = config["model_type"] in _SIGLIP_TEXTS
     if siglip and not (folder / "tokenizer.json").exists():
         raise UserError(
             f"{folder / 'tokenizer.json'}: no such file; without it gemb does not know how SigLIP "
@@ -169,7 +171,7 @@ def _texts(folder: Path, spec: TowerSpec, config: dict) -> TextProcessor:
     return dataclasses.replace(processor, fill=fill)
 
 
-def _pictures(folder: Path, spec: TowerSpec) -> ImageProcessor:
+def _pictures(folder: Path) -> ImageProcessor | PatchProcessor:
     if not (folder / PREPROCESSOR).exists():
         raise UserError(f"{folder / PREPROCESSOR}: no such file; it says how pictures are read")
     return read_processor(folder)
@@ -191,7 +193,7 @@ def read_tower(folder: Path, *, weights: bool = True) -> Tower:
     file = folder / "config.json"
     config = read_json(file)
     kind, manifest = config["model_type"], read_json(folder / "gemb.json", default={})
-    processor = _pictures(folder, None)
+    processor = _pictures(folder)
     if kind == MODEL_TYPE:
         spec = _own_spec(config, file)
         if isinstance(spec.encoder, VideoSpec):
@@ -206,9 +208,8 @@ def read_tower(folder: Path, *, weights: bool = True) -> Tower:
         files = TensorFiles(folder)
         tensors = {name: flat(name, np.asarray(files[name])) for name in files}
         params, kept = params_from_tensors(tensors, family, spec, folder)
-    size = (processor.height, processor.width)
-    if size != spec.encoder.size and kind != "vit":  # dinov2's table is that of a larger picture
-        spec, params = with_size(spec, params, size)
+    if isinstance(processor, ImageProcessor) and kind.startswith("dinov2"):
+        spec, params = with_size(spec, params, (processor.height, processor.width))
     return _tower(spec, params, processor, Origin(folder, config, kept, manifest))
 
 
@@ -345,14 +346,14 @@ def save_pair(model: Model, folder: Path, training: dict, dtype: str) -> str:
     for (half, tower), kind in zip(halves.items(), kinds, strict=True):
         family = (TEXT | VISION)[kind]
         own = tensors_from_params(tower.params, {}, family, tower.spec)
-        patch = getattr(tower.spec.encoder, "patch", 0)
+        patch = 0 if name == "siglip2" else getattr(tower.spec.encoder, "patch", 0)
         for path, (theirs, transposed) in _dense_names(kind).items():
             value = np.asarray(tower.params[path], np.float32)
             value = np.ascontiguousarray(value.T if transposed else value)
             (tensors if theirs in _PROJECTIONS else own)[theirs] = value
         tensors |= {f"{half}_model.{key}": unflat(key, value, patch) for key, value in own.items()}
     defaults = {"logit_scale": np.log(np.float32(1 / 0.07))}
-    if name == "siglip":
+    if name != "clip":
         defaults = {"logit_scale": np.zeros(1, np.float32), "logit_bias": np.zeros(1, np.float32)}
     identity = model_fingerprint(model)
     config = {"architectures": [_CLASSES[name]], "model_type": name, "dtype": "float32"}

@@ -4,9 +4,22 @@ import math
 from pathlib import Path
 
 from gemb.checks import UserError
-from gemb.pretrained.keys import ANY, Rule, flag, number, one_of, only, read_json, read_known, shown
+from gemb.pretrained.keys import (
+    ABSENT,
+    ANY,
+    Rule,
+    flag,
+    number,
+    one_of,
+    only,
+    read_json,
+    read_known,
+    shown,
+    whole,
+)
 from gemb.processors.decoding import WHITE
 from gemb.processors.image import CLIP, HALF, METHODS, PREPROCESSOR, ImageProcessor
+from gemb.processors.patches import PatchProcessor
 
 
 def _is_side(value) -> bool:
@@ -69,10 +82,12 @@ KEYS = {
     "return_tensors": only(None),
     "size_divisor": only(None),
     "image_seq_length": only(None),
+    "patch_size": whole(ABSENT),
+    "max_num_patches": whole(ABSENT),
 }
 
 
-def read_processor(folder: Path) -> ImageProcessor:
+def read_processor(folder: Path) -> ImageProcessor | PatchProcessor:
     """The processor of a folder with preprocessor_config.json.
 
     Raises:
@@ -84,6 +99,11 @@ def read_processor(folder: Path) -> ImageProcessor:
     kind = values.get("image_processor_type") or values.get("feature_extractor_type") or ""
     for old, new in _OLD.items():
         kind = str(kind).replace(old, new)
+    if kind == "Siglip2ImageProcessor":
+        return _patches(values, file)
+    for name in ("patch_size", "max_num_patches"):
+        if name in values:
+            raise UserError(f"{file}: {name}: not supported for {kind}")
     if kind not in _DEFAULTS:
         raise UserError(
             f"{file}: image_processor_type: expected one of {sorted(_DEFAULTS)}, got {shown(kind)}"
@@ -115,6 +135,25 @@ def read_processor(folder: Path) -> ImageProcessor:
             scale=float(values["rescale_factor"]),
             mean=tuple(map(float, values.get("image_mean", mean))),
             std=tuple(map(float, values.get("image_std", std))),
+            background=tuple(values["background"]),
+        )
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from None
+
+
+def _patches(values: dict, file: Path) -> PatchProcessor:
+    """SigLIP 2's processor of pictures whose sides' ratio is kept."""
+    for name in ("size", "crop_size", "do_center_crop"):
+        if values.get(name):
+            raise UserError(f"{file}: {name}: not supported for Siglip2ImageProcessor")
+    try:
+        return PatchProcessor(
+            patch=values.get("patch_size", 16),
+            most=values.get("max_num_patches", 256),
+            method=METHODS[values.get("resample", METHODS.index("bilinear"))],
+            scale=float(values["rescale_factor"]),
+            mean=tuple(map(float, values.get("image_mean", HALF[0]))),
+            std=tuple(map(float, values.get("image_std", HALF[1]))),
             background=tuple(values["background"]),
         )
     except ValueError as error:
