@@ -1,6 +1,7 @@
 """`gemb.Embedder`: loads a model folder and encodes at any nested width."""
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from gemb.models.spec import ModelSpec
 from gemb.pretrained import saving
 from gemb.pretrained.adapt import load
 from gemb.pretrained.folder import MANIFEST
+from gemb.processors.processor import Example, Processor
 from gemb.structs import SIDES, Image, Video
 
 # what reads a kind of value: a picture is also a video of one frame
@@ -167,7 +169,7 @@ class Embedder:
                 made = encode_examples(
                     apply,
                     params,
-                    tower.processor.prepare([values[row] for row in own], side),
+                    _prepared(tower.processor, values, own, side),
                     tower.processor,
                     dim=self.dim,
                     progress=progress,
@@ -252,3 +254,15 @@ class Embedder:
         if other and (not place.is_dir() or any(place.iterdir())):
             raise UserError(f"folder: {place} is not a model folder; choose another")
         return saving.save(self.model, place)
+
+
+def _prepared(processor: Processor, values: list, rows: list[int], side: str) -> list[Example]:
+    """Some of the values, prepared; an error names a value by its place among all."""
+    try:
+        return processor.prepare([values[row] for row in rows], side)
+    except UserError as error:
+        named = re.match(r"values\[(\d+)\]", str(error))
+        if named is None:
+            raise
+        place = rows[int(named[1])]
+        raise UserError(f"values[{place}]{str(error)[named.end() :]}") from None

@@ -168,6 +168,9 @@ def _changed_processor(processor: TextProcessor, changes: _Changes) -> TextProce
         if changes.max_length is not None:
             raise ValueError(f"max_length: values of {processor.modality!r} are not cut")
         return processor.with_prompts(changes.prompts)
+    if processor.fill is not None and changes.max_length not in (None, processor.max_length):
+        length = processor.max_length
+        raise ValueError(f"max_length: the model reads its padding; each text has {length} tokens")
     prompts = processor.prompts._replace(**changes.prompts)
     length = processor.max_length if changes.max_length is None else changes.max_length
     return dataclasses.replace(processor, max_length=length, prompts=prompts)

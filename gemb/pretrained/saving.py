@@ -69,6 +69,12 @@ def save(
                 f"{folder}: sentence-transformers folders hold text models, and the model's "
                 f"encoder reads {tower.spec.encoder.modality!r}"
             )
+        alone = model.shared or not vision.is_published_pair(model)
+        if alone and getattr(tower.processor, "fill", None) is not None:
+            raise UserError(
+                f"{folder}: an encoder of texts that reads its padding (SigLIP) is saved only with "
+                "the image encoder of its own kind, in their published shape"
+            )
     with atomic_folder(folder) as temporary, with_card(temporary, folder, model.folder):
         if model.shared:
             return _save_tower(model.document, temporary, training or {}, dtype)

@@ -104,9 +104,9 @@ def test_flexible_positions_are_those_of_torch(count):
     table = RANDOM.normal(size=(4, 5))
     places = jnp.arange(count)[None]
     made = bilinear(places, jnp.array([[count]]), 4)[0] @ table
-    given = torch.tensor(table.T)[None, :, :, None]
+    given = torch.tensor(np.repeat(table.T[None, :, :, None], 2, axis=3))
     options = {"mode": "bilinear", "align_corners": False, "antialias": True}
-    expected = torch.nn.functional.interpolate(given, size=(count, 1), **options)[0, :, :, 0].T
+    expected = torch.nn.functional.interpolate(given, size=(count, 2), **options)[0, :, :, 0].T
     np.testing.assert_allclose(made, expected, atol=1e-5)
 
 

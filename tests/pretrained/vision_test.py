@@ -188,6 +188,8 @@ def test_texts_and_pictures_of_one_call_go_to_their_towers(folders):
     assert embedder.encode(picture[0]).shape == embedder.encode("a dog").shape == (12,)
     with pytest.raises(UserError, match=r"values\[1\]: the model reads image and text, not int"):
         embedder.encode([picture[0], 7])
+    with pytest.raises(UserError, match=r"values\[2\]: an empty file"):
+        embedder.encode(["a dog", picture[0], Image(b"")])
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
@@ -227,6 +229,15 @@ def test_two_towers_of_different_origin_are_saved_in_two_folders(folders, tmp_pa
     assert again.fingerprint == gemb.Embedder(model).fingerprint
     vectors = gemb.Embedder(model).encode(["a dog", Image(pixels()[0])])
     np.testing.assert_allclose(again.encode(["a dog", Image(pixels()[0])]), vectors, atol=1e-6)
+
+
+def test_texts_that_read_their_padding_have_one_length(folders, tmp_path):
+    folder = str(folders["siglip"][0])
+    with pytest.raises(UserError, match="max_length"):
+        adapt.load(folder, max_length=12)
+    pair, vit = adapt.load(folder), adapt.load(str(folders["vit"][0]))
+    with pytest.raises(UserError, match="reads its padding"):
+        saving.save(Model(pair.query, vit.document), tmp_path / "again")
 
 
 @pytest.mark.parametrize(

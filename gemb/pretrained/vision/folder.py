@@ -41,8 +41,10 @@ _PAIR_KEYS = COMMON | {
     "text_config": _OBJECT,
     "vision_config": _OBJECT,
     "projection_dim": whole(512),
+    "text_config_dict": _OBJECT.or_null(),
+    "vision_config_dict": _OBJECT.or_null(),
     **dict.fromkeys(
-        ("logit_scale_init_value", "text_config_dict", "vision_config_dict", "initializer_factor"),
+        ("logit_scale_init_value", "initializer_factor"),
         ANY,
     ),
 }
@@ -90,6 +92,8 @@ def read_pair(folder: Path, *, weights: bool = True) -> Model:
     halves = []
     for kind, half in zip(PAIRS[config["model_type"]], ("text", "vision"), strict=True):
         own = values[f"{half}_config"] | {"model_type": kind}
+        if kind.startswith("clip") and values.get(f"{half}_config_dict"):
+            own = values[f"{half}_config_dict"] | {"model_type": kind}  # as transformers has it
         place = f"{file}: {half}_config"
         warn_unknown(own, (TEXT | VISION)[kind].table, place)
         spec = half_spec(own, kind, _projected(kind, own, values), place)
