@@ -165,11 +165,7 @@ def _texts(folder: Path, spec: TowerSpec, config: dict) -> TextProcessor:
     file = folder / "tokenizer_config.json"
     named = read_json(file, default={}).get("pad_token")
     named = named.get("content") if isinstance(named, dict) else named
-    ids = json.loads(processor.tokenizer_json)
-    known = {token["content"]: token["id"] for token in ids.get("added_tokens") or ()}
-    vocab = ids.get("model", {}).get("vocab", {})
-    known |= vocab if isinstance(vocab, dict) else {row[0]: i for i, row in enumerate(vocab)}
-    fill = config.get("pad_token_id", 1) if named is None else known.get(named)
+    fill = config.get("pad_token_id", 1) if named is None else processor.token_id(named)
     if not isinstance(fill, int):
         raise UserError(f"{file}: pad_token: {shown(named)} is not a token of tokenizer.json")
     return dataclasses.replace(processor, fill=fill)
