@@ -78,11 +78,9 @@ def folders(tmp_path_factory):
         crop = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
         name = "CLIPImageProcessor" if kind == "clip" else "SiglipImageProcessor"
         config = crop if kind == "clip" else {"size": {"height": 16, "width": 16}}
-        config = {
-            "image_processor_type": name,
-            "image_mean": [0.5] * 3,
-            "image_std": [0.5] * 3,
-        } | config
+        if kind == "siglip2":
+            name, config = "Siglip2ImageProcessor", {"patch_size": 8, "max_num_patches": 12}
+        config |= {"image_processor_type": name, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
         (folder / "preprocessor_config.json").write_text(json.dumps(config))
         places[kind] = (folder, model)
     return places
