@@ -5,6 +5,7 @@
     tuned.encode_query("..."), tuned.encode_document(["..."], dim=96), tuned.save("my-model")
     gemb.evaluate(tuned, "DIR")
     gemb.documents("docs", "runs/corpus", model="all-MiniLM-L6-v2")  # then `gemb index`
+    model.encode([gemb.Image("a.jpg"), "a dog"])  # a model of pictures and texts
     print(gemb.ask("how is it installed?", "runs/index"))
 
 Public names are imported on first use, so that `import gemb` loads neither JAX nor TensorFlow.
@@ -17,6 +18,8 @@ __version__ = "0.1.0"
 # name -> where it is; a module's own name stands for the module
 _LAZY = {
     "Embedder": "gemb.inference.embedder",
+    "Image": "gemb.structs",
+    "Video": "gemb.structs",
     "ask": "gemb.answers.ask",
     "documents": "gemb.answers.corpus",
     "evaluate": "gemb.door",
@@ -26,6 +29,8 @@ _LAZY = {
 _MODULES = ("losses", "metrics", "search")
 __all__ = [
     "Embedder",
+    "Image",
+    "Video",
     "__version__",
     "ask",
     "documents",

@@ -8,10 +8,14 @@ from gemb.door import evaluate as evaluate
 from gemb.door import load as load
 from gemb.door import train as train
 from gemb.inference.embedder import Embedder as Embedder
+from gemb.structs import Image as Image
+from gemb.structs import Video as Video
 
 __version__: str
 __all__ = [
     "Embedder",
+    "Image",
+    "Video",
     "__version__",
     "ask",
     "documents",

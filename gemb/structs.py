@@ -15,6 +15,8 @@ shapes with these names:
 The words of versions (space, generation, refresh, release) are in `gemb.identity`.
 """
 
+import hashlib
+import os
 from typing import Any, NamedTuple, Protocol
 
 Array = Any  # a numpy.ndarray on the host, a jax.Array on devices
@@ -51,6 +53,131 @@ class Tokens(NamedTuple):
     def real(self) -> Array:
         """The mask."""
         return self.mask
+
+
+class Images(NamedTuple):
+    """Pictures of one size, one per row: the Inputs of image encoders.
+
+    Attributes:
+        pixels: [batch, height, width, 3] float32, red, green, blue, scaled as the model wants.
+        mask: [batch] bool, False for rows that only fill the batch up.
+    """
+
+    pixels: Array
+    mask: Array
+
+    @property
+    def real(self) -> Array:
+        """[batch, 1] bool: the mask."""
+        return self.mask[:, None]
+
+
+class Patches(NamedTuple):
+    """Pictures of any size as lists of square patches, one picture or clip per row.
+
+    Attributes:
+        values: [batch, patches, patch * patch * 3] float32, scaled; row, column, colour inside.
+        row, column: [batch, patches] int32, where in its picture a patch stands.
+        frame: [batch, patches] int32, in which picture of a clip; 0 everywhere for a picture.
+        mask: [batch, patches] bool, True where a patch is real.
+    """
+
+    values: Array
+    row: Array
+    column: Array
+    frame: Array
+    mask: Array
+
+    @property
+    def real(self) -> Array:
+        """The mask."""
+        return self.mask
+
+
+class Clips(NamedTuple):
+    """Videos as frames of one size, one video per row: the Inputs of video encoders.
+
+    Attributes:
+        pixels: [batch, frames, height, width, 3] float32, as of `Images`.
+        mask: [batch, frames] bool, True where a frame is real.
+    """
+
+    pixels: Array
+    mask: Array
+
+    @property
+    def real(self) -> Array:
+        """The mask."""
+        return self.mask
+
+
+class _Media:
+    """A file of some kind, not yet read; equal sources are equal values.
+
+    Args:
+        source: a path, or the bytes of a file, or values that the kind of file decodes to.
+
+    Attributes:
+        source: as given.
+    """
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Any):
+        if isinstance(source, _Media):
+            raise TypeError(f"expected a path, bytes or pixels, got {source!r}")
+        self.source = source
+
+    def content(self) -> bytes:
+        """What identifies the value: the path, or a digest of its bytes or pixels."""
+        source = self.source
+        if isinstance(source, str | os.PathLike):
+            return os.fsencode(source)
+        if isinstance(source, bytes | bytearray | memoryview):
+            return hashlib.sha256(source).digest()
+        about = [getattr(source, name, "") for name in ("shape", "dtype", "size", "mode")]
+        data = source.tobytes() if hasattr(source, "tobytes") else repr(source).encode()
+        return hashlib.sha256(f"{about}".encode() + data).digest()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.content() == self.content()
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self.content()))
+
+    def __repr__(self) -> str:
+        source = self.source
+        shown = source if isinstance(source, str | os.PathLike) else type(source).__name__
+        return f"gemb.{type(self).__name__}({shown!r})"
+
+
+class Image(_Media):
+    """A picture: a value that a model embeds. A plain string is always a text, never a path.
+
+    Args:
+        source: a path; the bytes of a file; a Pillow image; or an array [height, width] or
+            [height, width, 1, 3 or 4] of uint8 or uint16, colours red, green, blue (and alpha).
+
+    Example:
+        >>> Image("a.jpg")
+        gemb.Image('a.jpg')
+    """
+
+    __slots__ = ()
+
+
+class Video(_Media):
+    """A video or an animation: a value that a model embeds.
+
+    Args:
+        source: a path; the bytes of a file; or a list of frames, each what `Image` takes.
+
+    Example:
+        >>> Video("a.mp4")
+        gemb.Video('a.mp4')
+    """
+
+    __slots__ = ()
 
 
 class Prompts(NamedTuple):

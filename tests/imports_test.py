@@ -38,6 +38,8 @@ SINGLE_IMPORTERS = {
     },
     "scann": {"gemb/search/scann.py"},
     "bm25s": {"gemb/search/lexical.py"},
+    "PIL": {"gemb/processors/decoding.py"},
+    "av": {"gemb/processors/video.py"},
     "array_record": {"gemb/data/sources/tfrecord.py"},
     "pyarrow": {"gemb/data/sources/columnar.py"},
     "sentencepiece": {

@@ -20,6 +20,7 @@ VERBS = (
     "fetch",
     "convert",
     "harvest",
+    "harvest-pictures",
     "documents",
     "configs",
     "inspect-data",

@@ -13,7 +13,7 @@ from gemb.data.mixing import Task
 from gemb.data.randomness import uniform
 from gemb.data.selection import Selection
 from gemb.processors.processor import Example
-from gemb.structs import SIDES, Batch, Inputs, Processors
+from gemb.structs import SIDES, Batch, Image, Inputs, Processors, Video
 
 _PROMPTS = 8  # a stream of random numbers
 Annotate = Callable[[Sequence[Any], Sequence[Any]], dict[str, Any]]
@@ -156,6 +156,8 @@ def value_ids(values: Sequence[Any]) -> np.ndarray:
 def _content(value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode()
+    if isinstance(value, Image | Video):
+        return value.content()
     return value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
 
 

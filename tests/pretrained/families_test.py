@@ -49,6 +49,7 @@ VARIANTS = {
     "bert-relu": ("BertModel", "BertConfig", {"hidden_act": "relu", "layer_norm_eps": 1e-5}),
     "roberta": ("RobertaModel", "RobertaConfig", {"pad_token_id": 1, "type_vocab_size": 1}),
     "xlm-roberta": ("XLMRobertaModel", "XLMRobertaConfig", {"pad_token_id": 1}),
+    "clip_text_model": ("CLIPTextModel", "CLIPTextConfig", {}),
     "distilbert": ("DistilBertModel", "DistilBertConfig", DISTILBERT_SHAPE),
     "mpnet": ("MPNetModel", "MPNetConfig", {"pad_token_id": 1}),
     "modernbert": ("ModernBertModel", "ModernBertConfig", {"local_attention": 10}),
