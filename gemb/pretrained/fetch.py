@@ -89,6 +89,17 @@ def fetch(name: str = DEFAULT_MODEL, *, force: bool = False, say: Callable = pri
     return final
 
 
+def ensure(name: str = DEFAULT_MODEL) -> str:
+    """The name of a model, which is fetched first where the cache does not have it; for configs.
+
+    Args:
+        name: a name in `models.txt`.
+    """
+    if not all((cache_dir() / "models" / name / file).is_file() for file in _required(_known(name))):
+        fetch(name)
+    return name
+
+
 def listing() -> list[tuple[str, str, str, bool]]:
     """(name, licence, what it is, whether it is in the cache) of every known model."""
     return [
