@@ -47,7 +47,8 @@ def captioned(
 class Captioned:
     """See `captioned`."""
 
-    def __init__(self, folder: Path, wanted: dict[str, str], language: str):
+    def __init__(self, folder: str | Path, wanted: dict[str, str], language: str):
+        folder = Path(folder)
         tables = [folder / name for name in _CAPTIONS if (folder / name).is_file()]
         if not tables:
             raise UserError(f"{folder}: holds no captions.jsonl; run `gemb harvest-pictures`")
@@ -77,6 +78,14 @@ class Captioned:
 
     def sizes(self, rows: np.ndarray) -> np.ndarray:
         return np.ones(len(rows), np.int64)
+
+    def row(self, number: int) -> int:
+        """The line of the table, from 0, of one of the records."""
+        return self._rows[number]
+
+    def image(self, line: int) -> Image:
+        """The picture of a line of the table, from 0; ValueError where it is missing."""
+        return self._image(self._lines[line])
 
     def _image(self, record: dict) -> Image:
         name = record.get("file")
@@ -241,3 +250,72 @@ class WithImages:
             return Image(cell)
         kind = type(cell).__name__
         raise ValueError(f"the field {self._column!r} must hold bytes or a path, got {kind}")
+
+
+class PictureCorpus:
+    """Pictures to search: a captioned folder, or all picture files below a folder.
+
+    Args:
+        place: the folder.
+
+    Raises:
+        UserError: for a folder that is missing or holds no picture.
+    """
+
+    def __init__(self, place: str | Path):
+        self.folder = Path(place).expanduser()
+        self._captioned = Captioned(self.folder, {}, "") if _has_captions(self.folder) else None
+        self._files = [] if self._captioned else _picture_files(self.folder)
+        if not len(self):
+            raise UserError(f"{place}: holds no pictures ({', '.join(ENDINGS)})")
+
+    def __len__(self) -> int:
+        return len(self._captioned or self._files)
+
+    def image(self, row: int) -> Image:
+        """The picture of a row.
+
+        Raises:
+            UserError: where it is missing.
+        """
+        return Image(str(self._files[row])) if self._files else self._record(row)["image"]
+
+    def name(self, row: int) -> str:
+        """Its id, or the path of its file from the folder on."""
+        if self._files:
+            return str(self._files[row].relative_to(self.folder))
+        record = self._record(row)
+        return str(record.get("id", record["file"]))
+
+    def caption(self, row: int) -> str:
+        """Its first caption; "" for a file alone."""
+        if self._files:
+            return ""
+        captions = self._record(row)["captions"]
+        return captions if isinstance(captions, str) else str((captions or [""])[0])
+
+    def _record(self, row: int) -> dict:
+        try:
+            return self._captioned[row]
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{self._captioned.where(row)}: {error}") from None
+
+
+def is_picture_corpus(place: str | Path) -> bool:
+    """Whether a folder holds captioned pictures, or picture files and no corpus of texts."""
+    folder = Path(place).expanduser()
+    if not folder.is_dir() or any(folder.glob("corpus.jsonl*")) or any(folder.rglob("*.arrow")):
+        return False
+    return _has_captions(folder) or bool(_picture_files(folder))
+
+
+def _has_captions(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _CAPTIONS)
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    shown = (p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return sorted(path for path in shown if path.is_file())
