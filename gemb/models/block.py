@@ -8,7 +8,7 @@ from flax import nnx
 
 from gemb.models.attention import View, attend
 from gemb.models.initial import initial
-from gemb.models.layers import Linear, Norm, dropout
+from gemb.models.layers import Linear, Norm, dropout, parameter
 from gemb.models.positions import rotate
 from gemb.models.spec import StackSpec
 from gemb.parallel.rules import constrain
@@ -16,6 +16,7 @@ from gemb.parallel.rules import constrain
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
@@ -115,6 +116,9 @@ class Layer(nnx.Module):
         if spec.norm_place == "both":
             self.attention_output_norm = stack_norm(spec)
             self.mlp_output_norm = stack_norm(spec)
+        if spec.layer_scale:
+            self.attention_scale = parameter(jnp.ones(spec.width), "norm")
+            self.mlp_scale = parameter(jnp.ones(spec.width), "norm")
         self.spec = spec
 
     def __call__(self, x: jax.Array, around: Surroundings, key: jax.Array | None) -> jax.Array:
@@ -137,6 +141,8 @@ class Layer(nnx.Module):
         y = sublayer(x if place == "post" or norm is None else norm(x))
         if place == "both":
             y = getattr(self, f"{name}_output_norm")(y)
+        if self.spec.layer_scale:
+            y = y * getattr(self, f"{name}_scale").get_value().astype(y.dtype)
         x = x + dropout(y, rate, key)
         return norm(x) if place == "post" else x
 

@@ -58,7 +58,7 @@ class Network(nnx.Module):
         keys = jax.random.split(key, 3 + len(spec.heads))
         setattr(self, spec.encoder.modality, spec.encoder.build(keys[0]))
         if spec.pooling in LEARNED_POOLERS:
-            self.pooler = LEARNED_POOLERS[spec.pooling](spec.encoder.width, key=keys[1])
+            self.pooler = LEARNED_POOLERS[spec.pooling](spec.encoder, key=keys[1])
         self.dense = Projection(spec.dense, key=keys[2])
         self.heads = nnx.Dict(
             {

@@ -1,6 +1,7 @@
 """Poolers: (tokens [batch, length, width], mask [batch, length]) -> [batch, width] float32.
 
-POOLERS holds the pure functions, LEARNED_POOLERS the modules with weights. Names are those of
+POOLERS holds the pure functions, LEARNED_POOLERS the modules with weights, which are made for an
+EncoderSpec. Names are those of
 sentence-transformers' `pooling_mode`; the learned ones are gemb's own.
 """
 
@@ -8,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from gemb.checks import check
 from gemb.models.attention import MASKED
+from gemb.models.block import ACTIVATIONS
 from gemb.models.initial import normal
-from gemb.models.layers import Linear, parameter
+from gemb.models.layers import Linear, Norm, parameter
 
 
 def mean_pool(tokens: jax.Array, mask: jax.Array) -> jax.Array:
@@ -66,8 +69,8 @@ class AttentionPooler(nnx.Module):
     Reference: Lee et al., "Set Transformer", 2019, arXiv 1810.00825, with one seed.
     """
 
-    def __init__(self, width: int, *, key: jax.Array, heads: int = 8):
-        keys = jax.random.split(key, 4)
+    def __init__(self, encoder, *, key: jax.Array, heads: int = 8):
+        width, keys = encoder.width, jax.random.split(key, 4)
         self.query = parameter(normal()(keys[0], (width,)), "norm")
         axes = ("width", "heads")
         self.key = Linear(width, width, axes, key=keys[1])
@@ -78,11 +81,41 @@ class AttentionPooler(nnx.Module):
     def __call__(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
         tokens = tokens.astype(jnp.float32)
         query = self.query.get_value().reshape(self.heads, -1)
-        key, value = _split(self.key(tokens), self.heads), _split(self.value(tokens), self.heads)
-        scores = jnp.einsum("hd,blhd->bhl", query, key) * query.shape[1] ** -0.5
-        weights = jax.nn.softmax(scores + jnp.where(mask, 0.0, MASKED)[:, None], axis=-1)
-        mixed = jnp.einsum("bhl,blhd->bhd", weights, value)
-        return _or_zero(self.output(mixed.reshape(tokens.shape[0], -1)), mask)
+        mixed = _mixed(query, self.key(tokens), self.value(tokens), mask)
+        return _or_zero(self.output(mixed), mask)
+
+
+class MapPooler(nnx.Module):
+    """A learned probe attends to the tokens through projections, then x + MLP(norm(x)).
+
+    Sizes, activation and epsilon are those of the encoder's stack.
+
+    Reference: Zhai et al., "Scaling Vision Transformers", 2021, arXiv 2106.04560, as in SigLIP.
+    """
+
+    def __init__(self, encoder, *, key: jax.Array):
+        spec, keys = encoder.stack, jax.random.split(key, 7)
+        check(
+            spec is not None, "pooling: map takes its sizes from a transformer, and there is none"
+        )
+        width, axes = spec.width, ("width", "heads")
+        self.probe = parameter(normal()(keys[0], (width,)), "norm")
+        self.query = Linear(width, width, axes, key=keys[1])
+        self.key = Linear(width, width, axes, key=keys[2])
+        self.value = Linear(width, width, axes, key=keys[3])
+        self.output = Linear(width, width, axes[::-1], key=keys[4])
+        self.norm = Norm(width, spec.norm, spec.norm_epsilon, spec.norm_bias)
+        self.up = Linear(width, spec.mlp, ("width", "mlp"), key=keys[5])
+        self.down = Linear(spec.mlp, width, ("mlp", "width"), key=keys[6])
+        self.spec = spec
+
+    def __call__(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+        tokens, heads = tokens.astype(jnp.float32), self.spec.heads
+        query = self.query(self.probe.get_value()).reshape(heads, -1)
+        mixed = _mixed(query, self.key(tokens), self.value(tokens), mask)
+        x = self.output(mixed)
+        inner = ACTIVATIONS[self.spec.activation](self.up(self.norm(x)))
+        return _or_zero(x + self.down(inner), mask)
 
 
 class LatentAttentionPooler(nnx.Module):
@@ -92,8 +125,8 @@ class LatentAttentionPooler(nnx.Module):
         residual connections around attention and MLP.
     """
 
-    def __init__(self, width: int, *, key: jax.Array, latents: int = 512, heads: int = 8):
-        keys = jax.random.split(key, 7)
+    def __init__(self, encoder, *, key: jax.Array, latents: int = 512, heads: int = 8):
+        width, keys = encoder.width, jax.random.split(key, 7)
         self.latents = parameter(normal()(keys[0], (latents, width)), "positions", "width")
         axes = ("width", "heads")
         self.query = Linear(width, width, axes, key=keys[1])
@@ -112,6 +145,15 @@ class LatentAttentionPooler(nnx.Module):
         mixed = jnp.einsum("bhlk,khd->blhd", jax.nn.softmax(scores, axis=-1), value)
         x = tokens + self.output(mixed.reshape(tokens.shape))
         return mean_pool(x + self.down(jax.nn.gelu(self.up(x), approximate=False)), mask)
+
+
+def _mixed(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
+    """One query [heads, size] over keys and values [batch, length, width]: [batch, width]."""
+    heads = query.shape[0]
+    key, value = _split(key, heads), _split(value, heads)
+    scores = jnp.einsum("hd,blhd->bhl", query, key) * query.shape[1] ** -0.5
+    weights = jax.nn.softmax(scores + jnp.where(mask, 0.0, MASKED)[:, None], axis=-1)
+    return jnp.einsum("bhl,blhd->bhd", weights, value).reshape(mask.shape[0], -1)
 
 
 def _weighted(tokens: jax.Array, weight: jax.Array) -> jax.Array:
@@ -144,4 +186,8 @@ POOLERS = {
     "lasttoken": last_pool,
     "max": max_pool,
 }
-LEARNED_POOLERS = {"attention": AttentionPooler, "latent_attention": LatentAttentionPooler}
+LEARNED_POOLERS = {
+    "attention": AttentionPooler,
+    "latent_attention": LatentAttentionPooler,
+    "map": MapPooler,
+}

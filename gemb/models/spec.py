@@ -6,11 +6,13 @@ from typing import Protocol
 from gemb.checks import check, check_widths
 from gemb.structs import SIDES
 
-ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu", "tanh", "identity")
+ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "tanh", "identity")
 NORMS = ("layer", "rms", "rms_plus_one")
 NORM_PLACES = ("post", "pre", "both")
 INITS = ("normal", "modernbert", "t5")
-POOLINGS = ("mean", "cls", "lasttoken", "max", "weightedmean", "attention", "latent_attention")
+POOLINGS = (
+    "mean", "cls", "lasttoken", "max", "weightedmean", "attention", "latent_attention", "map",
+)  # fmt: skip
 SCALINGS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
@@ -53,15 +55,8 @@ class Rotary:
 
     def __repr__(self) -> str:
         """Without what is as usual and was not there once: fingerprints are made of it."""
-        shown = [
-            f"{field.name}={getattr(self, field.name)!r}"
-            for field in dataclasses.fields(self)
-            if field.name in _ROTARY_SHOWN or getattr(self, field.name) != field.default
-        ]
-        return f"Rotary({', '.join(shown)})"
-
-
-_ROTARY_SHOWN = ("theta", "scaling", "factor", "low_factor", "high_factor", "original_length")
+        newer = ("attention_factor", "truncate", "short_factors", "long_factors")
+        return _shown(self, hidden=newer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +89,8 @@ class StackSpec:
         relative_buckets, relative_distance: T5's relative position bias; 0 buckets for none.
         init: how random weights are drawn, one of INITS.
         lora_rank, lora_scale: low-rank additions to every linear; see gemb.models.layers.Linear.
+        layer_scale: whether the output of each sublayer is multiplied by a learned vector
+            (Touvron et al., "Going deeper with Image Transformers", 2021, arXiv 2103.17239).
     """
 
     layers: int
@@ -124,6 +121,11 @@ class StackSpec:
     init: str = "normal"
     lora_rank: int = 0
     lora_scale: float = 1.0
+    layer_scale: bool = False
+
+    def __repr__(self) -> str:
+        """Without what is as usual and was not there once: fingerprints are made of it."""
+        return _shown(self, hidden=("layer_scale",))
 
     def __post_init__(self):
         if not self.head_size:
@@ -323,6 +325,16 @@ class ModelSpec:
         """The spec with these nested widths on both sides."""
         sides = {side: dataclasses.replace(getattr(self, side), widths=widths) for side in SIDES}
         return dataclasses.replace(self, **sides)
+
+
+def _shown(spec, hidden: tuple[str, ...]) -> str:
+    """A dataclass's usual repr, without the fields of `hidden` that have their defaults."""
+    shown = [
+        f"{field.name}={getattr(spec, field.name)!r}"
+        for field in dataclasses.fields(spec)
+        if field.name not in hidden or getattr(spec, field.name) != field.default
+    ]
+    return f"{type(spec).__name__}({', '.join(shown)})"
 
 
 def _check_choices(spec, **choices) -> None:

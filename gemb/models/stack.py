@@ -42,6 +42,7 @@ class Stack(nnx.Module):
         key: jax.Array | None = None,
         *,
         every_layer: bool = False,
+        turn: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
         """Runs the layers.
 
@@ -51,11 +52,12 @@ class Stack(nnx.Module):
             execution: execution settings.
             key: PRNG key of dropout; None for none.
             every_layer: return the output of each layer, with the final norm on the last one.
+            turn: (cosine, sine) of rotary angles of all layers, in place of the spec's.
 
         Returns:
             [batch, length, width] or, for every_layer, [layers, batch, length, width].
         """
-        around = self._surroundings(mask, execution)
+        around = self._surroundings(mask, execution, turn)
         head, period, count = _plan(self.spec) if execution.layers == "scan" else (0, 0, 0)
         looped, states = range(head, head + period * count), []
         for number in range(self.spec.layers):
@@ -69,7 +71,7 @@ class Stack(nnx.Module):
         x = self.final_norm(x) if self.spec.final_norm else x
         return jnp.stack([*states[:-1], x]) if every_layer else x
 
-    def _surroundings(self, mask: jax.Array, execution: Execution) -> list[Surroundings]:
+    def _surroundings(self, mask: jax.Array, execution: Execution, given) -> list[Surroundings]:
         """One per layer; equal ones share their arrays."""
         spec, length = self.spec, mask.shape[-1]
         biased = bool(spec.relative_buckets)
@@ -86,7 +88,7 @@ class Stack(nnx.Module):
 
         @functools.cache
         def turn(rotary):
-            return None if rotary is None else angles(rotary, places, spec.head_size)
+            return given if rotary is None else angles(rotary, places, spec.head_size)
 
         how = (backend, execution.dropout, execution.matmul_dtype)
         return [

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gemb.models.encoders.text import TextSpec
 from gemb.models.poolers import LEARNED_POOLERS, POOLERS
-from gemb.models.spec import POOLINGS
+from gemb.models.spec import POOLINGS, StackSpec
 
 RNG = np.random.default_rng(0)
 TOKENS = RNG.normal(size=(3, 5, 4)).astype(np.float32)
@@ -16,6 +17,12 @@ EXPECTED = {
     "max": lambda x: x.max(0),
     "weightedmean": lambda x: np.average(x, axis=0, weights=np.arange(1, len(x) + 1)),
 }
+
+
+def learned(name):
+    encoder = TextSpec(vocab=8, positions=5, stack=StackSpec(1, 4, 2, 8))
+    heads = {} if name == "map" else {"heads": 2}
+    return LEARNED_POOLERS[name](encoder, key=jax.random.key(1), **heads)
 
 
 def test_every_pooler_is_checked():
@@ -44,7 +51,7 @@ def test_a_row_without_tokens_is_zero_and_bf16_comes_back_as_float32(name):
 
 @pytest.mark.parametrize("name", LEARNED_POOLERS)
 def test_learned_poolers_give_zero_for_a_row_without_tokens(name):
-    pooler = LEARNED_POOLERS[name](4, key=jax.random.key(1), heads=2)
+    pooler = learned(name)
     assert not np.any(pooler(jnp.asarray(TOKENS), jnp.zeros((3, 5), bool)))
 
 
@@ -81,13 +88,28 @@ def latent_attention_pool(pooler, x):
     return (y + linear(pooler.down, inner)).mean(0)
 
 
-LEARNED = {"attention": attention_pool, "latent_attention": latent_attention_pool}
+def map_pool(pooler, x):
+    heads = pooler.spec.heads
+    query = by_heads(linear(pooler.query, np.asarray(pooler.probe.get_value())[None]), heads)
+    key, value = (by_heads(linear(part, x), heads) for part in (pooler.key, pooler.value))
+    weights = softmax(query @ key.swapaxes(1, 2) / np.sqrt(key.shape[-1]))
+    y = linear(pooler.output, (weights @ value).swapaxes(0, 1).reshape(1, -1))
+    normed = (y - y.mean()) / np.sqrt(y.var() + pooler.spec.norm_epsilon)
+    inner = np.asarray(jax.nn.gelu(linear(pooler.up, normed), approximate=False))
+    return (y + linear(pooler.down, inner))[0]
+
+
+LEARNED = {
+    "attention": attention_pool,
+    "latent_attention": latent_attention_pool,
+    "map": map_pool,
+}
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("name", LEARNED_POOLERS)
 def test_learned_poolers_equal_numpy_under_padding_on_either_side(name, side):
-    pooler = LEARNED_POOLERS[name](4, key=jax.random.key(1), heads=2)
+    pooler = learned(name)
     mask = np.arange(5) < np.array(LENGTHS)[:, None]
     mask = mask if side == "right" else mask[:, ::-1]
     expected = [
