@@ -12,7 +12,8 @@ under the fingerprint of the model.
     gemb search --index=runs/pictures/index --page=found.html "show me cute dogs"
     gemb search --index=runs/pictures/index --page=found.html --image=mine.jpg
 
-For an index of pictures, --page writes one HTML file with thumbnails, and --image asks by a picture.
+For an index of pictures, --page writes one HTML file with thumbnails, and --image asks by a
+picture.
 For an index of `gemb documents`, each hit shows its file, line, headings and passage.
 """
 
@@ -75,7 +76,9 @@ def _pictures(query: str) -> None:
         hits = search(asked, FLAGS.count)
         if FLAGS.page:
             picture = isinstance(asked, Image)
-            shown = [(data_uri(hit.image), hit.caption or hit.name, f"{hit.score:.3f}") for hit in hits]
+            shown = [
+                (data_uri(hit.image), hit.caption or hit.name, f"{hit.score:.3f}") for hit in hits
+            ]
             own = data_uri(asked) if picture else ""
             write_found(FLAGS.page, [(FLAGS.image if picture else asked, own, shown)])
         lines = [f"{hit.score:6.3f}  {hit.caption[:40]:<40}  {hit.name}" for hit in hits]

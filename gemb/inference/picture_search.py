@@ -40,7 +40,9 @@ def encode_pictures(
 ) -> np.ndarray:
     """[images, dim] float32 by the documents' side; a part is decoded at a time."""
     if embedder.model.document.processor.modality != "image":
-        raise UserError("the model's documents are no pictures; train one with experiments/pictures.gin")
+        raise UserError(
+            "the model's documents are no pictures; train one with experiments/pictures.gin"
+        )
     starts = range(0, len(images), _CHUNK)
     parts = [
         embedder.encode(list(images[start : start + _CHUNK]), kind="document", dim=dim)
@@ -73,12 +75,12 @@ def open_picture_index(folder: str | Path) -> Callable[[str | Image, int], list[
     """
     about = read_manifest(folder)["about"]
     embedder = Embedder.load(about["encoder"])
-    searcher = load_index(
-        folder, model=embedder.fingerprint, similarity=similarity_of(embedder)
-    )
+    searcher = load_index(folder, model=embedder.fingerprint, similarity=similarity_of(embedder))
     corpus = PictureCorpus(about["corpus"])
     if corpus_fingerprint(corpus) != about["texts"]:
-        raise UserError(f"{folder}: the pictures of {about['corpus']} have changed; run `gemb index`")
+        raise UserError(
+            f"{folder}: the pictures of {about['corpus']} have changed; run `gemb index`"
+        )
 
     def ask(query: str | Image, count: int) -> list[Found]:
         kind = "document" if isinstance(query, Image) else "query"

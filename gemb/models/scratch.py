@@ -63,7 +63,9 @@ def of_pictures(processor: TextProcessor, *, width: int = 32, side: int = 32) ->
     image = Tower(spec, None, ImageProcessor(side, side))
     drawn = [
         {path: np.asarray(value) for path, value in params.items()}
-        for params in (initial_params(ModelSpec.of(t.spec), jax.random.key(0)) for t in (text, image))
+        for params in (
+            initial_params(ModelSpec.of(t.spec), jax.random.key(0)) for t in (text, image)
+        )
     ]
     towers = zip((text, image), drawn, strict=True)
     return Model(*(dataclasses.replace(tower, params=params) for tower, params in towers))

@@ -95,7 +95,9 @@ def ensure(name: str = DEFAULT_MODEL) -> str:
     Args:
         name: a name in `models.txt`.
     """
-    if not all((cache_dir() / "models" / name / file).is_file() for file in _required(_known(name))):
+    if not all(
+        (cache_dir() / "models" / name / file).is_file() for file in _required(_known(name))
+    ):
         fetch(name)
     return name
 
@@ -294,7 +296,10 @@ def _convert_classifier(model: dict[str, str], scratch: Path, folder: Path, say:
         for part in ("synsets", "synset_to_lemma", "synset_to_definition"):
             member = f"{model['class_folder']}/imagenet_{part}.txt"
             texts[part] = archive.read(member).decode().splitlines()
-    named = (dict(line.split("\t", 1) for line in texts[f"synset_to_{p}"]) for p in ("lemma", "definition"))
+    named = (
+        dict(line.split("\t", 1) for line in texts[f"synset_to_{p}"])
+        for p in ("lemma", "definition")
+    )
     lemmas, definitions = named
     classes = [
         {"id": name, "lemmas": lemmas[name].split(", "), "definition": definitions[name]}

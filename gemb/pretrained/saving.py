@@ -9,8 +9,8 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.files import atomic_folder, save_tensors
 from gemb.identity import fingerprint, tower_fingerprint
-from gemb.models.model import Model, Tower
 from gemb.models.encoders.convolution import ConvolutionSpec
+from gemb.models.model import Model, Tower
 from gemb.models.spec import TowerSpec
 from gemb.pretrained import convolution
 from gemb.pretrained.adapt import merge_lora

@@ -28,7 +28,9 @@ def write_found(path: str | os.PathLike, found: Sequence[tuple[str, str, Sequenc
     write_page(path, title, "The score is the cosine of query and picture.", parts)
 
 
-def write_pairs(path: str | os.PathLike, title: str, about: str, pairs: Sequence[tuple[Shown, Shown]]) -> None:
+def write_pairs(
+    path: str | os.PathLike, title: str, about: str, pairs: Sequence[tuple[Shown, Shown]]
+) -> None:
     """Writes pairs of pictures, side by side.
 
     Raises:

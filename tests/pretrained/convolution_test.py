@@ -121,7 +121,11 @@ def test_a_folder_that_does_not_fit_is_one_line(tmp_path):
     convolution.save_tower(tower(), tmp_path)
     config = tmp_path / "config.json"
     whole = config.read_text()
-    for old, new in (('"stem": 8', '"stem": 9'), ('"width": 16', '"wide": 16'), ('"count": 2', '"count": "2"')):
+    for old, new in (
+        ('"stem": 8', '"stem": 9'),
+        ('"width": 16', '"wide": 16'),
+        ('"count": 2', '"count": "2"'),
+    ):
         config.write_text(whole.replace(old, new, 1))
         with pytest.raises(UserError) as error:
             convolution.read_tower(tmp_path)
@@ -142,7 +146,9 @@ def torch_forward(torch, state, x):
     def layer(x, conv, norm, stride=1, groups=1):
         w = state[f"{conv}.weight"]
         x = F.conv2d(padded(x, w.shape[-1], stride), w, stride=stride, groups=groups)
-        parts = (state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        parts = (
+            state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
         return F.batch_norm(x, *parts, eps=1e-3)
 
     x, number, channels = F.relu6(layer(x, "_conv_stem", "_bn0", 2)), 0, 32

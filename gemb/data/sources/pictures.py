@@ -29,7 +29,7 @@ _ZEROS = np.zeros(0)
 def captioned(
     folder: str, *, split: str = "", language: str = "", where: dict[str, str] | None = None
 ) -> Records:
-    """Records {"captions", "image", ...} of a folder that `gemb harvest-pictures` wrote, or of its form.
+    """Records {"captions", "image", ...} of a folder in the form of `gemb harvest-pictures`.
 
     Args:
         folder: holds captions.jsonl (or .gz), and the files that it names, there or in images.zip.
@@ -41,7 +41,11 @@ def captioned(
     Raises:
         UserError: for a missing or broken file, or if nothing is left.
     """
-    return Captioned(Path(folder).expanduser(), {**({"split": split} if split else {}), **(where or {})}, language)
+    return Captioned(
+        Path(folder).expanduser(),
+        {**({"split": split} if split else {}), **(where or {})},
+        language,
+    )
 
 
 class Captioned:
@@ -90,7 +94,9 @@ class Captioned:
     def _image(self, record: dict) -> Image:
         name = record.get("file")
         if not isinstance(name, str) or os.path.isabs(name) or ".." in Path(name).parts:
-            raise ValueError(f'the field "file" must be a path inside of the folder, got {name!r:.60}')
+            raise ValueError(
+                f'the field "file" must be a path inside of the folder, got {name!r:.60}'
+            )
         return Image(self._zip.read(name) if self._zip else str(self.folder / name))
 
     def _wanted(self, row: int, wanted: dict[str, str]) -> bool:
@@ -232,7 +238,9 @@ class WithImages:
         if not record:
             return record
         if self._column not in record:
-            raise ValueError(f"the field {self._column!r} is missing; there are: {', '.join(record)}")
+            raise ValueError(
+                f"the field {self._column!r} is missing; there are: {', '.join(record)}"
+            )
         return record | {"image": self._image(record[self._column])}
 
     def where(self, row: int) -> str:
@@ -317,5 +325,7 @@ def _picture_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     files = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
-    shown = (p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    shown = (
+        p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    )
     return sorted(path for path in shown if path.is_file())

@@ -34,7 +34,9 @@ def own_folder(folder: str | Path, licence: str = "the user's own") -> PictureSo
     if tables:
         named = _of_table(place, tables[0])
     else:
-        files = sorted(p for p in place.rglob("*") if p.suffix.lower() in ENDINGS and _shown(p, place))
+        files = sorted(
+            p for p in place.rglob("*") if p.suffix.lower() in ENDINGS and _shown(p, place)
+        )
         named = [(file, (_caption(file, place),)) for file in files]
     named = [(file, captions) for file, captions in named if captions[0]]
     if not named:
@@ -51,7 +53,11 @@ def own_folder(folder: str | Path, licence: str = "the user's own") -> PictureSo
 
 
 def _of_table(place: Path, path: Path) -> list[tuple[Path, tuple[str, ...]]]:
-    rows = json_lines(path) if path.suffix == ".jsonl" else table(path, "\t" if path.suffix == ".tsv" else ",", ())
+    rows = (
+        json_lines(path)
+        if path.suffix == ".jsonl"
+        else table(path, "\t" if path.suffix == ".tsv" else ",", ())
+    )
     found = []
     for number in range(len(rows)):
         try:

@@ -161,7 +161,9 @@ def _sample(data: Data, limit: int) -> Data:
     """Fewer pictures, with all of their captions."""
     kept = every_row({"rows": data["rows"], "place": list(range(len(data["rows"])))}, limit)
     new = {old: place for place, old in enumerate(kept["place"])}
-    captions = [(t, new[o]) for t, o in zip(data["captions"], data["owners"], strict=True) if o in new]
+    captions = [
+        (t, new[o]) for t, o in zip(data["captions"], data["owners"], strict=True) if o in new
+    ]
     return data | {
         "rows": kept["rows"],
         "content": [data["content"][place] for place in kept["place"]],
@@ -175,7 +177,9 @@ def _sample(data: Data, limit: int) -> Data:
 
 
 TASK_TYPE = TaskType(
-    mains=tuple(f"{way}_recall@{cut}" for way in ("text_to_image", "image_to_text") for cut in (10, 1, 5)),
+    mains=tuple(
+        f"{way}_recall@{cut}" for way in ("text_to_image", "image_to_text") for cut in (10, 1, 5)
+    ),
     files=("folder",),
     columns={},
     read=_read,
@@ -209,7 +213,9 @@ def _read_classes(source: Source) -> Data:
             train = _pictures(source, "train")
     for record in (*test, *train):
         if not isinstance(record.get(column), str):
-            raise UserError(f"{source.files['folder']}: the column {column!r} is missing or no text")
+            raise UserError(
+                f"{source.files['folder']}: the column {column!r} is missing or no text"
+            )
     names = sorted({_canonical(record[column]) for record in test})
     train = [record for record in train if _canonical(record[column]) in names]
     return {

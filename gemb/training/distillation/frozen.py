@@ -167,4 +167,6 @@ class FrozenTeacher(Teacher):
         run = program(functional(ModelSpec.of(tower.spec)).query.embed)
         examples = tower.processor.prepare(texts, "query")
         params = place(tower.params)
-        return encode_examples(run, params, examples, tower.processor, dim=self.dim, progress="captions")
+        return encode_examples(
+            run, params, examples, tower.processor, dim=self.dim, progress="captions"
+        )
