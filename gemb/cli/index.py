@@ -11,7 +11,8 @@
 
 --corpus may be a folder of pictures, with or without a captions.jsonl; the model's documents are
 then pictures. Else it is a folder with a corpus.jsonl (BEIR's, a harvest, what `gemb documents`
-wrote), or a file of any format that training reads, whose records have "text", and may have "title" and "_id".
+wrote), or a file of any format that training reads, whose records have "text", and may have "title"
+and "_id".
 --late_chunking encodes each document of `gemb documents` as a whole, and takes the mean over the
 tokens of each passage, which then includes its context; for models with mean pooling. With
 all-MiniLM-L6-v2 it found more answers among the first ten, but fewer at the first place

@@ -1,6 +1,7 @@
 """A small convolutional image encoder: EfficientNet-Lite.
 
-Depthwise convolutions are shifted multiply-adds: on CPUs XLA's own take five times as long. Batch normalisation is folded into the kernels, so there is none here.
+Depthwise convolutions are shifted multiply-adds: on CPUs XLA takes five times as long for its own.
+Batch normalisation is folded into the kernels, so there is none here.
 """
 
 import dataclasses
