@@ -36,7 +36,7 @@ def encoded(pixels, kind="PNG", **options):
 
 
 def captioned_folder(folder, copies=2):
-    """A folder as `gemb harvest-pictures` writes it: 16 kinds of drawing, the last copy for tests."""
+    """A folder of `gemb harvest-pictures`: 16 kinds of drawing, the last copy of each for tests."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     with zipfile.ZipFile(folder / "images.zip", "w") as images:

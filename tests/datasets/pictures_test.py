@@ -119,7 +119,8 @@ def test_clip_art_has_titles(tmp_path):
 
 
 def test_emoji_are_drawn_with_their_names(tmp_path):
-    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"><rect width="2" height="4" fill="#f00"/></svg>'
+    half = '<rect width="2" height="4" fill="#f00"/>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4">{half}</svg>'
     wheel = tmp_path / "openmoji.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         for name in ("1F436", "1F44D", "1F44D-1F3FB", "E000", "2764"):
