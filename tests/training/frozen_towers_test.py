@@ -184,3 +184,21 @@ def test_what_does_not_fit_is_one_line(pictures):
 
     with pytest.raises(UserError, match="needs the teacher frozen"):
         _ = experiment(pictures, teacher=None, objective=frozen_towers()).transform
+
+
+def test_the_experiment_runs_at_debug_size(pictures, tmp_path):
+    """The whole command, with a tiny model and pictures of its own: nothing is downloaded."""
+    from gemb.cli.__main__ import run
+    from gemb.pretrained import adapt
+
+    files = ("experiments/pictures.gin", "debug.gin", "model/tiny_pictures.gin")
+    with pytest.raises(SystemExit) as ended:
+        run("train", [
+            *(f"--gin_file={name}" for name in files),
+            f"--gin_param=pictures.captioned.folder = '{pictures}'",
+            f"--workdir={tmp_path / 'run'}",
+        ])  # fmt: skip
+    assert ended.value.code == 0
+    model = adapt.load(str(tmp_path / "run" / "model"))
+    assert model.document.processor.modality == "image"
+    assert model.spec.widths == (32, 16, 8)

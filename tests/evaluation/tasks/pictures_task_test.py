@@ -12,7 +12,6 @@ from gemb.inference.embedder import Embedder
 from gemb.models.scratch import of_pictures
 from gemb.processors.text import of_bytes
 
-
 WAYS = ("text_to_image", "image_to_text")
 
 
