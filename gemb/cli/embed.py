@@ -1,13 +1,18 @@
-"""gemb embed: encode texts into a folder of vectors; a killed run resumes.
+"""gemb embed: encode texts or pictures into a folder of vectors; a killed run resumes.
 
     gemb embed --model=runs/a/model --input=corpus.jsonl --output=runs/vectors
     gemb embed --model=... --input=DIR --output=... --dim=128 --dtype=float16     # a BEIR folder
     gemb embed --model=... --input=questions.txt --kind=query --output=...
     gemb embed --model=... --input=... --output=... --matmul_dtype=bfloat16   # newer CPUs: faster
+    gemb embed --model=... --images=PHOTOS --output=...                # all pictures in a folder
+    gemb embed --model=... --explain=photo.jpg --output=seen.png       # what the model sees of one
     gemb index --model=... --corpus=DIR --vectors=runs/vectors --output=runs/index
 
 It reads every format that training reads. --column names the column of the text; by default it is
-"text", with "title" in front if there is one. The folder has
+"text", with "title" in front if there is one. --images takes every picture below a folder, in the
+order of their paths, which are their ids; the model must read pictures. --explain encodes nothing:
+it prints the size, mode, orientation and transparency of one picture, how it is resized and cut,
+and the ranges of its values, and writes the picture that the model sees as a PNG. The folder has
 
     vectors.npy      [texts, dim], for np.load(..., mmap_mode="r") and any other program
     ids.jsonl        the id of each row: the record's "_id", else its number
@@ -23,6 +28,8 @@ from absl import flags
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "", "Model folder or name.", allow_override=True)
 flags.DEFINE_string("input", "", "File of texts, or BEIR folder.", allow_override=True)
+flags.DEFINE_string("images", "", "Folder of pictures.", allow_override=True)
+flags.DEFINE_string("explain", "", "Picture to explain.", allow_override=True)
 flags.DEFINE_string("column", "text", "Column of the text.", allow_override=True)
 flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
 flags.DEFINE_enum(
@@ -49,10 +56,17 @@ def main(argv: list[str]) -> None:
     from gemb.checks import UserError
     from gemb.cli.arguments import check_arguments, check_folder
 
-    check_arguments(argv, "model", "input", "column", "output")
+    check_arguments(argv, "model", "output")
+    given = [name for name in ("input", "images", "explain") if FLAGS[name].value]
+    if len(given) != 1:
+        shown = " and ".join(f"--{name}" for name in given) or "none"
+        raise UserError(f"expected one of --input, --images and --explain, got {shown}")
+    if FLAGS.explain:
+        _explain()
+        return
+    check_arguments(argv, *given, *(["column"] if FLAGS.input else []))
     check_folder("output")
     from gemb.data.sources.records import digest
-    from gemb.identity import texts_fingerprint
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
     from gemb.models.execution import Execution
@@ -61,11 +75,11 @@ def main(argv: list[str]) -> None:
     from gemb.store import bulk, embeddings
 
     output = Path(FLAGS.output).absolute()
-    ids, texts = _read()
+    ids, texts = _read_pictures() if FLAGS.images else _read()
     rounded = "" if FLAGS.matmul_dtype == "float32" else FLAGS.matmul_dtype
     embedder = Embedder.load(FLAGS.model, execution=Execution(matmul_dtype=rounded))
     dim = embedder.check_dim(FLAGS.dim or embedder.dim)
-    about = {"model": embedder.fingerprint, "texts": texts_fingerprint(texts), "kind": FLAGS.kind}
+    about = {"model": embedder.fingerprint, "texts": _content(texts), "kind": FLAGS.kind}
     about |= {"matmul_dtype": FLAGS.matmul_dtype, "similarity": similarity_of(embedder)}
     wanted = about | {"dim": dim, "dtype": FLAGS.dtype}
     if output.exists() and any(output.iterdir()):
@@ -76,7 +90,7 @@ def main(argv: list[str]) -> None:
     key = digest(*map(str, wanted.values()))
     growing = output.with_name(f".{output.name}.{key[:12]}")
     options = {"kind": FLAGS.kind, "content": about["texts"], "dtype": FLAGS.dtype, "ids": ids}
-    options["about"] = about | {"encoder": FLAGS.model, "input": FLAGS.input}
+    options["about"] = about | {"encoder": FLAGS.model, "input": FLAGS.input or FLAGS.images}
     with sole_run(growing):
         bulk.encode_into(growing, _Narrow(embedder, dim), texts, **options)
         (growing / LOCK_FILE).unlink()
@@ -99,6 +113,74 @@ def _read():
         records = inputs.read_texts(FLAGS.input, [FLAGS.column], max_bad_fraction=limit)
         texts = texts_of_columns(records, [FLAGS.column])
     return (records[row].get("_id", row) for row in range(len(records))), texts
+
+
+def _read_pictures():
+    """Ids and pictures below a folder, in the order of their paths."""
+    from pathlib import Path
+
+    from gemb.checks import UserError
+    from gemb.curation.tables import Texts
+    from gemb.structs import Image
+
+    folder = Path(FLAGS.images).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"--images: {folder}: no such folder")
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS)
+    paths = sorted(path for path in files if path.is_file())
+    if not paths:
+        raise UserError(f"--images: {folder}: no pictures ({', '.join(sorted(_ENDINGS))})")
+    ids = (str(path.relative_to(folder)) for path in paths)
+    return ids, Texts(len(paths), lambda row: Image(paths[row]))
+
+
+_ENDINGS = {
+    ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp",
+}  # fmt: skip
+
+
+def _content(values) -> str:
+    """A fingerprint of texts, or of the bytes of pictures."""
+    import hashlib
+
+    from gemb.checks import UserError
+    from gemb.identity import texts_fingerprint
+
+    if not FLAGS.images:
+        return texts_fingerprint(values)
+    digest = hashlib.sha256()
+    for path in (values[row].source for row in range(len(values))):
+        try:
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+    return digest.hexdigest()[:32]
+
+
+def _explain() -> None:
+    """Prints what a model sees of a picture, and writes it."""
+    from pathlib import Path
+
+    from gemb.checks import UserError
+    from gemb.files import atomic_file
+    from gemb.pretrained.adapt import load
+    from gemb.structs import SIDES, Image
+
+    output = Path(FLAGS.output).expanduser()
+    if output.suffix.lower() != ".png":
+        raise UserError(f"--output: expected the name of a .png file, got {output}")
+    model = load(FLAGS.model, weights=False)
+    sides = [getattr(model, side).processor for side in SIDES]
+    readers = [processor for processor in sides if processor.modality == "image"]
+    if not readers:
+        raise UserError(f"--explain: {FLAGS.model} reads {sides[-1].modality}, not pictures")
+    facts, picture = readers[-1].explain(Image(FLAGS.explain))
+    for name, fact in facts.items():
+        print(f"{name + ':':<13}{fact}")
+    with atomic_file(output) as temporary:
+        picture.save(temporary, "PNG")
+    print(f"{'seen:':<13}{output}")
 
 
 class _Narrow:

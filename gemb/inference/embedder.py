@@ -19,7 +19,10 @@ from gemb.models.spec import ModelSpec
 from gemb.pretrained import saving
 from gemb.pretrained.adapt import load
 from gemb.pretrained.folder import MANIFEST
-from gemb.structs import SIDES
+from gemb.structs import SIDES, Image, Video
+
+_MODALITIES = ((str, "text"), (Image, "image"), (Video, "video"))
+_AT_ONCE = 512  # pictures decoded before they are encoded
 
 
 class Embedder:
@@ -127,22 +130,23 @@ class Embedder:
 
     def encode(
         self,
-        texts: Sequence[str] | str,
+        texts: Sequence | str | Image | Video,
         *,
         dim: int | None = None,
         kind: str = "document",
         progress: str = "",
     ) -> np.ndarray:
-        """Encodes texts, or other values that the model's processor reads.
+        """Encodes texts, `gemb.Image`s, or other values that the model's processors read.
 
         Args:
-            texts: a list of values; a single string gives a single vector.
+            texts: a list of values; a single one gives a single vector.
             dim: keep this many leading coordinates and renormalise; one of `widths`.
-            kind: "query" or "document": the side that encodes, with its own prompt.
+            kind: "query" or "document": the side that encodes, with its own prompt. Where the sides
+                read different kinds of values, each value goes to the side that reads it.
             progress: label of a progress bar; '' for none.
 
         Returns:
-            [len(texts), dim] float32, or [dim] for a single string.
+            [len(texts), dim] float32, or [dim] for a single value.
 
         Raises:
             UserError: if dim is not one of the nested widths, or an item cannot be read.
@@ -151,18 +155,40 @@ class Embedder:
         dim = self.check_dim(self.dim if dim is None else dim)
         if kind not in SIDES:
             raise ValueError(f"kind: expected one of {SIDES}, got {kind!r}")
-        values = [texts] if isinstance(texts, str) else list(texts)
-        tower, (apply, params) = getattr(self.model, kind), self._programs[kind]
-        vectors = encode_examples(
-            apply,
-            params,
-            tower.processor.prepare(values, kind),
-            tower.processor,
-            dim=self.dim,
-            progress=progress,
-        )
-        vectors = self.narrowed(vectors, dim, kind)
-        return vectors[0] if isinstance(texts, str) else vectors
+        single = isinstance(texts, str | Image | Video)
+        values = [texts] if single else list(texts)
+        vectors = np.empty((len(values), dim), np.float32)
+        for side, rows in self._by_side(values, kind).items():
+            tower, (apply, params) = getattr(self.model, side), self._programs[side]
+            at_once = len(rows) if tower.processor.modality == "text" else _AT_ONCE
+            for start in range(0, len(rows), max(1, at_once)):  # pictures fill the memory
+                own = rows[start : start + at_once]
+                made = encode_examples(
+                    apply,
+                    params,
+                    tower.processor.prepare([values[row] for row in own], side),
+                    tower.processor,
+                    dim=self.dim,
+                    progress=progress,
+                )
+                vectors[own] = self.narrowed(made, dim, side)
+        return vectors[0] if single else vectors
+
+    def _by_side(self, values: list, kind: str) -> dict[str, list[int]]:
+        """The rows that each side encodes: all by `kind`, unless the sides read different kinds."""
+        reads = {getattr(self.model, side).processor.modality: side for side in SIDES}
+        if len(reads) < 2:
+            return {kind: list(range(len(values)))}
+        sides: dict[str, list[int]] = {}
+        for row, value in enumerate(values):
+            modality = next((name for kind, name in _MODALITIES if isinstance(value, kind)), "")
+            if modality not in reads:
+                raise UserError(
+                    f"values[{row}]: the model reads {' and '.join(sorted(reads))}, not "
+                    f"{type(value).__name__}"
+                )
+            sides.setdefault(reads[modality], []).append(row)
+        return sides
 
     def narrowed(self, vectors: np.ndarray, dim: int, kind: str = "document") -> np.ndarray:
         """Full vectors at a nested width: cut, and of unit length again where the model's are."""
@@ -180,13 +206,13 @@ class Embedder:
         return self._programs[kind][1]
 
     def encode_query(
-        self, texts: Sequence[str] | str, *, dim: int | None = None, progress: str = ""
+        self, texts: Sequence | str | Image | Video, *, dim: int | None = None, progress: str = ""
     ) -> np.ndarray:
         """Encodes queries, see `encode`."""
         return self.encode(texts, dim=dim, kind="query", progress=progress)
 
     def encode_document(
-        self, texts: Sequence[str] | str, *, dim: int | None = None, progress: str = ""
+        self, texts: Sequence | str | Image | Video, *, dim: int | None = None, progress: str = ""
     ) -> np.ndarray:
         """Encodes documents, see `encode`."""
         return self.encode(texts, dim=dim, kind="document", progress=progress)

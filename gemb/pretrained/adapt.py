@@ -17,6 +17,7 @@ from gemb.pretrained.fetch import model_folder
 from gemb.pretrained.folder import MANIFEST, config_of, family_of, read
 from gemb.pretrained.router import router_places, router_steps
 from gemb.pretrained.sentence_transformers import read_json, read_settings
+from gemb.pretrained.vision import folder as vision
 from gemb.processors.text import TextProcessor
 from gemb.structs import SIDES
 
@@ -73,6 +74,11 @@ def load(
         attention, pooling, tuple(projection), normalize, lora, seed,
     )  # fmt: skip
     folder = model_folder(model)
+    if (place := vision.pair_place(folder)) is not None:
+        pair = vision.read_pair(place, weights=weights)
+        return dataclasses.replace(
+            pair, **{side: _adapted(getattr(pair, side), changes) for side in SIDES}
+        )
     places = router_places(folder)
     steps = {} if places else router_steps(folder)
     if steps and steps["query"] == steps["document"]:
@@ -120,7 +126,8 @@ def _adapted(tower: Tower, changes: _Changes) -> Tower:
     try:
         if changes.attention is not None:
             tower = _with_attention(tower, changes.attention)
-        static = config_of(tower)["model_type"] == "static"
+        text = tower.spec.encoder.modality == "text"
+        static = text and config_of(tower)["model_type"] == "static"
         if changes.pooling not in (None, "mean") and static:
             raise ValueError(f"pooling: a static model is a mean, not {changes.pooling!r}")
         if changes.layers is not None:

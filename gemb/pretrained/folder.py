@@ -19,6 +19,7 @@ from gemb.pretrained.fetch import model_folder
 from gemb.pretrained.keys import Rule, read_keys, warn_unknown, whole
 from gemb.pretrained.modules import SETTINGS
 from gemb.pretrained.sentence_transformers import Modules, read_json, read_modules
+from gemb.pretrained.vision import folder as vision
 from gemb.pretrained.weights import TensorFiles, params_from_tensors
 from gemb.processors.text import TextProcessor, from_folder
 from gemb.structs import Prompts
@@ -63,6 +64,8 @@ def read(model: str, *, weights: bool = True, steps: list[dict] | None = None) -
     folder = model_folder(model)
     if convolution.is_convolution(folder):
         return convolution.read_tower(folder, weights=weights)
+    if vision.is_vision(folder):
+        return vision.read_tower(folder, weights=weights)
     modules = read_modules(folder, steps)
     manifest = read_json(folder / MANIFEST, default={})
     read_keys(manifest, _MANIFEST_KEYS, folder / MANIFEST)

@@ -10,6 +10,7 @@ from gemb.checks import UserError
 from gemb.files import atomic_folder, save_tensors
 from gemb.identity import fingerprint, tower_fingerprint
 from gemb.models.encoders.convolution import ConvolutionSpec
+from gemb.models.encoders.vision import VisionSpec
 from gemb.models.model import Model, Tower
 from gemb.models.spec import TowerSpec
 from gemb.pretrained import convolution
@@ -19,6 +20,7 @@ from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, SETTINGS, WEIGHTS, mo
 from gemb.pretrained.publishing.card import with_card
 from gemb.pretrained.router import ROUTER, router_config
 from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS
+from gemb.pretrained.vision import folder as vision
 from gemb.pretrained.weights import tensors_from_params
 from gemb.structs import SIDES
 
@@ -59,7 +61,7 @@ def save(
         raise UserError(f"dtype: expected one of {list(DTYPES)}, got {dtype!r}")
     for tower in model.towers.values():
         encoder = tower.spec.encoder
-        if encoder.modality != "text" and not isinstance(encoder, ConvolutionSpec):
+        if encoder.modality != "text" and not isinstance(encoder, ConvolutionSpec | VisionSpec):
             raise UserError(
                 f"{folder}: sentence-transformers folders hold text models, and the model's "
                 f"encoder reads {tower.spec.encoder.modality!r}"
@@ -67,6 +69,8 @@ def save(
     with atomic_folder(folder) as temporary, with_card(temporary, folder, model.folder):
         if model.shared:
             return _save_tower(model.document, temporary, training or {}, dtype)
+        if vision.is_published_pair(model):
+            return vision.save_pair(model, temporary, training or {}, dtype)
         identities = {}
         for side in SIDES:
             (temporary / side).mkdir()
@@ -85,6 +89,8 @@ def save(
 def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> str:
     if isinstance(tower.spec.encoder, ConvolutionSpec):
         return _save_convolution(tower, temporary, training, dtype)
+    if isinstance(tower.spec.encoder, VisionSpec):
+        return vision.save_tower(merge_lora(tower), temporary, training, dtype)
     tower = _rounded(merge_lora(tower), dtype)
     _check_config(tower)
     spec, identity, family = tower.spec, tower_fingerprint(tower), family_of(tower)

@@ -209,6 +209,8 @@ def _colours(opened, raw: str):
         return _grey(opened, key)
     if mode == "F":
         raise UserError("pictures of floating-point values do not say what is white")
+    if mode == "P" and opened.palette is None:
+        raise UserError("a palette picture without a palette")
     if mode == "LAB":
         return _of_lab(opened)
     if mode in ("La", "RGBa"):

@@ -9,6 +9,7 @@ from gemb.processors.decoding import decode
 from gemb.structs import Image
 
 _SIDE, _KEPT = 32, 8
+_LANCZOS = 1  # Pillow's number of the filter
 
 
 def perceptual_hash(image: Image) -> int:
@@ -19,9 +20,7 @@ def perceptual_hash(image: Image) -> int:
 
     Reference: Zauner, Implementation and benchmarking of perceptual image hash functions, 2010.
     """
-    from PIL.Image import Resampling
-
-    grey = decode(image).picture.convert("L").resize((_SIDE, _SIDE), Resampling.LANCZOS)
+    grey = decode(image).picture.convert("L").resize((_SIDE, _SIDE), _LANCZOS)
     low = dctn(np.asarray(grey, np.float64))[:_KEPT, :_KEPT]
     bits = (low > np.median(low)).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

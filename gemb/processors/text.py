@@ -32,11 +32,14 @@ class TextProcessor:
         tokenizer_json: the text of a tokenizer.json.
         max_length: tokens that a text is cut to, special tokens included.
         prompts: what is put in front of queries and documents, and whether the pooler sees it.
+        fill: the id with which every text is filled up to max_length, as the model reads its
+            padding (SigLIP); None for models that do not see padding.
     """
 
     tokenizer_json: str
     max_length: int = 256
     prompts: Prompts = NO_PROMPTS
+    fill: int | None = None
 
     modality: ClassVar[str] = "text"
 
@@ -76,6 +79,8 @@ class TextProcessor:
             "document_prompt": self.prompts.document,
             "pool_prompt": self.prompts.pooled,
         }
+        if self.fill is not None:
+            settings["fill"] = self.fill
         return self.tokenizer_json, settings
 
     def prompt(self, side: str) -> str:
@@ -90,7 +95,13 @@ class TextProcessor:
         """
         tokenizer = self.tokenizer(self.prompt(side))
         unpooled = 0 if self.prompts.pooled else tokenizer.prompt_length
-        return _examples(values, tokenizer.encode(values), [unpooled] * len(values))
+        return _examples(values, self.filled(tokenizer.encode(values)), [unpooled] * len(values))
+
+    def filled(self, ids: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+        """Token ids, filled up to max_length for a model that reads its padding."""
+        if self.fill is None:
+            return ids
+        return [[*row, *[self.fill] * (self.max_length - len(row))] for row in ids]
 
     def bucket(self, size: int) -> int:
         """See `gemb.processors.padding.bucket`."""
@@ -116,7 +127,12 @@ class TextProcessor:
         return f"{text!r}" + (f" + {hidden} padding" if hidden else "")
 
     def with_limit(self, max_length: int) -> "TextProcessor":
-        """The processor that cuts texts to another length; kept, with its tokenizers."""
+        """The processor that cuts texts to another length; kept, with its tokenizers.
+
+        Of a model that reads its padding it is the same one: its texts have one length.
+        """
+        if self.fill is not None:
+            return self
         if max_length not in self._limited:
             self._limited[max_length] = dataclasses.replace(self, max_length=max_length)
         return self._limited[max_length]
@@ -133,6 +149,10 @@ class TextProcessor:
 
     def count_cut(self, examples: Sequence[Example], side: str) -> int:
         """How many of the texts of prepared examples were longer than the limit."""
+        if self.fill is not None:
+            longer = dataclasses.replace(self, max_length=self.max_length + 1, fill=None)
+            values = [example.value for example in examples]
+            return sum(example.size > self.max_length for example in longer.prepare(values, side))
         full = [example.value for example in examples if example.size == self.max_length]
         longer = self.with_limit(self.max_length + 1).prepare(full, side) if full else []
         return sum(example.size > self.max_length for example in longer)
@@ -249,7 +269,7 @@ class TaskTexts:
             return []
         chosen = [int(number * len(self.prompts)) for number in drawn]
         texts = [self.prompts[which] + text for which, text in zip(chosen, values, strict=True)]
-        ids = self.processor.tokenizer().encode(texts)
+        ids = self.processor.filled(self.processor.tokenizer().encode(texts))
         return _examples(values, ids, [self.prompt_lengths[which] for which in chosen])
 
 

@@ -12,11 +12,12 @@ from gemb.pretrained.families import (
     nomic,
     static,
     t5,
+    vision,
 )
 from gemb.pretrained.families.family import Family
 
 FAMILIES: dict[str, Family] = {
     model_type: family
-    for module in (bert, decoder, distilbert, modernbert, mpnet, nomic, static, t5)
+    for module in (bert, decoder, distilbert, modernbert, mpnet, nomic, static, t5, vision)
     for model_type, family in module.FAMILIES.items()
 }

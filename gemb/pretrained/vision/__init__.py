@@ -1,0 +1,1 @@
+"""Published image encoders, and pairs of a text and an image encoder."""

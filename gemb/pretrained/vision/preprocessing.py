@@ -1,0 +1,121 @@
+"""preprocessor_config.json: how a published model wants its pictures."""
+
+import math
+from pathlib import Path
+
+from gemb.checks import UserError
+from gemb.pretrained.keys import ANY, Rule, flag, number, one_of, only, read_json, read_known, shown
+from gemb.processors.decoding import WHITE
+from gemb.processors.image import CLIP, HALF, METHODS, PREPROCESSOR, ImageProcessor
+
+
+def _is_side(value) -> bool:
+    return type(value) is int and 0 < value <= 65_536
+
+
+def _is_size(value) -> bool:
+    sides = value.values() if isinstance(value, dict) else [value]
+    keys = set(value) if isinstance(value, dict) else {"height", "width"}
+    return keys in ({"height", "width"}, {"shortest_edge"}) and all(map(_is_side, sides))
+
+
+def _colours(least: float, most: float) -> Rule:
+    def fits(value) -> bool:
+        whole = isinstance(value, list) and len(value) == 3
+        numbers = whole and all(type(one) in (int, float) for one in value)
+        return numbers and all(math.isfinite(one) and least < one <= most for one in value)
+
+    return Rule("three numbers: red, green, blue", fits)
+
+
+_SIZE = Rule("a side, {height, width} or {shortest_edge}", _is_size)
+# transformers' class -> what it does where the file says nothing: (size, cut, method, mean and std)
+_DEFAULTS = {
+    "CLIPImageProcessor": ({"shortest_edge": 224}, True, "bicubic", CLIP),
+    "BitImageProcessor": ({"shortest_edge": 224}, True, "bicubic", CLIP),
+    "SiglipImageProcessor": ({"height": 224, "width": 224}, False, "bicubic", HALF),
+    "ViTImageProcessor": ({"height": 224, "width": 224}, False, "bilinear", HALF),
+}
+_OLD = {"FeatureExtractor": "ImageProcessor", "ProcessorFast": "Processor"}
+KEYS = {
+    "image_processor_type": ANY,
+    "feature_extractor_type": ANY,
+    "processor_class": ANY,
+    "do_convert_rgb": only(True, None),
+    "do_resize": only(True),
+    "size": _SIZE,
+    "resample": Rule("a filter of Pillow, 0 to 5", lambda v: type(v) is int and 0 <= v < 6),
+    "do_center_crop": flag(None).or_null(),
+    "crop_size": Rule(_SIZE.expected, lambda v: _is_size(v) and v != {"shortest_edge"}).or_null(),
+    "do_rescale": only(True),
+    "rescale_factor": number(1 / 255, above=0, whole=True),
+    "do_normalize": only(True),
+    "image_mean": _colours(-math.inf, math.inf),
+    "image_std": _colours(0, math.inf),
+    "background": Rule(
+        "three whole numbers, 0 to 255",
+        lambda v: isinstance(v, list) and len(v) == 3 and all(n in range(256) for n in v),
+        list(WHITE),
+    ),
+    "do_pad": only(False, None),
+    "pad_size": only(None),
+    "default_to_square": only(True, False, None),
+    "crop_pct": only(None),
+    "use_square_size": only(False, None),
+    "data_format": one_of("channels_first", default=None).or_null(),
+    "input_data_format": only(None),
+    "device": only(None),
+    "disable_grouping": ANY,
+    "return_tensors": only(None),
+    "size_divisor": only(None),
+    "image_seq_length": only(None),
+}
+
+
+def read_processor(folder: Path) -> ImageProcessor:
+    """The processor of a folder with preprocessor_config.json.
+
+    Raises:
+        UserError: naming the key that is wrong, unknown or not supported.
+    """
+    file = folder / PREPROCESSOR
+    content = read_json(file)
+    values = read_known(content, KEYS, file)
+    kind = values.get("image_processor_type") or values.get("feature_extractor_type") or ""
+    for old, new in _OLD.items():
+        kind = str(kind).replace(old, new)
+    if kind not in _DEFAULTS:
+        raise UserError(
+            f"{file}: image_processor_type: expected one of {sorted(_DEFAULTS)}, got {shown(kind)}"
+        )
+    size, cut, method, (mean, std) = _DEFAULTS[kind]
+    size = values.get("size", size)
+    if isinstance(size, int):  # as older files have it
+        size = {"shortest_edge": size} if cut else {"height": size, "width": size}
+    asked = values["do_center_crop"]
+    cut = cut if asked is None else asked
+    if cut != ("shortest_edge" in size):
+        raise UserError(
+            f"{file}: size: gemb resizes to height and width, or the shortest_edge and cuts; got "
+            f"{shown(size)} with do_center_crop {shown(cut)}"
+        )
+    target = values["crop_size"] or 224
+    target = size if not cut else target
+    if isinstance(target, int):
+        target = {"height": target, "width": target}
+    if "height" not in target:
+        raise UserError(f"{file}: crop_size: expected height and width, got {shown(target)}")
+    try:
+        return ImageProcessor(
+            height=target["height"],
+            width=target["width"],
+            resize="crop" if cut else "squash",
+            shortest=size["shortest_edge"] if cut else 0,
+            method=METHODS[values.get("resample", METHODS.index(method))],
+            scale=float(values["rescale_factor"]),
+            mean=tuple(map(float, values.get("image_mean", mean))),
+            std=tuple(map(float, values.get("image_std", std))),
+            background=tuple(values["background"]),
+        )
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from None

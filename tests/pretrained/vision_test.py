@@ -1,0 +1,231 @@
+"""Published image encoders and pairs against transformers' own classes, with random weights."""
+
+import json
+
+import numpy as np
+import pytest
+
+import gemb
+from gemb.checks import UserError
+from gemb.models.functional import functional
+from gemb.models.model import Model
+from gemb.models.spec import ModelSpec
+from gemb.pretrained import adapt, saving
+from gemb.pretrained.vision.preprocessing import read_processor
+from gemb.structs import Image, Images
+from gemb.tokenizers import byte_tokenizer_json
+
+pytestmark = [pytest.mark.extra("images"), pytest.mark.peers]
+SMALL = {
+    "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 3,
+}  # fmt: skip
+# transformers takes an end with the number 2 for that of a broken config
+END = 299
+TEXT = {"vocab_size": 300, "bos_token_id": 1, "eos_token_id": END, "pad_token_id": 0}
+TEXTS = ["a dog", "zwei Katzen im Garten", "x"]
+
+
+def pixels(size=16, rows=3):
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (rows, size, size, 3)).astype(np.uint8)
+
+
+def tokenizer() -> str:
+    """One token a byte; the last has the number END."""
+    made = byte_tokenizer_json().replace('"[SEP]":2', f'"[SEP]":{END}').replace("[2]", f"[{END}]")
+    return made.replace('"id":2,', f'"id":{END},')
+
+
+def made(kind):
+    """A tiny model of transformers with all weights drawn at random."""
+    import torch
+    import transformers as t
+
+    torch.manual_seed(0)
+    vision = SMALL | {"image_size": 16, "patch_size": 8}
+    if kind == "clip":
+        own = {"text_config": SMALL | TEXT, "vision_config": vision, "projection_dim": 12}
+        model = t.CLIPModel(t.CLIPConfig(**own))
+    elif kind == "siglip":
+        own = {"text_config": SMALL | TEXT | {"max_position_embeddings": 40}}
+        model = t.SiglipModel(t.SiglipConfig(**own, vision_config=vision))
+    elif kind == "vit":
+        model = t.ViTModel(t.ViTConfig(**vision, qkv_bias=False))
+    elif kind == "dinov2":
+        sizes = {k: v for k, v in vision.items() if k != "intermediate_size"}
+        model = t.Dinov2Model(t.Dinov2Config(**sizes, mlp_ratio=2))
+    else:
+        sizes = {k: v for k, v in vision.items() if k != "intermediate_size"}
+        config = t.Dinov2WithRegistersConfig(**sizes, mlp_ratio=2, num_register_tokens=2)
+        model = t.Dinov2WithRegistersModel(config)
+    for weight in model.parameters():
+        weight.data = torch.randn_like(weight) * 0.2
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """{kind: (folder, transformers' model)}"""
+    places = {}
+    for kind in ("clip", "siglip", "vit", "dinov2", "dinov2_with_registers"):
+        folder, model = tmp_path_factory.mktemp(kind), made(kind)
+        model.save_pretrained(folder)
+        (folder / "tokenizer.json").write_text(tokenizer(), encoding="utf-8")
+        crop = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
+        name = "CLIPImageProcessor" if kind == "clip" else "SiglipImageProcessor"
+        config = crop if kind == "clip" else {"size": {"height": 16, "width": 16}}
+        config = {
+            "image_processor_type": name,
+            "image_mean": [0.5] * 3,
+            "image_std": [0.5] * 3,
+        } | config
+        (folder / "preprocessor_config.json").write_text(json.dumps(config))
+        places[kind] = (folder, model)
+    return places
+
+
+def theirs(model, picture):
+    """[rows, dim]: the vectors of pictures by transformers."""
+    import torch
+
+    values = torch.tensor((picture / 255 - 0.5) / 0.5, dtype=torch.float32).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        if hasattr(model, "get_image_features"):
+            found = model.get_image_features(pixel_values=values)
+            vectors = getattr(found, "pooler_output", found)
+        else:
+            vectors = model(pixel_values=values).last_hidden_state[:, 0]
+    return (vectors / vectors.norm(dim=1, keepdim=True)).numpy()
+
+
+def their_texts(model, ids, mask):
+    import torch
+
+    with torch.no_grad():
+        given = {} if mask is None else {"attention_mask": torch.tensor(mask.astype(np.int64))}
+        found = model.get_text_features(input_ids=torch.tensor(ids.astype(np.int64)), **given)
+        vectors = getattr(found, "pooler_output", found)
+    return (vectors / vectors.norm(dim=1, keepdim=True)).numpy()
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "vit", "dinov2", "dinov2_with_registers"])
+def test_vectors_of_pictures_are_those_of_transformers(folders, kind):
+    folder, model = folders[kind]
+    embedder, picture = gemb.load(str(folder)), pixels()
+    vectors = embedder.encode([Image(one) for one in picture])
+    np.testing.assert_allclose(vectors, theirs(model, picture), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_vectors_of_texts_are_those_of_transformers(folders, kind):
+    folder, model = folders[kind]
+    embedder = gemb.load(str(folder))
+    processor = embedder.model.query.processor
+    examples = processor.prepare(TEXTS, "query")
+    tokens = processor.collate(examples, max(example.size for example in examples))
+    if kind == "siglip":
+        assert tokens.ids.shape == (3, 40)
+        assert tokens.mask.all()
+    expected = their_texts(model, tokens.ids, None if kind == "siglip" else tokens.mask)
+    np.testing.assert_allclose(embedder.encode(TEXTS, kind="query"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["vit", "dinov2_with_registers"])
+def test_vectors_of_patches_are_those_of_transformers(folders, kind):
+    import torch
+
+    folder, model = folders[kind]
+    tower = adapt.load(str(folder)).document
+    values = ((pixels() / 255 - 0.5) / 0.5).astype(np.float32)
+    hidden = functional(ModelSpec.of(tower.spec)).document.hidden
+    found = hidden(tower.params, Images(values, np.ones(3, bool)))
+    with torch.no_grad():
+        expected = model(pixel_values=torch.tensor(values).permute(0, 3, 1, 2)).last_hidden_state
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+
+
+def test_texts_and_pictures_of_one_call_go_to_their_towers(folders):
+    embedder = gemb.load(str(folders["clip"][0]))
+    picture = [Image(one) for one in pixels()]
+    mixed = embedder.encode([picture[0], "a dog", picture[1], "x"])
+    np.testing.assert_array_equal(mixed[[0, 2]], embedder.encode(picture[:2], kind="document"))
+    np.testing.assert_array_equal(mixed[[1, 3]], embedder.encode(["a dog", "x"], kind="query"))
+    assert embedder.encode(picture[0]).shape == embedder.encode("a dog").shape == (12,)
+    with pytest.raises(UserError, match=r"values\[1\]: the model reads image and text, not int"):
+        embedder.encode([picture[0], 7])
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_a_saved_pair_is_read_by_transformers_and_by_gemb(folders, kind, tmp_path):
+    import transformers as t
+
+    folder, _ = folders[kind]
+    model = adapt.load(str(folder))
+    saving.save(model, tmp_path / "again")
+    again = adapt.load(str(tmp_path / "again"))
+    assert gemb.Embedder(again).fingerprint == gemb.Embedder(model).fingerprint
+    read = {"clip": t.CLIPModel, "siglip": t.SiglipModel}[kind]
+    read = read.from_pretrained(tmp_path / "again").eval()
+    vectors = gemb.Embedder(again).encode([Image(one) for one in pixels()])
+    np.testing.assert_allclose(vectors, theirs(read, pixels()), atol=1e-5)
+    tensors = folders[kind][1].state_dict()
+    for name, value in read.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), tensors[name].numpy(), err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["vit", "dinov2_with_registers"])
+def test_a_saved_image_encoder_is_read_by_gemb(folders, kind, tmp_path):
+    model = adapt.load(str(folders[kind][0]), projection=(8,), normalize=True)
+    saving.save(model, tmp_path / "again")
+    again = adapt.load(str(tmp_path / "again"))
+    assert again.spec == model.spec
+    assert gemb.Embedder(again).fingerprint == gemb.Embedder(model).fingerprint
+
+
+def test_two_towers_of_different_origin_are_saved_in_two_folders(folders, tmp_path):
+    pair = adapt.load(str(folders["clip"][0]))
+    vit = adapt.load(str(folders["vit"][0]), projection=(12,))
+    model = Model(pair.query, vit.document)
+    saving.save(model, tmp_path / "again")
+    assert {path.name for path in (tmp_path / "again").iterdir()} >= {"query", "document"}
+    again = gemb.load(str(tmp_path / "again"))
+    assert again.fingerprint == gemb.Embedder(model).fingerprint
+    vectors = gemb.Embedder(model).encode(["a dog", Image(pixels()[0])])
+    np.testing.assert_allclose(again.encode(["a dog", Image(pixels()[0])]), vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"do_pad": True}, "do_pad"), ({"resample": 9}, "resample"),
+        ({"image_std": [1, 1, 0]}, "image_std"), ({"sharpen": True}, "sharpen"),
+        ({"image_processor_type": "FlavaImageProcessor"}, "FlavaImageProcessor"),
+        ({"size": {"shortest_edge": 16}}, "size"), ({"do_rescale": False}, "do_rescale"),
+        ({"size": {"height": 0, "width": 8}}, "size"), ({"do_normalize": 0}, "do_normalize"),
+    ],
+)  # fmt: skip
+def test_every_key_of_preprocessor_config_is_read_or_refused(tmp_path, change, message):
+    config = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 8, "width": 8}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    assert read_processor(tmp_path).height == 8
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UserError, match=message):
+        read_processor(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("vit", {"qkv_bias": 3}, "qkv_bias"), ("dinov2", {"use_swiglu_ffn": True}, "use_swiglu"),
+        ("vit", {"num_channels": 4}, "num_channels"), ("vit", {"patch_size": 7}, "patch"),
+        ("vit", {"num_hidden_layers": 3}, "missing"), ("vit", {"hidden_size": 48}, "shape"),
+    ],
+)  # fmt: skip
+def test_a_config_that_does_not_fit_is_one_line(folders, tmp_path, kind, change, message):
+    import shutil
+
+    folder = shutil.copytree(folders[kind][0], tmp_path / kind)
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(UserError, match=message):
+        adapt.load(str(folder))
