@@ -12,7 +12,8 @@ from gemb import checks
 from gemb.checks import UserError
 from gemb.data.preprocess.texts import texts_of
 from gemb.data.sources.pictures import Captioned
-from gemb.evaluation.tasks.task_type import Data, Measured, Source, TaskType, every_row
+from gemb.evaluation.tasks.task_type import Data, Measured, Source, TaskType, every_row, spaced
+from gemb.processors.thumbnails import data_uri
 
 CUTS = (1, 5, 10)
 NEIGHBOURS = 5
@@ -22,6 +23,7 @@ TEMPLATES = (
     "a {} in a video game.", "art of the {}.", "a photo of the small {}.",
 )  # fmt: skip
 _BLOCK = 512
+_SHOWN, _HITS, _SIDE = 6, 4, 96  # captions, pictures and pixels of a report's examples
 
 
 def evaluate_pictures(
@@ -154,7 +156,22 @@ def _measure(vectors: Mapping[str, np.ndarray], data: Data) -> Measured:
         own = _positives(texts, owners, len(images))
         ranks = _ranks(vectors[f"captions_{language}"], images, own)
         figures[f"text_to_image_recall@10_{language}"] = float((ranks < 10).mean())
-    return Measured(figures, items)
+    return Measured(figures, items, {"pictures": _examples(vectors, data, right)})
+
+
+def _examples(vectors: Mapping[str, np.ndarray], data: Data, right: np.ndarray) -> list[dict]:
+    """Some captions, and the pictures that they find: {"caption", "found": [[src, right]]}."""
+    shown = []
+    for row in spaced(len(data["captions"]), _SHOWN):
+        scores = vectors["images"] @ vectors["captions"][row]
+        best = np.argsort(-scores, kind="stable")[:_HITS]
+        images = _images(data, [data["rows"][place] for place in best])
+        found = [
+            [data_uri(image, _SIDE), bool(right[row, place])]
+            for image, place in zip(images, best, strict=True)
+        ]
+        shown.append({"caption": data["captions"][row], "found": found})
+    return shown
 
 
 def _sample(data: Data, limit: int) -> Data:

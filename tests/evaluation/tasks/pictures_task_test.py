@@ -5,12 +5,13 @@ import pytest
 from picture_folders import captioned_folder
 
 from gemb.checks import UserError
-from gemb.evaluation.suite import evaluate_model
+from gemb.evaluation.suite import evaluate_model, summary
 from gemb.evaluation.tasks import read_tasks
 from gemb.evaluation.tasks.pictures import evaluate_picture_classes, evaluate_pictures
 from gemb.inference.embedder import Embedder
 from gemb.models.scratch import of_pictures
 from gemb.processors.text import of_bytes
+from gemb.reports.suite_page import write_suite_page
 
 WAYS = ("text_to_image", "image_to_text")
 
@@ -85,3 +86,14 @@ def test_tasks_of_a_folder_at_every_width(tmp_path):
     (folder / "task.json").write_text('{"kind": "pictures", "split": "dev"}')
     with pytest.raises(UserError, match="no record with"):
         read_tasks([folder])
+
+
+@pytest.mark.extra("images")
+def test_a_report_shows_what_captions_find(tmp_path):
+    folder = captioned_folder(tmp_path / "pictures", copies=2)
+    tasks = read_tasks([folder])
+    models = {"tiny": evaluate_model(Embedder(of_pictures(of_bytes())), tasks, cache=tmp_path)}
+    write_suite_page(tmp_path / "report.html", summary(tasks, models, tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('<img src="data:image/jpeg;base64,') == 6 * 4
+    assert "red left" in page
