@@ -125,7 +125,7 @@ def _index_pictures() -> None:
     from gemb.data.sources.pictures import PictureCorpus
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
-    from gemb.inference.picture_search import corpus_fingerprint, encode_pictures
+    from gemb.inference.picture_search import encode_pictures
     from gemb.search import build, save_index
 
     if FLAGS.vectors or FLAGS.late_chunking or FLAGS.kind in ("bm25", "hybrid"):
@@ -151,7 +151,7 @@ def _index_pictures() -> None:
         model=embedder.fingerprint,
         similarity=similarity_of(embedder),
         corpus=str(Path(FLAGS.corpus).expanduser().absolute()),
-        texts=corpus_fingerprint(corpus),
+        texts=corpus.fingerprint,
         encoder=str(here.absolute()) if here.exists() else FLAGS.model[0],
         pictures=True,
     )

@@ -5,18 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from gemb.checks import UserError
 from gemb.data.sources.pictures import PictureCorpus
-from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
 from gemb.inference.encoded_once import similarity_of
 from gemb.metrics.similarity import prepared
 from gemb.search.index import load_index, read_manifest
 from gemb.structs import Image
-
-_CHUNK = 256  # pictures decoded at a time
 
 
 class Found(NamedTuple):
@@ -38,22 +34,16 @@ class Found(NamedTuple):
 def encode_pictures(
     embedder: Embedder, images: Sequence[Image], *, dim: int | None = None, progress: str = ""
 ) -> np.ndarray:
-    """[images, dim] float32 by the documents' side; a part is decoded at a time."""
+    """[images, dim] float32 by the documents' side.
+
+    Raises:
+        UserError: for a model whose documents are no pictures, or a picture that cannot be read.
+    """
     if embedder.model.document.processor.modality != "image":
         raise UserError(
             "the model's documents are no pictures; train one with experiments/pictures.gin"
         )
-    starts = range(0, len(images), _CHUNK)
-    parts = [
-        embedder.encode(list(images[start : start + _CHUNK]), kind="document", dim=dim)
-        for start in tqdm(starts, progress or None, unit="part", disable=not progress)
-    ]
-    return np.concatenate(parts)
-
-
-def corpus_fingerprint(corpus: PictureCorpus) -> str:
-    """A hash of all pictures' content, in order."""
-    return texts_fingerprint([corpus.image(row).content().hex() for row in range(len(corpus))])
+    return embedder.encode(list(images), kind="document", dim=dim, progress=progress)
 
 
 def is_picture_index(folder: str | Path) -> bool:
@@ -77,7 +67,7 @@ def open_picture_index(folder: str | Path) -> Callable[[str | Image, int], list[
     embedder = Embedder.load(about["encoder"])
     searcher = load_index(folder, model=embedder.fingerprint, similarity=similarity_of(embedder))
     corpus = PictureCorpus(about["corpus"])
-    if corpus_fingerprint(corpus) != about["texts"]:
+    if corpus.fingerprint != about["texts"]:
         raise UserError(
             f"{folder}: the pictures of {about['corpus']} have changed; run `gemb index`"
         )

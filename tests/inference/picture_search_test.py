@@ -110,3 +110,16 @@ def test_near_duplicates_are_left_out(made, tmp_path, capsys):
     lines = (out / "kept.jsonl").read_text().splitlines()
     assert len({json.loads(line)["name"][0] for line in lines}) == 3
     assert (out / "report.html").read_text().count("data:image/jpeg;base64,") == 6
+
+
+def test_a_file_that_has_changed_is_noticed(made, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for colour in ("red", "blue"):
+        (folder / f"{colour}.png").write_bytes(encoded(drawn(colour, "top")))
+    options = (f"--model={made / 'model'}", f"--corpus={folder}", f"--output={tmp_path / 'index'}")
+    assert call("index", *options) == 0
+    assert open_picture_index(tmp_path / "index")("x", 5)[0].name in ("red.png", "blue.png")
+    (folder / "red.png").write_bytes(encoded(drawn("green", "top")))
+    with pytest.raises(UserError, match="have changed"):
+        open_picture_index(tmp_path / "index")

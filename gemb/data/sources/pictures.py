@@ -4,6 +4,7 @@ A record's picture is a `gemb.Image` of bytes or of a path; it is decoded where 
 file stays open for each picture.
 """
 
+import functools
 import json
 import os
 import tarfile
@@ -17,7 +18,7 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.data.sources import lines
-from gemb.data.sources.records import Joined, Records, digest, found, identity, kept
+from gemb.data.sources.records import Joined, Records, content_digest, digest, found, identity, kept
 from gemb.structs import Image
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
@@ -97,7 +98,7 @@ class Captioned:
             raise ValueError(
                 f'the field "file" must be a path inside of the folder, got {name!r:.60}'
             )
-        return Image(self._zip.read(name) if self._zip else str(self.folder / name))
+        return Image(self._zip.read(name) if self._zip else _content(self.folder / name))
 
     def _wanted(self, row: int, wanted: dict[str, str]) -> bool:
         try:
@@ -210,6 +211,14 @@ def _fields(ending: str, content: bytes) -> dict[str, Any]:
     return {ending: content}
 
 
+def _content(path: Path) -> bytes:
+    """The bytes of a file: what is cached of a picture is kept by its content, not by its name."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+
+
 def with_images(records: Records, column: str = "image", folder: str = "") -> Records:
     """Records whose column of pictures becomes `gemb.Image`.
 
@@ -253,7 +262,7 @@ class WithImages:
         if isinstance(cell, dict):
             cell = cell.get("bytes") or cell.get("path")
         if isinstance(cell, str) and cell:
-            return Image(str(self._folder / cell))
+            return Image(_content(self._folder / cell))
         if isinstance(cell, bytes) and cell:
             return Image(cell)
         kind = type(cell).__name__
@@ -287,6 +296,13 @@ class PictureCorpus:
             UserError: where it is missing.
         """
         return Image(str(self._files[row])) if self._files else self._record(row)["image"]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of the content of all pictures, in order."""
+        if self._files:
+            return digest(*map(content_digest, self._files))
+        return digest(*(self.image(row).content().hex() for row in range(len(self))))
 
     def name(self, row: int) -> str:
         """Its id, or the path of its file from the folder on."""
