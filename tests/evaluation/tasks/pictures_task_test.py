@@ -81,7 +81,7 @@ def test_tasks_of_a_folder_at_every_width(tmp_path):
     assert figures["text_to_image_recall@10"] == 1.0  # of eight pictures
     assert len(both[16].items["text_to_image_recall@10"]) == 16  # two captions each
     # Copies of a drawing differ by a little noise: the nearest of the train split has its colour.
-    assert colours[16].figures["knn_accuracy"] > 0.5
+    assert colours[16].figures["knn_accuracy"] > 0.3  # chance: 0.25
     assert plain[0].fingerprint != tasks[0].fingerprint
     (folder / "task.json").write_text('{"kind": "pictures", "split": "dev"}')
     with pytest.raises(UserError, match="no record with"):
