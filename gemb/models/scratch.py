@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import numpy as np
 
 from gemb.models.encoders.convolution import Blocks, ConvolutionSpec
 from gemb.models.encoders.text import TextSpec
@@ -61,12 +60,8 @@ def of_pictures(processor: TextProcessor, *, width: int = 32, side: int = 32) ->
     head = (DenseSpec(16, 24, "gelu"), DenseSpec(24, width))
     spec = TowerSpec(encoder, dense=head)
     image = Tower(spec, None, ImageProcessor(side, side))
-    drawn = [
-        {path: np.asarray(value) for path, value in params.items()}
-        for params in (
-            initial_params(ModelSpec.of(t.spec), jax.random.key(0)) for t in (text, image)
-        )
-    ]
+    draw = jax.jit(initial_params, static_argnums=0)  # one compilation instead of one an operation
+    drawn = [jax.device_get(draw(ModelSpec.of(t.spec), jax.random.key(0))) for t in (text, image)]
     towers = zip((text, image), drawn, strict=True)
     return Model(*(dataclasses.replace(tower, params=params) for tower, params in towers))
 

@@ -23,12 +23,12 @@ from gemb.structs import Images
 SMALL = ConvolutionSpec(
     8, (Blocks(1, 8, 3, 1, 1), Blocks(2, 12, 5, 2, 2), Blocks(2, 12, 3, 1, 1)), 16, (20, 28)
 )
+DRAW = jax.jit(initial_params, static_argnums=0)
 
 
 def tower(spec=SMALL, **settings):
     whole = TowerSpec(spec, **{"normalize": False} | settings)
-    params = initial_params(ModelSpec.of(whole), jax.random.key(0))
-    params = {path: np.asarray(value) for path, value in params.items()}
+    params = jax.device_get(DRAW(ModelSpec.of(whole), jax.random.key(0)))
     random = np.random.default_rng(0)
     for path in params:
         if path.endswith("/bias"):
@@ -102,8 +102,8 @@ def test_what_it_cannot_read_is_refused():
 @pytest.mark.extra("images")
 def test_a_model_of_texts_and_pictures_is_saved_and_read(tmp_path):
     text = from_scratch(of_bytes(), width=16).document
-    params = initial_params(ModelSpec.of(text.spec), jax.random.key(3))
-    text = dataclasses.replace(text, params={p: np.asarray(v) for p, v in params.items()})
+    params = jax.device_get(DRAW(ModelSpec.of(text.spec), jax.random.key(3)))
+    text = dataclasses.replace(text, params=params)
     dense = (DenseSpec(16, 24, "gelu"), DenseSpec(24, 16))
     image = tower(dense=dense, normalize=True, widths=(16, 8))
     model = Model(text, image)
