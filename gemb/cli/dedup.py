@@ -34,7 +34,7 @@ flags.DEFINE_string(
 flags.DEFINE_float("similarity", 0.3, "Least cosine.", -1, 1, allow_override=True)
 flags.DEFINE_float("surface", 0.85, "Least share of words in common.", 0, 1, allow_override=True)
 flags.DEFINE_float(
-    "picture_similarity", 0.66, "Least cosine of pictures.", -1, 1, allow_override=True
+    "picture_similarity", 0.64, "Least cosine of pictures.", -1, 1, allow_override=True
 )
 flags.DEFINE_enum(
     "short", "auto", ["auto", "merge", "keep"], "Texts of 3 to 6 words, one differs.",

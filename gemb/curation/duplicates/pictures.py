@@ -31,7 +31,7 @@ class PictureLikeness:
         floor: if their cosine is at least this.
     """
 
-    similarity: float = 0.66
+    similarity: float = 0.64
     hash_bits: int = 16
     floor: float = 0.3
 
