@@ -105,3 +105,19 @@ class Batch(NamedTuple):
     query_mask: Array
     document_mask: Array
     fields: dict[str, Array] | None = None
+
+
+class Interactions(NamedTuple):
+    """What users did with items, one event per place of the arrays.
+
+    Attributes:
+        user: [events] int32 rows of the table of users.
+        item: [events] int32 rows of the table of items.
+        weight: [events] float32, how much an event counts; 1 where the data has no weights.
+        time: [events] float64 seconds since 1970; None where the data has no times.
+    """
+
+    user: Array
+    item: Array
+    weight: Array
+    time: Array | None = None
