@@ -74,7 +74,7 @@ def random(
 
     Args:
         events: all events.
-        share: of each user's events, rounded down.
+        share: of each user's events, rounded half to even.
         count: a number for each user instead of a share.
         seed: of the draws.
         always: whether at least one event of a user is taken; one always stays in train, so a user
@@ -89,7 +89,7 @@ def random(
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(events.user), bool)
     for rows in _by_user(events):
-        wanted = count or max(int(share * len(rows)), int(always))
+        wanted = count or max(round(share * len(rows)), int(always))
         wanted = min(wanted, len(rows) - 1)
         chosen[rows[rng.permutation(len(rows))[:wanted]]] = True
     return checked(take(events, ~chosen), take(events, chosen))
