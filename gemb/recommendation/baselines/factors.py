@@ -1,8 +1,9 @@
 """iALS: matrix factorisation of implicit feedback by alternating least squares, in JAX.
 
 A row's best vector is the solution of A w = b with A = H'H + a G + r I, where H has the vectors of
-its own items and G = V'V all of them. Conjugate gradients reach it without forming A: rows are
-padded to a few lengths and each length is one compiled program.
+its own items and G = V'V all of them. Conjugate gradients reach it without forming A. The entries of
+rows are cut into pieces of one length, and rows are put into blocks with about equally many
+pieces, so that one compiled program solves all blocks of a side, each within the processor's cache.
 """
 
 import functools
@@ -17,7 +18,8 @@ from gemb import checks
 from gemb.recommendation.baselines.baseline import interaction_matrix
 from gemb.structs import Interactions
 
-_PLACES = 1 << 13  # padded places of one block, so that its vectors stay in the processor's cache
+_PIECE = 8  # entries of a piece
+_ROWS = 64  # of a block, so that the vectors of its entries stay in the processor's cache
 _EXACT_STEPS = 30  # of conjugate gradients from zero, for users of whom only the items are known
 
 
@@ -122,42 +124,40 @@ def ials(
 
 
 class _Side:
-    """The rows of a matrix as padded blocks of a few lengths.
+    """The rows of a matrix in blocks; a row without entries is in none.
 
     Attributes:
         lengths: [rows] float32 entries of each row.
-        blocks: (rows [blocks, rows], others [blocks, rows, length]) of each length; places behind
-            the last row, and behind a row's last entry, hold the number of rows and of columns.
+        rows: [blocks, rows of a block] int32; the number of rows where there is none.
+        owners: [blocks, pieces] int32, the place in its block of the row that has a piece.
+        entries: [blocks, pieces, _PIECE] int32 columns; the number of columns where there is none.
     """
 
     def __init__(self, matrix: scipy.sparse.csr_array):
         count, columns = matrix.shape
         lengths = np.diff(matrix.indptr)
         self.lengths = lengths.astype(np.float32)
-        padded = np.array([_padded(length) for length in range(int(lengths.max(initial=0)) + 1)])
-        self.blocks = []
-        for length in np.unique(padded[lengths[lengths > 0]]):
-            rows = np.flatnonzero((lengths > 0) & (padded[lengths] == length))
-            size = max(1, _PLACES // int(length))
-            blocks = -(-len(rows) // size)
-            filled = np.full(blocks * size, count, np.int32)
-            filled[: len(rows)] = rows
-            others = np.full((blocks * size, length), columns, np.int32)
-            place = np.repeat(np.arange(len(rows)), lengths[rows])
-            starts = np.repeat(matrix.indptr[rows], lengths[rows])
-            inside = np.arange(len(place)) - np.repeat(
-                np.cumsum(lengths[rows]) - lengths[rows], lengths[rows]
-            )
-            others[place, inside] = matrix.indices[starts + inside]
-            self.blocks.append((filled.reshape(blocks, size), others.reshape(blocks, size, length)))
-
-
-def _padded(length: int) -> int:
-    """The length that a row is padded to: at most a half more than it has."""
-    size = 8
-    while size < length:
-        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
-    return size
+        pieces = -(-lengths // _PIECE)
+        order = np.argsort(-pieces, kind="stable")[: np.count_nonzero(pieces)]
+        longest = max(int(pieces.max(initial=1)), 1)
+        blocks = max(min(-(-len(order) // _ROWS), int(pieces.sum()) // longest), 1)
+        # dealt out to and fro, the longest first: blocks get about equally many pieces
+        turn, place = np.divmod(np.arange(len(order)), blocks)
+        block = np.where(turn % 2, blocks - 1 - place, place)
+        ends = np.zeros((int(turn.max(initial=0)) + 1, blocks), np.int64)
+        ends[turn, block] = pieces[order]
+        ends = ends.cumsum(axis=0)
+        self.rows = np.full((blocks, len(ends)), count, np.int32)
+        self.rows[block, turn] = order
+        self.owners = np.full((blocks, int(ends[-1].max())), len(ends), np.int32)
+        self.entries = np.full((*self.owners.shape, _PIECE), columns, np.int32)
+        first, of_block, slot = np.zeros((3, count), np.int64)
+        first[order], of_block[order], slot[order] = ends[turn, block] - pieces[order], block, turn
+        row = np.repeat(np.arange(count), lengths)
+        inside = np.arange(len(row)) - np.repeat(matrix.indptr[:-1], lengths)
+        piece = first[row] + inside // _PIECE
+        self.entries[of_block[row], piece, inside % _PIECE] = matrix.indices
+        self.owners[of_block[row], piece] = slot[row]
 
 
 def _penalties(side: _Side, others: int, settings: tuple[float, float, float]) -> jax.Array:
@@ -174,32 +174,34 @@ def _half(
     steps: int,
 ) -> jax.Array:
     """The vectors of one side given the other's; a row without entries becomes 0."""
+    blocks = (side.rows, side.owners, side.entries)
+    return _solve(vectors, others, penalty, jnp.float32(unobserved), blocks, steps=steps)
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def _solve(vectors, others, penalty, unobserved, blocks, *, steps: int):
+    """The best vectors by conjugate gradients, block after block."""
     padded = jnp.concatenate([others, jnp.zeros((1, others.shape[1]), jnp.float32)])
     gram = unobserved * (others.T @ others)
-    made = jnp.zeros_like(vectors)
-    for rows, entries in side.blocks:
-        made = _solve(made, vectors, padded, gram, penalty, rows, entries, steps=steps)
-    return made
-
-
-@functools.partial(jax.jit, static_argnames="steps", donate_argnums=0)
-def _solve(made, vectors, padded, gram, penalty, rows, entries, *, steps: int):
-    """Conjugate gradients for the rows of all blocks of one length, block after block."""
 
     def solve_block(made, block):
-        row, entry = block
-        near = padded[entry]  # [rows, length, dim]; 0 behind the last entry
-        start = vectors.at[row].get(mode="fill", fill_value=0)
-        ridge = penalty.at[row].get(mode="fill", fill_value=1)[:, None]
+        rows, owners, entries = block
+        near = padded[entries]  # [pieces, _PIECE, dim]; 0 behind a row's last entry
+        start = vectors.at[rows].get(mode="fill", fill_value=0)
+        ridge = penalty.at[rows].get(mode="fill", fill_value=1)[:, None]
+
+        def summed(parts):  # [pieces, dim] -> [rows, dim]
+            return jax.ops.segment_sum(parts, owners, len(rows), indices_are_sorted=True)
 
         def product(vector):  # A vector, without A
-            shares = jnp.einsum("rld,rd->rl", near, vector)
-            return jnp.einsum("rld,rl->rd", near, shares) + vector @ gram + ridge * vector
+            shares = jnp.einsum("pld,pd->pl", near, vector[owners])
+            own = summed((near * shares[:, :, None]).sum(axis=1))
+            return own + vector @ gram + ridge * vector
 
-        found = _conjugate_gradients(product, near.sum(axis=1), start, steps)
-        return made.at[row].set(found, mode="drop"), None
+        found = _conjugate_gradients(product, summed(near.sum(axis=1)), start, steps)
+        return made.at[rows].set(found, mode="drop"), None
 
-    return jax.lax.scan(solve_block, made, (rows, entries))[0]
+    return jax.lax.scan(solve_block, jnp.zeros_like(vectors), blocks)[0]
 
 
 def _conjugate_gradients(product, target: jax.Array, start: jax.Array, steps: int) -> jax.Array:
