@@ -10,16 +10,25 @@ from gemb.structs import Interactions
 
 
 class Baseline(Protocol):
-    """A fitted baseline: scores for any user of whom some items are known."""
+    """A fitted model: scores for any user of whom some items are known.
 
-    def scores(self, histories: scipy.sparse.csr_array) -> np.ndarray:
+    Attributes:
+        kind: the name under which `Recommender` saves and loads it.
+    """
+
+    kind: str
+
+    def scores(
+        self, histories: scipy.sparse.csr_array, users: np.ndarray | None = None
+    ) -> np.ndarray:
         """[users, items] float32 scores of users by their items, a matrix of 0 and 1.
 
-        The items of the history itself are scored too; the caller leaves them out.
+        The items of the history itself are scored too; the caller leaves them out. `users` are the
+        users' rows, -1 for unknown ones: only models with vectors of users read them.
         """
 
     def tensors(self) -> Mapping[str, np.ndarray]:
-        """What makes it up, by name, to be saved."""
+        """What makes it up, by name; its class takes them again by `from_tensors`."""
 
 
 def interaction_matrix(events: Interactions, users: int, items: int) -> scipy.sparse.csr_array:

@@ -1,9 +1,10 @@
 """iALS: matrix factorisation of implicit feedback by alternating least squares, in JAX.
 
 A row's best vector is the solution of A w = b with A = H'H + a G + r I, where H has the vectors of
-its own items and G = V'V all of them. Conjugate gradients reach it without forming A. The entries of
-rows are cut into pieces of one length, and rows are put into blocks with about equally many
-pieces, so that one compiled program solves all blocks of a side, each within the processor's cache.
+its own items and G = V'V all of them. Conjugate gradients reach it without forming A. The entries
+of rows are cut into pieces of one length, and rows are put into blocks with about equally many
+pieces, so that one compiled program solves all blocks of a side, each within the processor's
+cache.
 """
 
 import functools
@@ -33,6 +34,8 @@ class Factors:
         exponent: how the regularisation grows with a row's events.
     """
 
+    kind = "factors"
+
     def __init__(
         self, items: np.ndarray, *, unobserved: float, regularisation: float, exponent: float = 1.0
     ):
@@ -48,13 +51,26 @@ class Factors:
         items = jnp.asarray(self.items)
         return np.asarray(_half(sides, zero, items, penalty, self.unobserved, _EXACT_STEPS))
 
-    def scores(self, histories: scipy.sparse.csr_array) -> np.ndarray:
+    def scores(
+        self, histories: scipy.sparse.csr_array, users: np.ndarray | None = None
+    ) -> np.ndarray:
         """[users, items] float32."""
         return self.users(histories) @ self.items.T
 
     def tensors(self) -> Mapping[str, np.ndarray]:
         """The vectors and the settings."""
         return {"items": self.items, "settings": np.array(self._settings(), np.float64)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "Factors":
+        """The model of saved tensors."""
+        unobserved, regularisation, exponent = map(float, tensors["settings"])
+        return cls(
+            tensors["items"],
+            unobserved=unobserved,
+            regularisation=regularisation,
+            exponent=exponent,
+        )
 
     def _settings(self) -> tuple[float, float, float]:
         return self.unobserved, self.regularisation, self.exponent

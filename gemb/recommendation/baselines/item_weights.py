@@ -13,6 +13,8 @@ from gemb import checks
 from gemb.recommendation.baselines.baseline import interaction_matrix
 from gemb.structs import Interactions
 
+_SPARSE = ("data", "indices", "indptr")
+
 
 class ItemWeights:
     """Scores X W.
@@ -21,10 +23,14 @@ class ItemWeights:
         weights: [items, items] W, dense or sparse: what having the row's item adds to the column's.
     """
 
+    kind = "item weights"
+
     def __init__(self, weights: np.ndarray | scipy.sparse.csr_array):
         self.weights = weights
 
-    def scores(self, histories: scipy.sparse.csr_array) -> np.ndarray:
+    def scores(
+        self, histories: scipy.sparse.csr_array, users: np.ndarray | None = None
+    ) -> np.ndarray:
         """[users, items] float32."""
         made = histories @ self.weights
         return made.toarray() if scipy.sparse.issparse(made) else np.asarray(made, np.float32)
@@ -33,8 +39,16 @@ class ItemWeights:
         """W, as a matrix or as the three arrays of a sparse one."""
         if not scipy.sparse.issparse(self.weights):
             return {"weights": self.weights}
-        names = ("data", "indices", "indptr")
-        return {name: getattr(self.weights, name) for name in names}
+        return {name: getattr(self.weights, name) for name in _SPARSE}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "ItemWeights":
+        """The model of saved tensors."""
+        if "weights" in tensors:
+            return cls(tensors["weights"])
+        size = len(tensors["indptr"]) - 1
+        parts = tuple(tensors[name] for name in _SPARSE)
+        return cls(scipy.sparse.csr_array(parts, shape=(size, size)))
 
 
 def item_knn(

@@ -17,16 +17,25 @@ class Popularity:
         counts: [items] the score of each item.
     """
 
+    kind = "popularity"
+
     def __init__(self, counts: np.ndarray):
         self.counts = np.asarray(counts, np.float32)
 
-    def scores(self, histories: scipy.sparse.csr_array) -> np.ndarray:
+    def scores(
+        self, histories: scipy.sparse.csr_array, users: np.ndarray | None = None
+    ) -> np.ndarray:
         """[users, items] float32, each row the same."""
         return np.tile(self.counts, (histories.shape[0], 1))
 
     def tensors(self) -> Mapping[str, np.ndarray]:
         """The scores."""
         return {"counts": self.counts}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "Popularity":
+        """The model of saved tensors."""
+        return cls(tensors["counts"])
 
 
 def popularity(events: Interactions, users: int, items: int) -> Popularity:

@@ -106,9 +106,10 @@ def rank_users(
     wanted = np.unique(split.test.user)
     ranked = []
     for start in range(0, len(wanted), BLOCK):
-        histories = matrix[wanted[start : start + BLOCK]]
-        seen = histories.nonzero()
-        ranked.append(metrics.top_items(model.scores(histories), k, seen))
+        rows = wanted[start : start + BLOCK]
+        histories = matrix[rows]
+        scores = model.scores(histories, rows)
+        ranked.append(metrics.top_items(scores, k, histories.nonzero()))
     return np.concatenate(ranked), wanted
 
 
