@@ -26,6 +26,7 @@ ALLOWED_SIBLINGS = {
     ("processors", "tokenizers"),
     ("data", "datasets"),
     ("datasets", "pretrained"),  # download_wheel
+    ("recommendation", "inference"),  # the towers of a recommender
     ("door", "config"),
 }
 FORBIDDEN = {("models", "losses"), ("data", "models"), ("data", "losses")}

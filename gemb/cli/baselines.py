@@ -72,15 +72,16 @@ def main(argv: list[str]) -> None:
     places = short_names("models", FLAGS.models)
     others = {name: _model_of(Recommender.load(place), data) for name, place in places.items()}
     output = Path(FLAGS.output)
-    tree = evaluate_recommenders(
-        data, split, baselines=chosen, models=others, texts=_texts(data), budget=FLAGS.budget
-    )
+    texts = _texts(data)
+    tree, kept = evaluate_recommenders(
+        data, split, baselines=chosen, models=others, texts=texts, budget=FLAGS.budget,
+        keep=[FLAGS.save],
+    )  # fmt: skip
     tree["about"] = {"data": str(argv[0]), "split": FLAGS.split, "seed": FLAGS.seed}
     if FLAGS.save:
-        settings = tree["models"][FLAGS.save]["settings"]
-        sizes = (len(data.users.ids), len(data.items.ids))
-        model = BASELINES[FLAGS.save].fit(split.train, *sizes, **settings)
-        made = Recommender(model, data.users, data.items, split.train, segment=FLAGS.segment)
+        made = Recommender(
+            kept[FLAGS.save], data.users, data.items, split.train, segment=FLAGS.segment
+        )
         made.save(output / "recommender")
         print(f"recommender: {output / 'recommender'}")
     write_json(output / "results.json", tree)

@@ -5,7 +5,8 @@ once. A recommender without these baselines next to it says little: popularity a
 hard to beat.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +20,12 @@ from gemb.recommendation.baselines.baseline import Baseline
 from gemb.recommendation.baselines.registry import BASELINES
 from gemb.recommendation.baselines.tuning import Tuned, rank_users, tune, validation_split
 from gemb.recommendation.fusion import tune_fusion
+from gemb.recommendation.vectors import TwoStages, Vectors
 
 CUTS = (10, 20, 100)
 MAIN = "ndcg@10"
-FUSED = "EASE + texts"
+_LINEAR = "EASE"
+FUSED, TOWERS, STAGES = "EASE + texts", "towers", "towers, then EASE"
 _LIST = 10  # of the measures of whole lists
 _SAMPLES = 2_000
 
@@ -78,6 +81,20 @@ def measure(
     return Measured(figures, intervals, users)
 
 
+class Evaluated(NamedTuple):
+    """What `evaluate_recommenders` returns.
+
+    Attributes:
+        tree: "data": counts; "notes": what was left out; "models": name -> "figures", "intervals",
+            "settings", "validation", "tried", "fit_seconds" (None for given models);
+            "comparisons": each model against the best baseline by nDCG@10.
+        kept: the fitted models that were asked for, by name.
+    """
+
+    tree: dict[str, Any]
+    kept: dict[str, Baseline]
+
+
 def evaluate_recommenders(
     data: InteractionData,
     split: Split,
@@ -85,10 +102,12 @@ def evaluate_recommenders(
     baselines: Sequence[str] = tuple(BASELINES),
     models: Mapping[str, Baseline] | None = None,
     texts: tuple[np.ndarray, np.ndarray] | None = None,
+    towers: Vectors | None = None,
     budget: int = 0,
     seed: int = 0,
+    keep: Collection[str] = (),
     progress: bool = True,
-) -> dict[str, Any]:
+) -> Evaluated:
     """Tunes and measures baselines, and measures given models next to them.
 
     Args:
@@ -96,39 +115,49 @@ def evaluate_recommenders(
         split: its train and test events.
         baselines: names of `BASELINES`; one that needs times is left out where there are none.
         models: other models by name, already trained on the train events alone.
-        texts: vectors of the users' and of the items' texts: "EASE + texts" is then measured too,
-            the late fusion with EASE, if that is among the baselines.
+        texts: vectors of the users' and of the items' texts: `FUSED`, their late fusion with EASE,
+            is then measured too, if EASE is among the baselines.
+        towers: vectors of all users and items of towers that were trained on the train events
+            alone: `TOWERS` is then measured too, and `STAGES` if EASE is among the baselines.
         budget: settings of a baseline to try at most; 0: its whole grid.
         seed: of the validation split, and of the draw of settings.
+        keep: names of models to return.
         progress: whether to show a progress bar.
-
-    Returns:
-        "data": counts; "notes": what was left out; "models": name -> "figures", "intervals",
-        "settings", "validation", "tried", "fit_seconds" (None for given models); "comparisons":
-        each model against the best baseline by nDCG@10.
     """
     counts = (len(data.users.ids), len(data.items.ids))
     names = [n for n in baselines if data.events.time is not None or not BASELINES[n].needs_times]
     one_each = len(np.unique(split.test.user)) == len(split.test.user)
     validation = validation_split(split.train, one_each=one_each, seed=seed)
+    makers: dict[str, Callable[[], Tuned]] = {}
+    linear: dict[str, Tuned] = {}  # EASE, which other models are made of
+
+    def tuned(name: str) -> Tuned:
+        found = tune(name, split.train, validation, *counts, budget=budget, seed=seed)
+        linear.update({name: found} if name == _LINEAR else {})
+        return found
+
+    for name in names:
+        makers[name] = partial(tuned, name)
+    if texts is not None and _LINEAR in names:
+        makers[FUSED] = lambda: tune_fusion(linear[_LINEAR], _LINEAR, texts, validation, *counts)
+    if towers is not None:
+        makers[TOWERS] = lambda: _given(towers)
+        if _LINEAR in names:
+            makers[STAGES] = lambda: _given(TwoStages(towers, linear[_LINEAR].model))
+    for name, model in (models or {}).items():
+        makers[name] = partial(_given, model)
     rows: dict[str, dict[str, Any]] = {}
     users: dict[str, np.ndarray] = {}
-    fitted: dict[str, Tuned] = {}
-    fused = [FUSED] if texts is not None and "EASE" in names else []
-    for name in tqdm([*names, *fused, *(models or {})], desc="models", disable=not progress):
-        if name == FUSED:
-            fitted[name] = tune_fusion(fitted["EASE"], "EASE", texts, validation, *counts)
-        elif name in names:
-            settings = {"budget": budget, "seed": seed}
-            fitted[name] = tune(name, split.train, validation, *counts, **settings)
-        tuned = fitted.get(name) or Tuned(models[name], None, None, None, None)
-        found = measure(*rank_users(tuned.model, split, *counts, max(CUTS)), split, counts[1])
-        about = {key: value for key, value in tuned._asdict().items() if key != "model"}
-        rows[name] = about | {"figures": found.figures, "intervals": found.intervals}
+    kept: dict[str, Baseline] = {}
+    for name, make in tqdm(makers.items(), desc="models", disable=not progress):
+        model, *about = make()
+        found = measure(*rank_users(model, split, *counts, max(CUTS)), split, counts[1])
+        rows[name] = dict(zip(Tuned._fields[1:], about, strict=True))
+        rows[name] |= {"figures": found.figures, "intervals": found.intervals}
         users[name] = found.users[MAIN]
-        if name != "EASE":
-            fitted.pop(name, None)
-    return {
+        if name in keep:
+            kept[name] = model
+    tree = {
         "data": {
             "users": counts[0],
             "items": counts[1],
@@ -141,6 +170,11 @@ def evaluate_recommenders(
         "models": rows,
         "comparisons": _compare(users, names),
     }
+    return Evaluated(tree, kept)
+
+
+def _given(model: Baseline) -> Tuned:
+    return Tuned(model, None, None, None, None)
 
 
 def _compare(users: Mapping[str, np.ndarray], baselines: Sequence[str]) -> list[dict[str, Any]]:

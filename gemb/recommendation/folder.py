@@ -7,6 +7,7 @@ model.safetensors    the model's tensors, "PART/NAME"
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from gemb.recommendation.baselines.popularity import Popularity
 from gemb.recommendation.vectors import Fused, TextVectors, TwoStages, Vectors
 
 FORMAT, VERSION, MANIFEST = "gemb recommender", 1, "recommender.json"
+TOWERS = "towers"
 MADE_BY = "gemb baselines DATA --save=NAME"
 _SIMPLE = {kind.kind: kind for kind in (Popularity, ItemWeights, Factors, Vectors, TextVectors)}
 
@@ -34,6 +36,7 @@ def write(
     items: SideTable,
     seen: scipy.sparse.csr_array,
     segment: str,
+    towers: str | Path = "",
 ) -> None:
     """Writes the folder, whole or not at all.
 
@@ -54,6 +57,8 @@ def write(
         _write_table(made / "items.jsonl", items)
         save_tensors(made / "seen.safetensors", {"indices": seen.indices, "indptr": seen.indptr})
         save_tensors(made / "model.safetensors", tensors)
+        if towers:
+            shutil.copytree(towers, made / TOWERS)
         (made / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 

@@ -15,8 +15,10 @@ import scipy.sparse
 from gemb import metrics
 from gemb.checks import UserError, suggest
 from gemb.data.interactions.reading import SideTable
+from gemb.inference.embedder import Embedder
 from gemb.recommendation import folder
 from gemb.recommendation.baselines.baseline import Baseline, interaction_matrix
+from gemb.recommendation.vectors import TwoStages
 from gemb.structs import Interactions
 
 EXCLUDE = ("seen", "nothing")
@@ -134,15 +136,19 @@ class Recommender:
             other = self._unknown(features or {}, k, exclude == "seen", allowed)
         return [lists[name] if name in lists else _named(other, name) for name in wanted]
 
-    def save(self, place: str | Path) -> None:
+    def save(self, place: str | Path, *, towers: str | Path = "") -> None:
         """Writes a folder that `load` reads; an existing one is replaced when the new one is whole.
 
-        `encode` is not saved: it is given again to `load`.
+        Args:
+            place: the folder.
+            towers: a model's folder, which is copied: its query tower is then what `encode` is
+                after `load`. Any other `encode` is not saved.
 
         Raises:
             UserError: the folder cannot be written.
         """
-        folder.write(place, self.model, self.users, self.items, self.seen, self.segment)
+        tables = (self.users, self.items, self.seen)
+        folder.write(place, self.model, *tables, self.segment, towers)
 
     @classmethod
     def load(cls, place: str | Path, *, encode: Encode | None = None) -> "Recommender":
@@ -150,13 +156,20 @@ class Recommender:
 
         Args:
             place: the folder.
-            encode: as for the class.
+            encode: as for the class; default the towers of the folder, where it has any.
 
         Raises:
             UserError: for another folder, or a damaged one.
         """
-        made = cls.__new__(cls)
-        made._set(*folder.read(place), encode)
+        made, towers = cls.__new__(cls), Path(place).expanduser() / folder.TOWERS
+        parts = folder.read(place)
+        if encode is None and towers.is_dir():
+            embedder = Embedder.load(towers)
+
+            def encode(features: Mapping[str, Any]) -> np.ndarray:
+                return embedder.encode([features], kind="query")[0]
+
+        made._set(*parts, encode)
         return made
 
     def _known(self, names: list[str], k: int, seen: bool, allowed: np.ndarray | None):
@@ -192,7 +205,7 @@ class Recommender:
                 f"{', '.join(sorted(read))}{suggest(extra[0], read)}"
             )
         history = self._history(features.get("history") or ())
-        if self.encode is not None and features:
+        if self.encode is not None and set(features) - {"history", self.segment}:
             scores = np.asarray(self.encode(features), np.float32)[None] @ self._item_vectors().T
             source = "features"
         elif history.nnz:
@@ -204,7 +217,8 @@ class Recommender:
         return self._list(None, ranked, scores[0], k, source, "")
 
     def _item_vectors(self) -> np.ndarray:
-        vectors = getattr(self.model, "items", None)
+        model = self.model.retriever if isinstance(self.model, TwoStages) else self.model
+        vectors = getattr(model, "items", None)
         if vectors is None:
             raise UserError("encode needs a model of vectors, such as two towers")
         return vectors
