@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 # name -> where it is; a module's own name stands for the module
 _LAZY = {
     "Embedder": "gemb.inference.embedder",
+    "Recommender": "gemb.recommendation.recommender",
     "ask": "gemb.answers.ask",
     "documents": "gemb.answers.corpus",
     "evaluate": "gemb.door",
@@ -26,6 +27,7 @@ _LAZY = {
 _MODULES = ("losses", "metrics", "search")
 __all__ = [
     "Embedder",
+    "Recommender",
     "__version__",
     "ask",
     "documents",

@@ -8,10 +8,12 @@ from gemb.door import evaluate as evaluate
 from gemb.door import load as load
 from gemb.door import train as train
 from gemb.inference.embedder import Embedder as Embedder
+from gemb.recommendation.recommender import Recommender as Recommender
 
 __version__: str
 __all__ = [
     "Embedder",
+    "Recommender",
     "__version__",
     "ask",
     "documents",

@@ -44,6 +44,8 @@ VERBS = (
     "rollback",
     "check",
     "retire",
+    "baselines",
+    "recommend",
 )
 
 

@@ -88,7 +88,7 @@ def recommendation_metrics(
     hits, targets = target_hits(ranked, user, item)
     longest = hits.shape[1]
     for cut in at:
-        checks.check(1 <= cut, f"at: expected cut-offs of 1 and more, got {cut}")
+        checks.check(cut >= 1, f"at: expected cut-offs of 1 and more, got {cut}")
     discount = 1 / np.log2(np.arange(2, longest + 2))
     ideal = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, max(at) + 2)))])
     first = np.where(hits.any(axis=1), hits.argmax(axis=1), longest)

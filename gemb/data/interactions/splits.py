@@ -35,6 +35,40 @@ class Split(NamedTuple):
     notes: list[str]
 
 
+SPLITS = ("auto", "column", "random", "one", "last", "time", "cold")
+
+
+def named(data: InteractionData, name: str = "auto", *, seed: int = 0, share: float = 0.2) -> Split:
+    """A split by its name.
+
+    Args:
+        data: the events.
+        name: "column" (the data's own column "split"), "random" (a share of each user's events),
+            "one" (one random event of each user), "last", "time", "cold" (a share of the items) or
+            "auto": the data's column where there is one, else random.
+        seed: of the draws.
+        share: of a user's events, of all events by time, or of the items.
+
+    Raises:
+        UserError: for another name; see the functions of the splits.
+    """
+    if name == "auto":
+        name = "column" if "split" in data.context else "random"
+    if name == "column":
+        return by_column(data)
+    if name == "random":
+        return random(data.events, share=share, seed=seed)
+    if name == "one":
+        return random(data.events, count=1, seed=seed)
+    if name == "last":
+        return last(data.events)
+    if name == "time":
+        return by_time(data.events, share=share)
+    if name == "cold":
+        return cold_items(data.events, len(data.items.ids), share=share, seed=seed)
+    raise UserError(f"unknown split {name!r}; expected one of {', '.join(SPLITS)}")
+
+
 def take(events: Interactions, rows: np.ndarray) -> Interactions:
     """The events at some places, or where a mask is True."""
     return Interactions(*(None if column is None else column[rows] for column in events))

@@ -1,0 +1,102 @@
+"""gemb baselines FOLDER: tune and test recommenders without embeddings on interactions.
+
+FOLDER has interactions.tsv (or .csv, .jsonl, .parquet, also .gz) with the columns user and item,
+and where there are any time, weight and split (train or test); items.* and users.* with ids and
+their features are optional. Popularity, recent popularity (with times), item-kNN, RP3beta, EASE and
+iALS are each tuned on validation events out of train, fitted again and tested once: the whole
+catalogue is ranked, without the items that a user has. No recommender should be used that does not
+beat them.
+
+    gemb fetch --data=debian-links                       # or movielens-100k, or your own FOLDER
+    gemb baselines ~/.cache/gemb/data/debian-links --output=runs/baselines
+    gemb baselines FOLDER --split=random --seed=7 --only=popularity,EASE
+    gemb baselines FOLDER --models=runs/tower/recommender         # saved recommenders next to them
+    gemb baselines FOLDER --only=EASE --save=EASE --segment=section
+
+--split is column (what the file's column split says), random (a fifth of each user's events), one
+(one event of each user), last (each user's latest; refused where many last times are equal), time,
+or auto: column if there is one, else random. OUTPUT receives report.html and results.json; --save
+also writes OUTPUT/recommender, for `gemb recommend`: that baseline, trained on the train events.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("output", "runs/baselines", "Folder to write.", allow_override=True)
+flags.DEFINE_string("split", "auto", "How the test is taken; see above.", allow_override=True)
+flags.DEFINE_integer("seed", 0, "Seed of splits and draws.", allow_override=True)
+flags.DEFINE_list("only", [], "Baselines to run; default all.", allow_override=True)
+flags.DEFINE_list("models", [], "Saved recommenders to test as well.", allow_override=True)
+flags.DEFINE_integer(
+    "budget", 0, "Settings to try per baseline; 0: the whole grid.", 0, allow_override=True
+)
+flags.DEFINE_string("save", "", "Baseline to save as a recommender.", allow_override=True)
+flags.DEFINE_string(
+    "segment", "", "Column of users.* for the popularity that new users get.", allow_override=True
+)
+
+
+def main(argv: list[str]) -> None:
+    from pathlib import Path
+
+    from gemb.checks import UserError, suggest
+    from gemb.cli.arguments import check_folder, check_no_run, short_names
+
+    if len(argv) != 1:
+        raise UserError("expected one folder of interactions: gemb baselines FOLDER")
+    check_folder("output")
+    check_no_run("output")
+    from gemb.recommendation.baselines.registry import BASELINES
+
+    chosen = FLAGS.only or list(BASELINES)
+    for name in [*chosen, *filter(None, [FLAGS.save])]:
+        if name not in BASELINES:
+            known = ", ".join(BASELINES)
+            raise UserError(f"no baseline {name!r}; expected {known}.{suggest(name, BASELINES)}")
+    if FLAGS.save and FLAGS.save not in chosen:
+        raise UserError(f"--save={FLAGS.save}: it is not among those of --only")
+    from gemb.data.interactions import splits
+    from gemb.data.interactions.reading import read_folder
+    from gemb.evaluation.recommendation import evaluate_recommenders
+    from gemb.files import write_json
+    from gemb.recommendation.recommender import Recommender
+    from gemb.reports.recommendation_page import text_table, write_recommendation_page
+
+    data = read_folder(argv[0])
+    split = splits.named(data, FLAGS.split, seed=FLAGS.seed)
+    places = short_names("models", FLAGS.models)
+    others = {name: _model_of(Recommender.load(place), data) for name, place in places.items()}
+    output = Path(FLAGS.output)
+    tree = evaluate_recommenders(
+        data, split, baselines=chosen, models=others, budget=FLAGS.budget, seed=0
+    )
+    tree["about"] = {"data": str(argv[0]), "split": FLAGS.split, "seed": FLAGS.seed}
+    if FLAGS.save:
+        settings = tree["models"][FLAGS.save]["settings"]
+        sizes = (len(data.users.ids), len(data.items.ids))
+        model = BASELINES[FLAGS.save].fit(split.train, *sizes, **settings)
+        made = Recommender(model, data.users, data.items, split.train, segment=FLAGS.segment)
+        made.save(output / "recommender")
+        print(f"recommender: {output / 'recommender'}")
+    write_json(output / "results.json", tree)
+    write_recommendation_page(output / "report.html", tree)
+    for note in tree["notes"]:
+        print(f"note: {note}")
+    print(text_table(tree))
+    print(f"report: {output / 'report.html'}")
+
+
+def _model_of(recommender, data):
+    """A recommender's model, if it has the tables of these data."""
+    from gemb.checks import UserError
+
+    for kind in ("users", "items"):
+        if getattr(recommender, kind).ids != getattr(data, kind).ids:
+            raise UserError(f"--models: a recommender has other {kind} than the data")
+    return recommender.model
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("baselines")
