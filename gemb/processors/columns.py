@@ -25,12 +25,13 @@ class Categories:
     """An id, a category, or a list of them, such as tags.
 
     Attributes:
-        name: of the value in a record.
+        name: of the column.
         table: the vocabulary and the table of its rows; columns may share one.
         limit: values of a record that are read; the first ones of a longer list.
         split: how a text becomes several values: "" is one value, "space" at white space, "words"
             the lower-case words, "name" the parts of an id such as "libfoo-2.0".
         latest: whether of a longer list the last ones are read (a history).
+        source: the name of the value in a record, where it is another.
     """
 
     name: str
@@ -38,8 +39,14 @@ class Categories:
     limit: int = 1
     split: str = ""
     latest: bool = False
+    source: str = ""
 
     kind: ClassVar[str] = "ids"
+
+    @property
+    def entry(self) -> str:
+        """The name of the value in a record."""
+        return self.source or self.name
 
     def __post_init__(self):
         check(self.limit >= 1, f"{self.name}: limit: expected at least 1, got {self.limit}")
@@ -101,6 +108,7 @@ class Number:
 
     kind: ClassVar[str] = "dense"
     size: ClassVar[int] = 2
+    entry = property(lambda self: self.name)
 
     def __post_init__(self):
         check(
@@ -170,6 +178,7 @@ class Time:
 
     kind: ClassVar[str] = "dense"
     size: ClassVar[int] = 6
+    entry = property(lambda self: self.name)
 
     def learn(self, values: Iterable[Any]) -> "Time":
         """The column with the range of training times.
@@ -207,6 +216,7 @@ class Vector:
     fingerprint: str = ""
 
     kind: ClassVar[str] = "dense"
+    entry = property(lambda self: self.name)
 
     def row(self, value: Any, vocabulary: None = None) -> np.ndarray:
         """[size] float32; zeros where it is missing.
@@ -269,6 +279,7 @@ class Text:
     encoder: FrozenTexts | None = dataclasses.field(default=None, compare=False, repr=False)
 
     kind: ClassVar[str] = "dense"
+    entry = property(lambda self: self.name)
 
     def with_encoder(self, encoder: FrozenTexts) -> "Text":
         """The column with its encoder.

@@ -52,8 +52,9 @@ class FeaturesProcessor:
             for name in names:
                 check(names.count(name) == 1, f"{side}: two columns have the name {name!r}")
             for column in columns:
-                known = column.kind != "ids" or column.table in tables
-                check(known, f"{column.name}: the table {column.table!r} has no vocabulary")
+                if isinstance(column, Categories):
+                    known = column.table in tables
+                    check(known, f"{column.name}: the table {column.table!r} has no vocabulary")
 
     def vocabulary(self, table: str) -> Vocabulary | Hashed:
         """The vocabulary of a table."""
@@ -110,7 +111,7 @@ class FeaturesProcessor:
     def count_cut(self, examples: Sequence[Example], side: str) -> int:
         """How many records have a list that is longer than its column's limit."""
         columns = [column for column in getattr(self, side) if isinstance(column, Categories)]
-        return sum(any(c.cut(e.value.get(c.name)) for c in columns) for e in examples)
+        return sum(any(c.cut(e.value.get(c.entry)) for c in columns) for e in examples)
 
     def prepare(self, values: Sequence, side: str) -> list[Example]:
         """Prepares records of a side.
@@ -120,12 +121,12 @@ class FeaturesProcessor:
                 says nothing, or a value that its column cannot read.
         """
         columns = getattr(self, side)
-        names = [column.name for column in columns]
+        names = list(dict.fromkeys(column.entry for column in columns))
         for place, record in enumerate(values):
             self._check_record(record, f"values[{place}]", names)
         arrays = {}
         for column in columns:
-            given = [record.get(column.name) for record in values]
+            given = [record.get(column.entry) for record in values]
             arrays[f"{side}/{column.name}"] = self._rows(column, given)
         rows = zip(*arrays.values(), strict=True) if values else ()
         return [
