@@ -11,6 +11,7 @@ beat them.
     gemb baselines ~/.cache/gemb/data/debian-links --output=runs/baselines
     gemb baselines FOLDER --split=random --seed=7 --only=popularity,EASE
     gemb baselines FOLDER --models=runs/tower/recommender         # saved recommenders next to them
+    gemb baselines FOLDER --text_model=all-MiniLM-L6-v2           # and EASE with texts added
     gemb baselines FOLDER --only=EASE --save=EASE --segment=section
 
 --split is column (what the file's column split says), random (a fifth of each user's events), one
@@ -30,6 +31,10 @@ flags.DEFINE_list("models", [], "Saved recommenders to test as well.", allow_ove
 flags.DEFINE_integer(
     "budget", 0, "Settings to try per baseline; 0: the whole grid.", 0, allow_override=True
 )
+flags.DEFINE_string(
+    "text_model", "", "Model for the texts of users.* and items.*.", allow_override=True
+)
+flags.DEFINE_string("text_column", "description", "Column of the texts.", allow_override=True)
 flags.DEFINE_string("save", "", "Baseline to save as a recommender.", allow_override=True)
 flags.DEFINE_string(
     "segment", "", "Column of users.* for the popularity that new users get.", allow_override=True
@@ -68,7 +73,7 @@ def main(argv: list[str]) -> None:
     others = {name: _model_of(Recommender.load(place), data) for name, place in places.items()}
     output = Path(FLAGS.output)
     tree = evaluate_recommenders(
-        data, split, baselines=chosen, models=others, budget=FLAGS.budget, seed=0
+        data, split, baselines=chosen, models=others, texts=_texts(data), budget=FLAGS.budget
     )
     tree["about"] = {"data": str(argv[0]), "split": FLAGS.split, "seed": FLAGS.seed}
     if FLAGS.save:
@@ -84,6 +89,25 @@ def main(argv: list[str]) -> None:
         print(f"note: {note}")
     print(text_table(tree))
     print(f"report: {output / 'report.html'}")
+
+
+def _texts(data):
+    """The vectors of the users' and of the items' texts; None without --text_model."""
+    from gemb.checks import UserError
+    from gemb.inference.embedder import Embedder
+
+    if not FLAGS.text_model:
+        return None
+    model = Embedder.load(FLAGS.text_model)
+    vectors = []
+    for kind in ("users", "items"):
+        columns = getattr(data, kind).columns
+        if FLAGS.text_column not in columns:
+            known = ", ".join(columns) or "none"
+            raise UserError(f"--text_column: {kind}.* has no {FLAGS.text_column!r}; it has {known}")
+        texts = [str(text or "") for text in columns[FLAGS.text_column]]
+        vectors.append(model.encode_document(texts))
+    return tuple(vectors)
 
 
 def _model_of(recommender, data):

@@ -100,7 +100,7 @@ def write_debian_links(packages: Iterable[Package], output: str | Path, *, seed:
     pairs = sorted(pair for pair in kept if items_of[pair[0]] >= LEAST_ITEMS)
     if not pairs:
         raise UserError(
-            f"the package lists have {len(known):,} packages and no one of them has "
+            f"the package lists have {len(known):,} packages, none of which has "
             f"{LEAST_ITEMS} links to packages with {LEAST_LINKS} and more; run `apt-get update`"
         )
     users, items = sorted({user for user, _ in pairs}), sorted({item for _, item in pairs})

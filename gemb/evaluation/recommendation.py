@@ -17,10 +17,12 @@ from gemb.data.interactions.splits import Split
 from gemb.metrics.recommendation import TAIL
 from gemb.recommendation.baselines.baseline import Baseline
 from gemb.recommendation.baselines.registry import BASELINES
-from gemb.recommendation.baselines.tuning import rank_users, tune, validation_split
+from gemb.recommendation.baselines.tuning import Tuned, rank_users, tune, validation_split
+from gemb.recommendation.fusion import tune_fusion
 
 CUTS = (10, 20, 100)
 MAIN = "ndcg@10"
+FUSED = "EASE + texts"
 _LIST = 10  # of the measures of whole lists
 _SAMPLES = 2_000
 
@@ -82,6 +84,7 @@ def evaluate_recommenders(
     *,
     baselines: Sequence[str] = tuple(BASELINES),
     models: Mapping[str, Baseline] | None = None,
+    texts: tuple[np.ndarray, np.ndarray] | None = None,
     budget: int = 0,
     seed: int = 0,
     progress: bool = True,
@@ -93,6 +96,8 @@ def evaluate_recommenders(
         split: its train and test events.
         baselines: names of `BASELINES`; one that needs times is left out where there are none.
         models: other models by name, already trained on the train events alone.
+        texts: vectors of the users' and of the items' texts: "EASE + texts" is then measured too,
+            the late fusion with EASE, if that is among the baselines.
         budget: settings of a baseline to try at most; 0: its whole grid.
         seed: of the validation split, and of the draw of settings.
         progress: whether to show a progress bar.
@@ -108,17 +113,21 @@ def evaluate_recommenders(
     validation = validation_split(split.train, one_each=one_each, seed=seed)
     rows: dict[str, dict[str, Any]] = {}
     users: dict[str, np.ndarray] = {}
-    for name in tqdm([*names, *(models or {})], desc="models", disable=not progress):
-        about: dict[str, Any] = dict.fromkeys(("settings", "validation", "tried", "fit_seconds"))
-        if name in names:
-            tuned = tune(name, split.train, validation, *counts, budget=budget, seed=seed)
-            model, about = tuned.model, tuned._asdict() | {}
-            del about["model"]
-        else:
-            model = models[name]
-        found = measure(*rank_users(model, split, *counts, max(CUTS)), split, counts[1])
+    fitted: dict[str, Tuned] = {}
+    fused = [FUSED] if texts is not None and "EASE" in names else []
+    for name in tqdm([*names, *fused, *(models or {})], desc="models", disable=not progress):
+        if name == FUSED:
+            fitted[name] = tune_fusion(fitted["EASE"], "EASE", texts, validation, *counts)
+        elif name in names:
+            settings = {"budget": budget, "seed": seed}
+            fitted[name] = tune(name, split.train, validation, *counts, **settings)
+        tuned = fitted.get(name) or Tuned(models[name], None, None, None, None)
+        found = measure(*rank_users(tuned.model, split, *counts, max(CUTS)), split, counts[1])
+        about = {key: value for key, value in tuned._asdict().items() if key != "model"}
         rows[name] = about | {"figures": found.figures, "intervals": found.intervals}
         users[name] = found.users[MAIN]
+        if name != "EASE":
+            fitted.pop(name, None)
     return {
         "data": {
             "users": counts[0],

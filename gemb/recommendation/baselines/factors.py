@@ -157,7 +157,7 @@ class _Side:
         order = np.argsort(-pieces, kind="stable")[: np.count_nonzero(pieces)]
         longest = max(int(pieces.max(initial=1)), 1)
         blocks = max(min(-(-len(order) // _ROWS), int(pieces.sum()) // longest), 1)
-        # dealt out to and fro, the longest first: blocks get about equally many pieces
+        # dealt out in alternating directions, the longest first: blocks get about equally many pieces
         turn, place = np.divmod(np.arange(len(order)), blocks)
         block = np.where(turn % 2, blocks - 1 - place, place)
         ends = np.zeros((int(turn.max(initial=0)) + 1, blocks), np.int64)

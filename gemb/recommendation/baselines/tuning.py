@@ -20,6 +20,8 @@ METRIC = "ndcg@10"
 class Tuned(NamedTuple):
     """A baseline fitted on all train events with the settings that validation chose.
 
+    All but the model are None for a model that came fitted.
+
     Attributes:
         model: the baseline.
         settings: those chosen.
@@ -29,10 +31,10 @@ class Tuned(NamedTuple):
     """
 
     model: Baseline
-    settings: dict[str, Any]
+    settings: dict[str, Any] | None
     validation: float | None
-    tried: int
-    fit_seconds: float
+    tried: int | None
+    fit_seconds: float | None
 
 
 def tune(
