@@ -53,6 +53,23 @@ class Tokens(NamedTuple):
         return self.mask
 
 
+class Features(NamedTuple):
+    """Named values of users or items, one record per row: the Inputs of feature encoders.
+
+    Attributes:
+        columns: "SIDE/COLUMN" -> [rows, ...]: int32 rows of a table, 0 for padding, or float32
+            numbers; every record has every column of its side.
+    """
+
+    columns: dict[str, Array]
+
+    @property
+    def real(self) -> Array:
+        """[rows, 1] bool, all True: a record is one position."""
+        first = next(iter(self.columns.values()))[:, :1]
+        return first == first
+
+
 class Prompts(NamedTuple):
     """What a model reads before its texts.
 

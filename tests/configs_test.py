@@ -71,10 +71,12 @@ def bindings_of(path, pairs_folder):
 
 @pytest.mark.parametrize("path", DRY_RUNS)
 def test_experiment_dry_runs_on_a_laptop(path, pairs_folder):
-    config.load([str(path), "configs/debug.gin"], bindings_of(path, pairs_folder))
+    features = path.stem.startswith("recommend_")
+    overlay = "configs/debug_features.gin" if features else "configs/debug.gin"
+    config.load([str(path), overlay], bindings_of(path, pairs_folder))
     text = dry_run(Experiment(**config.arguments(Experiment)))
     assert re.search(r"parameters +[\d,]+\n", text)
-    assert "text/stack/layers/0/up/kernel" in text
+    assert ("features/tables/item" if features else "text/stack/layers/0/up/kernel") in text
     assert re.search(r"FLOPs +[\d.,]+ G", text)
 
 
