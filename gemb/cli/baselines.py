@@ -10,15 +10,20 @@ beat them.
     gemb fetch --data=debian-links                       # or movielens-100k, or your own FOLDER
     gemb baselines ~/.cache/gemb/data/debian-links --output=runs/baselines
     gemb baselines FOLDER --split=random --seed=7 --only=popularity,EASE
-    gemb baselines FOLDER --models=runs/tower/recommender         # saved recommenders next to them
+    gemb baselines FOLDER --towers=runs/recommend_debian/model --save="towers, then EASE"
+    gemb baselines FOLDER --models=runs/other/recommender         # saved recommenders next to them
     gemb baselines FOLDER --text_model=all-MiniLM-L6-v2           # and EASE with texts added
     gemb baselines FOLDER --only=EASE --save=EASE --segment=section
 
 --split is column (what the file's column split says), random (a fifth of each user's events), one
 (one event of each user), last (each user's latest; refused where many last times are equal), time,
 or auto: column if there is one, else random. OUTPUT receives report.html and results.json; --save
-also writes OUTPUT/recommender, for `gemb recommend`: that baseline, trained on the train events.
+also writes OUTPUT/recommender, for `gemb recommend`: that model, trained on the train events.
+--towers is a model over features that was trained on the train events of the same split; it is
+measured, and so is "towers, then EASE": its first hundred items in EASE's order.
 """
+
+from pathlib import Path
 
 from absl import flags
 
@@ -35,15 +40,14 @@ flags.DEFINE_string(
     "text_model", "", "Model for the texts of users.* and items.*.", allow_override=True
 )
 flags.DEFINE_string("text_column", "description", "Column of the texts.", allow_override=True)
-flags.DEFINE_string("save", "", "Baseline to save as a recommender.", allow_override=True)
+flags.DEFINE_string("towers", "", "Folder of a trained model over features.", allow_override=True)
+flags.DEFINE_string("save", "", "Model to save as a recommender.", allow_override=True)
 flags.DEFINE_string(
     "segment", "", "Column of users.* for the popularity that new users get.", allow_override=True
 )
 
 
 def main(argv: list[str]) -> None:
-    from pathlib import Path
-
     from gemb.checks import UserError, suggest
     from gemb.cli.arguments import check_folder, check_no_run, short_names
 
@@ -54,15 +58,16 @@ def main(argv: list[str]) -> None:
     from gemb.recommendation.baselines.registry import BASELINES
 
     chosen = FLAGS.only or list(BASELINES)
-    for name in [*chosen, *filter(None, [FLAGS.save])]:
+    for name in chosen:
         if name not in BASELINES:
             known = ", ".join(BASELINES)
             raise UserError(f"no baseline {name!r}; expected {known}.{suggest(name, BASELINES)}")
-    if FLAGS.save and FLAGS.save not in chosen:
-        raise UserError(f"--save={FLAGS.save}: it is not among those of --only")
+    saved = [*chosen, *_more(chosen)]
+    if FLAGS.save and FLAGS.save not in saved:
+        raise UserError(f"--save: expected one of {', '.join(saved)}; got {FLAGS.save!r}")
     from gemb.data.interactions import splits
     from gemb.data.interactions.reading import read_folder
-    from gemb.evaluation.recommendation import evaluate_recommenders
+    from gemb.evaluation.recommendation import STAGES, TOWERS, evaluate_recommenders
     from gemb.files import write_json
     from gemb.recommendation.recommender import Recommender
     from gemb.reports.recommendation_page import text_table, write_recommendation_page
@@ -82,7 +87,8 @@ def main(argv: list[str]) -> None:
         made = Recommender(
             kept[FLAGS.save], data.users, data.items, split.train, segment=FLAGS.segment
         )
-        made.save(output / "recommender")
+        of_towers = FLAGS.save in (TOWERS, STAGES)
+        made.save(output / "recommender", towers=FLAGS.towers if of_towers else "")
         print(f"recommender: {output / 'recommender'}")
     write_json(output / "results.json", tree)
     write_recommendation_page(output / "report.html", tree)
@@ -90,6 +96,30 @@ def main(argv: list[str]) -> None:
         print(f"note: {note}")
     print(text_table(tree))
     print(f"report: {output / 'report.html'}")
+
+
+def _more(chosen: list[str]) -> list[str]:
+    """The models that the flags add to the baselines."""
+    from gemb.evaluation.recommendation import FUSED, STAGES, TOWERS
+
+    ease = "EASE" in chosen
+    fused = [FUSED] if FLAGS.text_model and ease else []
+    return fused + ([TOWERS] + [STAGES] * ease if FLAGS.towers else [])
+
+
+def _vectors(data, split):
+    """The vectors of --towers; None without them."""
+    if not FLAGS.towers:
+        return None
+    from gemb.checks import UserError
+    from gemb.evaluation.link_validation import tower_vectors
+    from gemb.inference.embedder import Embedder
+    from gemb.pretrained.feature_models import is_feature_model
+    from gemb.recommendation.links import Links
+
+    if not is_feature_model(Path(FLAGS.towers)):
+        raise UserError(f"--towers: {FLAGS.towers} is not a model over features")
+    return tower_vectors(Embedder.load(FLAGS.towers), Links(data, split))
 
 
 def _texts(data):

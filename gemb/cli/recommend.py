@@ -4,11 +4,13 @@
     gemb recommend --recommender=runs/baselines/recommender --user=0ad,abiword --count=10
     gemb recommend --recommender=DIR --history=libsdl2-2.0-0,libpng16-16
     gemb recommend --recommender=DIR --user=new --filters=section=libs
+    gemb recommend --recommender=DIR --features='{"description": "a strategy game"}'
     gemb recommend --recommender=DIR --user=0ad --json
 
 A recommender is written by `gemb baselines --save`. Items that a user has are left out. A user that
 the recommender does not know gets the list of --history if that is given, else what is popular
-(--segment=VALUE: among users of that segment); each list says what made it. --json prints one
+(--segment=VALUE: among users of that segment); --features is a JSON object of columns that towers
+read. Each list says what made it. --json prints one
 object per user.
 """
 
@@ -19,6 +21,7 @@ flags.DEFINE_string("recommender", "", "Folder of the recommender.", allow_overr
 flags.DEFINE_list("user", [], "Ids of users.", allow_override=True)
 flags.DEFINE_list("history", [], "Items of a user who is not known.", allow_override=True)
 flags.DEFINE_string("segment", "", "Segment of a user who is not known.", allow_override=True)
+flags.DEFINE_string("features", "", "Features of a user, as JSON.", allow_override=True)
 flags.DEFINE_list("filters", [], "COLUMN=VALUE that items must have.", allow_override=True)
 flags.DEFINE_bool("seen", False, "Also recommend items that the user has.", allow_override=True)
 flags.DEFINE_integer("count", 5, "Items for each user.", lower_bound=1, allow_override=True)
@@ -32,8 +35,16 @@ def main(argv: list[str]) -> None:
     from gemb.cli.arguments import check_arguments
 
     check_arguments(argv, "recommender")
-    if not FLAGS.user and not FLAGS.history and not FLAGS.segment:
-        raise UserError("name users with --user, or describe one with --history or --segment")
+    if not (FLAGS.user or FLAGS.history or FLAGS.segment or FLAGS.features):
+        raise UserError(
+            "name users with --user, or describe one with --history, --segment or --features"
+        )
+    try:
+        features = json.loads(FLAGS.features or "{}")
+    except ValueError as error:
+        raise UserError(f"--features: not JSON: {error}") from None
+    if not isinstance(features, dict):
+        raise UserError("--features: expected a JSON object")
     filters: dict[str, set[str]] = {}
     for given in FLAGS.filters:
         column, equals, value = given.partition("=")
@@ -43,7 +54,8 @@ def main(argv: list[str]) -> None:
     from gemb.recommendation.recommender import Recommender
 
     recommender = Recommender.load(FLAGS.recommender)
-    features: dict[str, object] = {"history": FLAGS.history} if FLAGS.history else {}
+    if FLAGS.history:
+        features["history"] = FLAGS.history
     if FLAGS.segment:
         if not recommender.segment:
             raise UserError("--segment: this recommender has no segments")

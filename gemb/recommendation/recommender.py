@@ -164,11 +164,7 @@ class Recommender:
         made, towers = cls.__new__(cls), Path(place).expanduser() / folder.TOWERS
         parts = folder.read(place)
         if encode is None and towers.is_dir():
-            embedder = Embedder.load(towers)
-
-            def encode(features: Mapping[str, Any]) -> np.ndarray:
-                return embedder.encode([features], kind="query")[0]
-
+            encode = _tower(Embedder.load(towers))
         made._set(*parts, encode)
         return made
 
@@ -205,7 +201,7 @@ class Recommender:
                 f"{', '.join(sorted(read))}{suggest(extra[0], read)}"
             )
         history = self._history(features.get("history") or ())
-        if self.encode is not None and set(features) - {"history", self.segment}:
+        if self.encode is not None and features:
             scores = np.asarray(self.encode(features), np.float32)[None] @ self._item_vectors().T
             source = "features"
         elif history.nnz:
@@ -318,6 +314,23 @@ class Recommender:
         return Recommendation(
             user, [self.items.ids[row] for row in rows], scores[rows], source, note
         )
+
+
+def _tower(embedder: Embedder) -> Encode:
+    """The query tower of a model over features; features that it has no column for are refused."""
+    columns = embedder.model.processors.query.query
+    known = sorted({column.entry for column in columns})
+
+    def encode(features: Mapping[str, Any]) -> np.ndarray:
+        for name in features:
+            if name not in known:
+                raise UserError(
+                    f"features: the towers do not read {name!r}; they read {', '.join(known)}."
+                    f"{suggest(name, known)}"
+                )
+        return embedder.encode([dict(features)], kind="query")[0]
+
+    return encode
 
 
 def _named(found: Recommendation, name: str | None) -> Recommendation:
