@@ -77,10 +77,14 @@ def main(argv: list[str]) -> None:
     places = short_names("models", FLAGS.models)
     others = {name: _model_of(Recommender.load(place), data) for name, place in places.items()}
     output = Path(FLAGS.output)
-    texts = _texts(data)
+    if FLAGS.segment and FLAGS.segment not in data.users.columns:
+        known = ", ".join(data.users.columns) or "none"
+        raise UserError(f"--segment: users.* has no column {FLAGS.segment!r}; it has {known}")
+    if FLAGS.save == "recent popularity" and data.events.time is None:
+        raise UserError("--save: recent popularity needs times")
     tree, kept = evaluate_recommenders(
-        data, split, baselines=chosen, models=others, texts=texts, budget=FLAGS.budget,
-        keep=[FLAGS.save],
+        data, split, baselines=chosen, models=others, texts=_texts(data),
+        towers=_vectors(data, split), budget=FLAGS.budget, keep=[FLAGS.save],
     )  # fmt: skip
     tree["about"] = {"data": str(argv[0]), "split": FLAGS.split, "seed": FLAGS.seed}
     if FLAGS.save:
