@@ -19,8 +19,8 @@ from gemb.models.functional import functional
 from gemb.models.model import Model, Origin, Tower
 from gemb.models.spec import StackSpec, TowerSpec
 from gemb.pretrained.folder import MANIFEST
-from gemb.pretrained.publishing.facts import CARD
 from gemb.pretrained.frozen import frozen_texts
+from gemb.pretrained.publishing.facts import CARD
 from gemb.processors.columns import Text
 from gemb.processors.features import FeaturesProcessor
 from gemb.structs import SIDES

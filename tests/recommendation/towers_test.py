@@ -143,9 +143,7 @@ def test_it_learns_and_its_folder_gives_the_same_vectors(given, trained, tmp_pat
     assert again.fingerprint == identity == model_fingerprint(made)
     record = {"user": "u3", "history": ["i3", "i7"], "tags": "group3"}
     for one in ([record], [{"history": ["i5"]}], [{"user": "nobody", "tags": "all"}]):
-        np.testing.assert_array_equal(
-            again.encode_query(one), Embedder(made).encode_query(one)
-        )
+        np.testing.assert_array_equal(again.encode_query(one), Embedder(made).encode_query(one))
     found = again.encode_query([record]) @ again.encode_document([{"item": "i11"}]).T
     assert found > again.encode_query([record]) @ again.encode_document([{"item": "i10"}]).T
     assert "compared by cosine" in (tmp_path / "model" / "README.md").read_text()
@@ -153,6 +151,17 @@ def test_it_learns_and_its_folder_gives_the_same_vectors(given, trained, tmp_pat
     columns.write_text(columns.read_text().replace('"i3"', '"i3b"'))
     with pytest.raises(UserError, match="are not those that it was saved with"):
         gemb.load(str(tmp_path / "model"))
+
+
+def test_known_and_new_users_get_recommendations(given, trained, tmp_path):
+    made = link_validation.tower_recommender(Embedder(trained[0]), given)
+    known, new = made.recommend(["u5", "u99"], k=3, features={"history": ["i2", "i6"]})
+    assert {int(item[1:]) % GROUPS for item in known.items[:2]} == {1}
+    assert (known.source, new.source) == ("model", "features")
+    assert {int(item[1:]) % GROUPS for item in new.items} == {2}
+    made.save(tmp_path / "recommender")
+    again = gemb.Recommender.load(tmp_path / "recommender")
+    assert again.recommend(["u5"], k=3)[0].items == known.items
 
 
 def test_a_resumed_run_is_the_straight_one(given, trained, tmp_path):
