@@ -153,7 +153,7 @@ GIVEN_BY = {
     "document_layers": _LAYERS,
     "log_q": (
         "the log-probability of each candidate",
-        "train on interactions, gemb.data.interactions",
+        "train on interactions, gemb.recommendation.links",
     ),
     "key": ("a JAX random key", "the training step gives one"),
 }

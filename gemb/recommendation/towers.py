@@ -1,4 +1,4 @@
-"""Two towers over features: columns and vocabularies learned from links, and the model over them."""
+"""Two towers over features: columns learned from links, and the model over them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
