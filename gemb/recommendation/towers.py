@@ -7,7 +7,7 @@ from gemb.checks import UserError, check, suggest
 from gemb.models.encoders.features import FeaturesSpec, Part, Side
 from gemb.models.model import Model, Tower
 from gemb.models.spec import StackSpec, TowerSpec
-from gemb.pretrained.frozen import frozen_texts
+from gemb.pretrained.feature_models.frozen import frozen_texts
 from gemb.processors.columns import Categories, Column, Number, Text, Time, Vector
 from gemb.processors.features import FeaturesProcessor
 from gemb.processors.vocabularies import Hashed, learned
