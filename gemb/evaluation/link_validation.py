@@ -1,12 +1,14 @@
 """Links that were held out, measured with a model over features: in training, and as vectors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from gemb import metrics
 from gemb.inference.embedder import Embedder
 from gemb.recommendation.links import Links
+from gemb.recommendation.recommender import Recommender
 from gemb.recommendation.vectors import Vectors
 from gemb.structs import SIDES
 
@@ -29,6 +31,23 @@ def tower_vectors(embedder: Embedder, links: Links) -> Vectors:
         names = list(dict.fromkeys(column.entry for column in getattr(columns, side)))
         made[side] = embedder.encode(links.records(side, names), kind=side)
     return Vectors(made["query"], made["document"])
+
+
+def tower_recommender(embedder: Embedder, links: Links, *, segment: str = "") -> Recommender:
+    """A recommender of a model over features: vectors of known users, features of new ones.
+
+    Args:
+        embedder: of a model over features.
+        links: the tables, and the training events that count as seen.
+        segment: see `gemb.recommendation.recommender.Recommender`.
+    """
+    vectors = tower_vectors(embedder, links)
+    users, items, train = links.data.users, links.data.items, links.split.train
+
+    def encode(features: Mapping[str, Any]) -> np.ndarray:
+        return embedder.encode_query([dict(features)])[0]
+
+    return Recommender(vectors, users, items, train, segment=segment, encode=encode)
 
 
 def links(links: Links, *, at: Sequence[int] = (10, 20, 100)) -> Callable[..., dict[str, float]]:

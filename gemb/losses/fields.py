@@ -151,7 +151,10 @@ GIVEN_BY = {
     "document_layerwise": _LAYERWISE,
     "query_layers": _LAYERS,
     "document_layers": _LAYERS,
-    "log_q": ("the log-probability of each candidate", "train on interactions, gemb.data.interactions"),
+    "log_q": (
+        "the log-probability of each candidate",
+        "train on interactions, gemb.recommendation.links",
+    ),
     "key": ("a JAX random key", "the training step gives one"),
 }
 

@@ -72,9 +72,7 @@ def gathered_rows(table: jax.Array, mesh: Mesh) -> jax.Array:
 
 def unique_ids(ids: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
     """([unique] the distinct ids, filled up with `rows`; the place of each id among them)."""
-    found, place = jnp.unique(
-        ids, size=math.prod(ids.shape), fill_value=rows, return_inverse=True
-    )
+    found, place = jnp.unique(ids, size=math.prod(ids.shape), fill_value=rows, return_inverse=True)
     return found.astype(jnp.int32), place.reshape(ids.shape).astype(jnp.int32)
 
 

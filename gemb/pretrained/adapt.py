@@ -14,7 +14,7 @@ from gemb.models.encoders.text import TextSpec
 from gemb.models.functional import functional, initial_params
 from gemb.models.model import Model, Tower
 from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
-from gemb.pretrained.feature_models import is_feature_model, load_features
+from gemb.pretrained.feature_models.folder import is_feature_model, load_features
 from gemb.pretrained.fetch import model_folder
 from gemb.pretrained.folder import MANIFEST, config_of, family_of, read
 from gemb.pretrained.router import router_places, router_steps

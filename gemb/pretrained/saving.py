@@ -12,7 +12,7 @@ from gemb.identity import fingerprint, tower_fingerprint
 from gemb.models.model import Model, Tower
 from gemb.models.spec import TowerSpec
 from gemb.pretrained.adapt import merge_lora
-from gemb.pretrained.feature_models import save_features
+from gemb.pretrained.feature_models.folder import save_features
 from gemb.pretrained.folder import MANIFEST, config_of, family_of
 from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, SETTINGS, WEIGHTS, module_list
 from gemb.pretrained.publishing.card import with_card

@@ -74,7 +74,9 @@ class FeaturesProcessor:
         for side in SIDES:
             parts = {part.name: part for part in getattr(encoder, side).parts}
             columns = {column.name: column for column in getattr(self, side)}
-            check(set(parts) == set(columns), f"{side}: columns {sorted(columns)}, not {list(parts)}")
+            check(
+                set(parts) == set(columns), f"{side}: columns {sorted(columns)}, not {list(parts)}"
+            )
             for name, column in columns.items():
                 if column.kind == "ids":
                     fits = dict(encoder.tables)[parts[name].table] == rows[column.table]

@@ -1,4 +1,4 @@
-"""Two towers over features: columns and vocabularies learned from links, and the model over them."""
+"""Two towers over features: columns learned from links, and the model over them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from gemb.checks import UserError, check, suggest
 from gemb.models.encoders.features import FeaturesSpec, Part, Side
 from gemb.models.model import Model, Tower
 from gemb.models.spec import StackSpec, TowerSpec
-from gemb.pretrained.frozen import frozen_texts
+from gemb.pretrained.feature_models.frozen import frozen_texts
 from gemb.processors.columns import Categories, Column, Number, Text, Time, Vector
 from gemb.processors.features import FeaturesProcessor
 from gemb.processors.vocabularies import Hashed, learned
@@ -16,7 +16,6 @@ from gemb.structs import SIDES
 
 KINDS = ("id", "list", "words", "name", "history", "number", "time", "text", "vector")
 _SPLITS = {"list": "space", "words": "words", "name": "name"}
-_UNKNOWN = 1  # rows of each vocabulary for values that it lacks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +26,9 @@ class Feature:
         name: of the column; "user" and "item" are the ids themselves, "history" a user's items.
         kind: "id" (one category), "list" (separated by spaces), "words" of a text, parts of a
             "name", "history", "number", "time", "text" (by a frozen model) or "vector".
-        table: of its rows; features of one table share its vectors. Default the feature's own, for
-            a history a table of its own over the items' vocabulary; "item" shares the items'.
+        table: of its rows; features of one table share its vectors, and the vocabulary of the first
+            of them. Default the feature's own; a history has one over the items' vocabulary, and
+            "item" makes it share the items' vectors.
         limit: values of a record, at most; default 1 for an id, 24 for a list, 50 for a history.
         least: occurrences below which a value has no row of its own.
         buckets: rows of a hashed table in place of a vocabulary; 0 for a vocabulary.
@@ -166,7 +166,7 @@ def _column(side: str, feature: Feature, links: Links, words: dict, texts: dict)
             words[table] = learned((ids[row] for row in events), least=feature.least)
         else:
             flat = (one for value in values for one in column.values(value))
-            words[table] = learned(flat, least=feature.least, unknown=_UNKNOWN)
+            words[table] = learned(flat, least=feature.least)
     return column
 
 

@@ -97,15 +97,16 @@ def test_what_does_not_fit_is_named():
         evaluated(b | {"log_q": b["log_q"][:-1]})
     with pytest.raises(ValueError, match="temperature: expected above 0, got 0"):
         losses.info_nce(jnp.eye(2), jnp.eye(2), jnp.arange(2), temperature=0)
+    fields = {"known_positives": np.zeros((2, 1), np.int32)}
     with pytest.raises(ValueError, match="known_positives: they are ids"):
-        fields = {"known_positives": np.zeros((2, 1), np.int32)}
         losses.info_nce(jnp.eye(2), jnp.eye(2), jnp.arange(2), fields=fields)
 
 
 def gradients(size, items, batches, block=50, **options):
-    """How far the items' mean in-batch gradient is from that of the whole softmax over the same draws.
+    """How far the items' mean in-batch gradient is from that of the whole softmax.
 
-    Users and items have random vectors, items a Zipf popularity. Relative, with and without log q.
+    Both are over the same draws. Users and items have random vectors, items a Zipf popularity.
+    Relative, with and without log q.
     """
     rng = np.random.default_rng(0)
     users, vectors = rng.normal(size=(200, 8)) * 0.6, rng.normal(size=(items, 8)) * 0.6

@@ -1,4 +1,4 @@
-"""Columns to arrays: vocabularies, scales, times, vectors, texts; and every input that is refused."""
+"""Columns to arrays: vocabularies, scales, times, vectors, texts; and what is refused."""
 
 import datetime
 import hashlib

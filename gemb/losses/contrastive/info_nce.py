@@ -34,8 +34,8 @@ def info_nce(
 ) -> jax.Array:
     """InfoNCE: the cross-entropy of finding each query's positive among the candidates.
 
-    loss_i = -log( e^{l_ip} / sum_j M_ij w_ij e^{l_ij} ),  l_ij = query_i . document_j / t - log q_j,
-    p = positive_i, where log q_j is the field `log_q`, if it is given.
+    loss_i = -log( e^{l_ip} / sum_j M_ij w_ij e^{l_ij} ),  p = positive_i,
+    l_ij = query_i . document_j / t - log q_j, where log q_j is the field `log_q`, if it is given.
 
     M_ij = 0 for masked documents and, where document_id is given, for documents whose text is a
     positive of a query with i's text, other than p itself, and for the `known_positives` of i.

@@ -177,7 +177,9 @@ class FeaturesEncoder(nnx.Module):
             real = real & kept
         table = self.tables[part.table].get_value()
         if array.shape[1] == 1:
-            return jnp.where(real, jnp.take(constrain(table, "rows", "dim"), array[:, 0], axis=0), 0)
+            return jnp.where(
+                real, jnp.take(constrain(table, "rows", "dim"), array[:, 0], axis=0), 0
+            )
         vectors = jnp.take(constrain(table, "rows", "dim"), array, axis=0)
         if part.pool == "causal":
             return self._last(vectors, real, execution, key)

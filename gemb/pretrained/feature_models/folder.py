@@ -18,9 +18,9 @@ from gemb.models.encoders.features import FeaturesSpec, Part, Side
 from gemb.models.functional import functional
 from gemb.models.model import Model, Origin, Tower
 from gemb.models.spec import StackSpec, TowerSpec
+from gemb.pretrained.feature_models.frozen import frozen_texts
 from gemb.pretrained.folder import MANIFEST
 from gemb.pretrained.publishing.facts import CARD
-from gemb.pretrained.frozen import frozen_texts
 from gemb.processors.columns import Text
 from gemb.processors.features import FeaturesProcessor
 from gemb.structs import SIDES

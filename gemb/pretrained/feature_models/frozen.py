@@ -1,4 +1,4 @@
-"""A text model as a function, for columns of texts in other models; its vectors are kept on disk."""
+"""A text model as a function, for columns of texts; its vectors are kept on disk."""
 
 import jax
 import numpy as np
