@@ -18,7 +18,7 @@ from gemb.data.interactions.reading import SideTable
 from gemb.inference.embedder import Embedder
 from gemb.recommendation import folder
 from gemb.recommendation.baselines.baseline import Baseline, interaction_matrix
-from gemb.recommendation.vectors import TwoStages
+from gemb.recommendation.vectors import TwoStages, has_users
 from gemb.structs import Interactions
 
 EXCLUDE = ("seen", "nothing")
@@ -177,11 +177,9 @@ class Recommender:
             scores = self._scored(self.model.scores(histories, block), histories, seen, allowed)
             ranked = metrics.top_items(scores, k)
             for place, row in enumerate(block):
-                name, empty = (
-                    self.users.ids[row],
-                    histories.indptr[place + 1] == (histories.indptr[place]),
-                )
-                if empty and not hasattr(self.model, "users"):
+                name = self.users.ids[row]
+                empty = histories.indptr[place + 1] == histories.indptr[place]
+                if empty and not has_users(self.model):
                     columns = {key: values[row] for key, values in self.users.columns.items()}
                     found = self._by_popularity(columns, k, histories[[place]], allowed)
                     note = "the user has no events; " + found.note

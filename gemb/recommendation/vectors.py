@@ -115,7 +115,7 @@ class TwoStages:
     """A retriever's first items, ranked by ranker + weight z(retriever).
 
     z is the retriever's score less its mean over the user's candidates, divided by their standard
-    deviation. Items that are not candidates are never recommended.
+    deviation. Items that are not candidates, and those of the history, are never recommended.
 
     Args:
         retriever: chooses the candidates.
@@ -152,3 +152,12 @@ class TwoStages:
         found = np.where(there, second + self.weight * z, -np.inf)
         np.put_along_axis(made, chosen, found.astype(np.float32), axis=1)
         return made
+
+
+def has_users(model: Baseline) -> bool:
+    """Whether a model knows users by more than their items: it then serves one without any."""
+    if isinstance(model, TwoStages):
+        return has_users(model.retriever)
+    if isinstance(model, Fused):
+        return any(map(has_users, model.parts))
+    return isinstance(model, Vectors | TextVectors)
