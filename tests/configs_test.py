@@ -51,10 +51,13 @@ MADE_BEFORE = {
     "code_stage2": ["packages/reading.files.paths", "MINED"],
 }
 
+# Experiments on links of users and items, which `links_folder` has.
+LINKS = ("recommend_cold", "recommend_debian", "recommend_movielens")
+
 # Whose step is that of others but for numbers.
 LIKE_OTHERS = (
     "code_stage2", "distill_minilm3", "distill_stage1", "distill_stage2", "distill_stage3",
-    "distill_two_teachers",
+    "distill_two_teachers", "recommend_cold", "recommend_movielens",
 )  # fmt: skip
 DRY_RUNS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LIKE_OTHERS))
@@ -62,7 +65,22 @@ DRY_RUNS = [
 ]
 
 
+def links_folder(folder):
+    """30 users of 5 among 20 items each, the last for the test."""
+    rows = ["user\titem\tsplit"]
+    for user in range(30):
+        for place in range(5):
+            part = "test" if place == 4 else "train"
+            rows.append(f"u{user}\ti{(user + place * 3) % 20}\t{part}")
+    folder.mkdir()
+    (folder / "interactions.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
 def bindings_of(path, pairs_folder):
+    if path.stem in LINKS:
+        folder = links_folder(Path(pairs_folder.split("'")[1]) / "links")
+        return [f"links.read.folder = '{folder}'"]
     if path.stem not in MADE_BEFORE:
         return [pairs_folder]
     file = pairs_folder.split("'")[1] + "/train_stdlib.jsonl"
@@ -71,7 +89,7 @@ def bindings_of(path, pairs_folder):
 
 @pytest.mark.parametrize("path", DRY_RUNS)
 def test_experiment_dry_runs_on_a_laptop(path, pairs_folder):
-    features = path.stem.startswith("recommend_")
+    features = path.stem in LINKS
     overlay = "configs/debug_features.gin" if features else "configs/debug.gin"
     config.load([str(path), overlay], bindings_of(path, pairs_folder))
     text = dry_run(Experiment(**config.arguments(Experiment)))

@@ -158,6 +158,6 @@ def test_in_batch_gradients_with_log_q_are_those_of_the_whole_softmax():
 
 @pytest.mark.slow
 def test_a_batch_of_1024_over_3000_items_has_the_whole_softmaxs_gradient():
-    error = gradients(size=1024, items=3000, batches=2_000)
+    error = gradients(size=1024, items=3000, batches=500)
     print(f"relative error {error[True]:.4f} with log q, {error[False]:.3f} without")
     assert error[True] < 0.05 < 0.5 < error[False], error
