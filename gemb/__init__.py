@@ -20,6 +20,7 @@ _LAZY = {
     "Embedder": "gemb.inference.embedder",
     "Image": "gemb.structs",
     "Video": "gemb.structs",
+    "Recommender": "gemb.recommendation.recommender",
     "ask": "gemb.answers.ask",
     "documents": "gemb.answers.corpus",
     "evaluate": "gemb.door",
@@ -30,6 +31,7 @@ _MODULES = ("losses", "metrics", "search")
 __all__ = [
     "Embedder",
     "Image",
+    "Recommender",
     "Video",
     "__version__",
     "ask",

@@ -8,6 +8,7 @@ from gemb.door import evaluate as evaluate
 from gemb.door import load as load
 from gemb.door import train as train
 from gemb.inference.embedder import Embedder as Embedder
+from gemb.recommendation.recommender import Recommender as Recommender
 from gemb.structs import Image as Image
 from gemb.structs import Video as Video
 
@@ -15,6 +16,7 @@ __version__: str
 __all__ = [
     "Embedder",
     "Image",
+    "Recommender",
     "Video",
     "__version__",
     "ask",

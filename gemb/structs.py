@@ -180,6 +180,23 @@ class Video(_Media):
     __slots__ = ()
 
 
+class Features(NamedTuple):
+    """Named values of users or items, one record per row: the Inputs of feature encoders.
+
+    Attributes:
+        columns: "SIDE/COLUMN" -> [rows, ...]: int32 rows of a table, 0 for padding, or float32
+            numbers; every record has every column of its side.
+    """
+
+    columns: dict[str, Array]
+
+    @property
+    def real(self) -> Array:
+        """[rows, 1] bool, all True: a record is one position."""
+        first = next(iter(self.columns.values()))[:, :1]
+        return first == first
+
+
 class Prompts(NamedTuple):
     """What a model reads before its texts.
 
@@ -232,3 +249,19 @@ class Batch(NamedTuple):
     query_mask: Array
     document_mask: Array
     fields: dict[str, Array] | None = None
+
+
+class Interactions(NamedTuple):
+    """What users did with items, one event per place of the arrays.
+
+    Attributes:
+        user: [events] int32 rows of the table of users.
+        item: [events] int32 rows of the table of items.
+        weight: [events] float32, how much an event counts; 1 where the data has no weights.
+        time: [events] float64 seconds since 1970; None where the data has no times.
+    """
+
+    user: Array
+    item: Array
+    weight: Array
+    time: Array | None = None

@@ -52,10 +52,13 @@ MADE_BEFORE = {
     "code_stage2": ["packages/reading.files.paths", "MINED"],
 }
 
+# Experiments on links of users and items, which `links_folder` has.
+LINKS = ("recommend_cold", "recommend_debian", "recommend_movielens")
+
 # Whose step is that of others but for numbers.
 LIKE_OTHERS = (
     "code_stage2", "distill_minilm3", "distill_stage1", "distill_stage2", "distill_stage3",
-    "distill_two_teachers",
+    "distill_two_teachers", "recommend_cold", "recommend_movielens",
 )  # fmt: skip
 DRY_RUNS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LIKE_OTHERS))
@@ -68,15 +71,31 @@ PICTURES = ("pictures",)
 
 
 def debug_files(path):
+    if path.stem in LINKS:
+        return [str(path), "configs/debug_features.gin"]
     more = ["configs/model/tiny_pictures.gin"] if path.stem in PICTURES else []
     return [str(path), "configs/debug.gin", *more]
 
 
+def links_folder(folder):
+    """30 users of 5 among 20 items each, the last for the test."""
+    rows = ["user\titem\tsplit"]
+    for user in range(30):
+        for place in range(5):
+            part = "test" if place == 4 else "train"
+            rows.append(f"u{user}\ti{(user + place * 3) % 20}\t{part}")
+    folder.mkdir()
+    (folder / "interactions.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
 def bindings_of(path, pairs_folder):
+    home = Path(pairs_folder.split("'")[1])
     if path.stem in PICTURES:
         pytest.importorskip("PIL")
-        folder = captioned_folder(Path(pairs_folder.split("'")[1]) / "pictures")
-        return [f"pictures.captioned.folder = '{folder}'"]
+        return [f"pictures.captioned.folder = '{captioned_folder(home / 'pictures')}'"]
+    if path.stem in LINKS:
+        return [f"links.read.folder = '{links_folder(home / 'links')}'"]
     if path.stem not in MADE_BEFORE:
         return [pairs_folder]
     file = pairs_folder.split("'")[1] + "/train_stdlib.jsonl"
@@ -88,7 +107,8 @@ def test_experiment_dry_runs_on_a_laptop(path, pairs_folder):
     config.load(debug_files(path), bindings_of(path, pairs_folder))
     text = dry_run(Experiment(**config.arguments(Experiment)))
     assert re.search(r"parameters +[\d,]+\n", text)
-    assert "text/stack/layers/0/up/kernel" in text
+    weight = "features/tables/item" if path.stem in LINKS else "text/stack/layers/0/up/kernel"
+    assert weight in text
     assert re.search(r"FLOPs +[\d.,]+ G", text)
 
 

@@ -44,6 +44,10 @@ def test_recipes_touch_names_that_exist():
         "TABLE": "tests/contracts/searchers_test.py",
         "BACKENDS": "tests/store/conftest.py",
         "Rows": "gemb/store/keyed/protocol.py",
+        "Baseline": "gemb/recommendation/baselines/baseline.py",
+        "_SIMPLE": "gemb/recommendation/folder.py",
+        "BASELINES": "gemb/recommendation/baselines/registry.py",
+        "SPLITS": "gemb/data/interactions/splits.py",
     }
     for name, file in named.items():
         assert f"`{name}" in text or f"{name}(" in text, name

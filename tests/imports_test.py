@@ -25,7 +25,8 @@ ALLOWED_SIBLINGS = {
     ("files", "checks"),
     ("processors", "tokenizers"),
     ("data", "datasets"),
-    ("datasets", "pretrained"),
+    ("datasets", "pretrained"),  # download_wheel
+    ("recommendation", "inference"),  # the towers of a recommender
     ("door", "config"),
 }
 FORBIDDEN = {("models", "losses"), ("data", "models"), ("data", "losses")}
@@ -42,7 +43,7 @@ SINGLE_IMPORTERS = {
     "PIL": {"gemb/processors/decoding.py", "gemb/data/captioned.py"},
     "av": {"gemb/processors/video.py"},
     "array_record": {"gemb/data/sources/tfrecord.py"},
-    "pyarrow": {"gemb/data/sources/columnar.py"},
+    "pyarrow": {"gemb/data/sources/columnar.py", "gemb/datasets/movielens.py"},
     "sentencepiece": {
         "gemb/tokenizers/sentencepiece_encoder.py",
         "gemb/tokenizers/sentencepiece_model.py",

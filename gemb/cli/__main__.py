@@ -45,6 +45,8 @@ VERBS = (
     "rollback",
     "check",
     "retire",
+    "baselines",
+    "recommend",
 )
 
 

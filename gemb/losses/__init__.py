@@ -13,6 +13,7 @@ from gemb.losses.contrastive.forms import Blockwise, Ring
 from gemb.losses.contrastive.info_nce import info_nce
 from gemb.losses.contrastive.joint import gist, joint_info_nce
 from gemb.losses.contrastive.pairwise import multi_positive, sigmoid, triplet
+from gemb.losses.contrastive.sampled import sampled_softmax
 from gemb.losses.distillation.embeddings import concatenate_teachers, embedding_distance
 from gemb.losses.distillation.jasper import jasper, jasper_cosine, relative_similarity, similarity
 from gemb.losses.distillation.layerwise import hidden_state_distance, layerwise_distance
@@ -47,6 +48,7 @@ __all__ = [
     "multi_positive",
     "nested_classification",
     "relative_similarity",
+    "sampled_softmax",
     "score_kl",
     "score_mse",
     "sigmoid",

@@ -44,6 +44,7 @@ class Queries(NamedTuple):
     positive_id: jax.Array | None
     first: jax.Array | None  # the query's slice of `Known.document_id`
     count: jax.Array | None
+    elsewhere: jax.Array | None = None  # [batch, known] ids of positives beyond the batch, or -1
 
 
 class Documents(NamedTuple):
@@ -53,6 +54,7 @@ class Documents(NamedTuple):
     mask: jax.Array
     id: jax.Array | None
     owner: jax.Array | None  # the query of a hard negative, -1 for a positive
+    log_q: jax.Array | None = None  # log-probability of being a candidate
 
 
 class Known(NamedTuple):
@@ -128,7 +130,15 @@ def is_known(queries: Queries, document_id: jax.Array, known: Known) -> jax.Arra
         return hit | ((k < queries.count)[:, None] & (text[:, None] == document_id[None, :]))
 
     own = queries.positive_id[:, None] == document_id[None, :]
-    return jax.lax.fori_loop(0, known.longest, look, own)
+    hit = jax.lax.fori_loop(0, known.longest, look, own)
+    if queries.elsewhere is None:
+        return hit
+
+    def look_elsewhere(k, hit):
+        text = jax.lax.dynamic_slice_in_dim(queries.elsewhere, k, 1, axis=1)
+        return hit | ((text >= 0) & (text == document_id[None, :]))
+
+    return jax.lax.fori_loop(0, queries.elsewhere.shape[1], look_elsewhere, hit)
 
 
 def to_documents(direction, rows: Queries, columns: Documents, known: Known | None, share: bool):

@@ -42,6 +42,11 @@ class Fields(NamedTuple):
             layers.
         document_layers: [layers, candidates, dim] floats, likewise.
         classifiers: one [classes, width] array of floats for each nested width.
+        log_q: [candidates] floats, the logarithm of the probability with which each document comes
+            to be a candidate (logQ correction); it is subtracted from the document's logits, and
+            no gradient flows to it. A constant added to all of them changes nothing.
+        known_positives: [batch, known] integers, ids of documents that are positives of each
+            query beyond this batch, filled up with -1. They are not used as its negatives.
         key: a JAX random key, for losses that draw.
 
     Example:
@@ -70,6 +75,8 @@ class Fields(NamedTuple):
     query_layers: jax.Array | None = None
     document_layers: jax.Array | None = None
     classifiers: Sequence[jax.Array] | None = None
+    log_q: jax.Array | None = None
+    known_positives: jax.Array | None = None
     key: jax.Array | None = None
 
     @classmethod
@@ -119,6 +126,8 @@ SHAPES = {
     "document_layerwise": (checks.check_floating, ("candidates",)),
     "query_layers": (checks.check_floating, (None, "batch", "dim")),
     "document_layers": (checks.check_floating, (None, "candidates", "dim")),
+    "log_q": (checks.check_floating, ("candidates",)),
+    "known_positives": (checks.check_integer, ("batch", None)),
 }
 
 # name -> (what it is, who gives it), for the error of a loss that cannot do without
@@ -142,6 +151,10 @@ GIVEN_BY = {
     "document_layerwise": _LAYERWISE,
     "query_layers": _LAYERS,
     "document_layers": _LAYERS,
+    "log_q": (
+        "the log-probability of each candidate",
+        "train on interactions, gemb.recommendation.links",
+    ),
     "key": ("a JAX random key", "the training step gives one"),
 }
 

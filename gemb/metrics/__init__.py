@@ -10,6 +10,12 @@ from gemb.metrics.ranking import (
     retrieval_metrics,
     run_metrics,
 )
+from gemb.metrics.recommendation import (
+    catalogue_metrics,
+    part_recall,
+    recommendation_metrics,
+    top_items,
+)
 from gemb.metrics.reliability import reliability
 from gemb.metrics.reranking import reranking_metrics
 from gemb.metrics.significance import mean_interval, paired_bootstrap, paired_randomisation
@@ -18,6 +24,7 @@ __all__ = [
     "average_precision",
     "best_accuracy",
     "best_f1",
+    "catalogue_metrics",
     "in_trec_order",
     "macro_f1",
     "mean_interval",
@@ -25,12 +32,15 @@ __all__ = [
     "metric_names",
     "paired_bootstrap",
     "paired_randomisation",
+    "part_recall",
     "pearson",
     "ranks",
+    "recommendation_metrics",
     "reliability",
     "reranking_metrics",
     "retrieval_metrics",
     "run_metrics",
     "spearman",
+    "top_items",
     "v_measure",
 ]

@@ -21,6 +21,7 @@ RULES = {
     "norm": (None, None),
     "rank": (None, None),
     "dim": (None, None),
+    "rows": (("replica", "fsdp", "tensor"), None),
     "positions": (None, None),
     None: (None, None),
 }

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from gemb.models.encoders.text import TextSpec
 from gemb.models.functional import functional, initial_params
 from gemb.models.model import Model, Tower
 from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
+from gemb.pretrained.feature_models.folder import is_feature_model, load_features
 from gemb.pretrained.fetch import model_folder
 from gemb.pretrained.folder import MANIFEST, config_of, family_of, read
 from gemb.pretrained.router import router_places, router_steps
@@ -73,6 +75,10 @@ def load(
         max_length, dict(prompts or {}), tuple(widths), None if layers is None else tuple(layers),
         attention, pooling, tuple(projection), normalize, lora, seed,
     )  # fmt: skip
+    if is_feature_model(folder := Path(model).expanduser()):
+        if changes != _Changes(None, {}, (), None, None, None, (), None, (0, 16.0), seed):
+            raise UserError(f"{folder}: a model over features is loaded as it is")
+        return load_features(folder)
     folder = model_folder(model)
     if (place := vision.pair_place(folder)) is not None:
         pair = vision.read_pair(place, weights=weights)

@@ -16,6 +16,7 @@ from gemb.models.model import Model, Tower
 from gemb.models.spec import TowerSpec
 from gemb.pretrained import convolution
 from gemb.pretrained.adapt import merge_lora
+from gemb.pretrained.feature_models.folder import save_features
 from gemb.pretrained.folder import MANIFEST, config_of, family_of
 from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, SETTINGS, WEIGHTS, module_list
 from gemb.pretrained.publishing.card import with_card
@@ -60,6 +61,8 @@ def save(
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype: expected one of {list(DTYPES)}, got {dtype!r}")
+    if {tower.spec.encoder.modality for tower in model.towers.values()} == {"features"}:
+        return save_features(model, folder, training)
     for tower in model.towers.values():
         encoder = tower.spec.encoder
         if encoder.modality != "text" and not isinstance(

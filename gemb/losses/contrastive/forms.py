@@ -86,6 +86,8 @@ def softmax_loss(p: Prepared, softmaxes, options, temperature, form: Form) -> ja
         ValueError: if the form is unknown, or does not fit the mesh or the batch.
     """
     how = settings(form)
+    if isinstance(temperature, int | float):
+        checks.check(temperature > 0, f"temperature: expected above 0, got {temperature}")
     problem = softmax.problem(p, softmaxes, options, temperature)
     if isinstance(how, Ring):
         return ring(problem, softmaxes, options, how.block, how.axis_names, how.exchange)

@@ -34,10 +34,11 @@ def info_nce(
 ) -> jax.Array:
     """InfoNCE: the cross-entropy of finding each query's positive among the candidates.
 
-    loss_i = -log( e^{s_ip/t} / sum_j M_ij w_ij e^{s_ij/t} ),  s = query . document, p = positive_i
+    loss_i = -log( e^{l_ip} / sum_j M_ij w_ij e^{l_ij} ),  p = positive_i,
+    l_ij = query_i . document_j / t - log q_j, where log q_j is the field `log_q`, if it is given.
 
     M_ij = 0 for masked documents and, where document_id is given, for documents whose text is a
-    positive of a query with i's text, other than p itself.
+    positive of a query with i's text, other than p itself, and for the `known_positives` of i.
 
     Args:
         query: [batch, dim] floats, unit-length rows.
@@ -55,7 +56,8 @@ def info_nce(
         form: how to compute it, with the same value and gradient: "dense", with the whole
             [batch, candidates] matrix; "blockwise", without it; "ring", over a mesh; or `Blockwise`
             or `Ring` with settings of your own.
-        fields: masks, weights, query_id, document_id, in_batch and temperature; see `Fields`.
+        fields: masks, weights, query_id, document_id, in_batch, known_positives, log_q and
+            temperature; see `Fields`.
 
     Returns:
         [batch] nats.
@@ -82,5 +84,5 @@ def info_nce(
         drop_margin=drop_margin,
         share_negatives=share_negatives,
     )
-    p = prepare(query, document, positive, fields, reads=(*masks.READS, "temperature"))
+    p = prepare(query, document, positive, fields, reads=softmax.READS)
     return softmax_loss(p, BOTH_WAYS if symmetric else ONE_WAY, options, temperature, form)

@@ -55,7 +55,8 @@ def joint_info_nce(
         hardness: a of w = exp(a * stop_gradient(s)) on own hard negatives in query_to_document.
         drop_margin: leave out what scores above the positive by more than this, in any direction.
         form: how to compute it, see `info_nce`.
-        fields: masks, weights, query_id, document_id, in_batch and temperature; see `Fields`.
+        fields: masks, weights, query_id, document_id, in_batch, known_positives, log_q and
+            temperature; see `Fields`.
 
     Returns:
         [batch] nats.
@@ -74,7 +75,7 @@ def joint_info_nce(
         2023, arXiv 2308.03281.
     """
     options = softmax.Options(margin=margin, hardness=hardness, drop_margin=drop_margin)
-    p = prepare(query, document, positive, fields, reads=(*masks.READS, "temperature"))
+    p = prepare(query, document, positive, fields, reads=softmax.READS)
     return softmax_loss(p, (_checked(directions),), options, temperature, form)
 
 
@@ -106,7 +107,7 @@ def gist(
         temperature: t, divides the scores.
         form: how to compute it, see `info_nce`.
         fields: needs guide_query and guide_document; masks, weights, query_id, document_id,
-            in_batch and temperature; see `Fields`.
+            in_batch, known_positives, log_q and temperature; see `Fields`.
 
     Returns:
         [batch] nats.
@@ -127,8 +128,7 @@ def gist(
         arXiv 2402.16829.
     """
     options = softmax.Options(guide_margin=guide_margin, guide_relative=guide_relative)
-    reads = (*masks.READS, "temperature")
-    p = prepare(query, document, positive, fields, reads=reads, needs=GUIDE)
+    p = prepare(query, document, positive, fields, reads=softmax.READS, needs=GUIDE)
     return softmax_loss(p, (_checked(directions),), options, temperature, form)
 
 

@@ -133,7 +133,7 @@ def _statistics(plan, p, rows, direction, holds_target: bool) -> softmax.Stats:
 
     def look(so_far, columns, fresh, back):
         value, target = _tile(plan, p, direction, rows, columns, fresh)
-        here = softmax.stats(value, target if holds_target else None)
+        here = softmax.stats(value, target if holds_target else None, plan.options)
         return softmax.merge(so_far, here), back
 
     zero = jnp.zeros(rows.query.shape[0], rows.query.dtype)

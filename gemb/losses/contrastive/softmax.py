@@ -14,11 +14,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gemb import checks
 from gemb.losses import candidates as masks
 from gemb.losses import inputs
 from gemb.losses.fields import Fields
 from gemb.losses.inputs import Prepared
 
+# the fields that softmax losses read
+READS = (*masks.READS, "known_positives", "log_q", "temperature")
 Softmaxes = tuple[tuple[str, ...], ...]
 
 
@@ -32,6 +35,7 @@ class Options(NamedTuple):
     guide_margin: float = 0.0
     guide_relative: bool = False
     share_negatives: bool = True
+    log_q_positive: bool = True
 
 
 class Problem(NamedTuple):
@@ -94,6 +98,7 @@ def problem(p: Prepared, softmaxes: Softmaxes, options: Options, temperature) ->
         p.real_documents,
         fields.document_id,
         masks.owners(p.positive, size) if _needs_owner(softmaxes, options, fields) else None,
+        None if fields.log_q is None else jax.lax.stop_gradient(fields.log_q.astype(dtype)),
     )
     return Problem(p.query, p.document, temperature, guide, queries, documents, known)
 
@@ -101,6 +106,8 @@ def problem(p: Prepared, softmaxes: Softmaxes, options: Options, temperature) ->
 def _queries(p: Prepared) -> tuple[masks.Queries, masks.Known | None]:
     batch, fields, real = p.query.shape[0], p.fields, p.real
     known = own = first = count = None
+    if fields.known_positives is not None and fields.document_id is None:
+        raise checks.ArgumentError("known_positives: they are ids, and there is no document_id")
     if fields.document_id is not None:
         own = fields.document_id[p.positive]
         names = fields.query_id
@@ -115,6 +122,7 @@ def _queries(p: Prepared) -> tuple[masks.Queries, masks.Known | None]:
         positive_id=own,
         first=first,
         count=count,
+        elsewhere=fields.known_positives,
     )
     return queries, known
 
@@ -165,7 +173,16 @@ def logits(direction, rows: Rows, columns: Columns, known, temperature, options:
     if options.hardness and direction == masks.QUERY_TO_DOCUMENT:
         mine = columns.masks.owner[None, :] == rows.masks.index[:, None]
         value = value + jnp.where(mine, options.hardness * jax.lax.stop_gradient(scores), 0)
+    if direction not in masks.TO_QUERY and columns.masks.log_q is not None:
+        value = value - _correction(columns.masks.log_q, target, options)
     return jnp.where(keep, value, -jnp.inf), target
+
+
+def _correction(log_q: jax.Array, target, options: Options) -> jax.Array:
+    """What is subtracted from a tile's logits: log q of each column, 0 for a spared positive."""
+    if options.log_q_positive or target is None:
+        return log_q[None, :]
+    return jnp.where(target, 0, log_q[None, :])
 
 
 def _below_thresholds(direction, rows: Rows, columns: Columns, scores, options: Options):
@@ -184,14 +201,20 @@ def _below_thresholds(direction, rows: Rows, columns: Columns, scores, options: 
     return easy
 
 
-def stats(value: jax.Array, target: jax.Array | None) -> Stats:
-    """Statistics of one tile; `target` None where the softmax has its positive in another tile."""
+def stats(value: jax.Array, target: jax.Array | None, options: Options) -> Stats:
+    """Statistics of one tile; `target` None where the softmax has its positive in another tile.
+
+    Without log_q_positive the positive is in `target` alone.
+    """
     zero = jnp.zeros(value.shape[0], value.dtype)
     top = jax.lax.stop_gradient(jnp.max(value, axis=1))
     safe = jnp.where(jnp.isfinite(top), top, 0)
     keep = value > -jnp.inf
     total = jnp.sum(jnp.exp(value - safe[:, None]), axis=1)
     at = zero if target is None else jnp.sum(jnp.where(target, value, 0), axis=1)
+    if target is not None and not options.log_q_positive:
+        rest = jnp.where(target, -jnp.inf, value)
+        return stats(rest, None, options)._replace(target=at)
     return Stats(
         top,
         total,
@@ -216,14 +239,28 @@ def logsum(s: Stats) -> jax.Array:
 
 def cross_entropy(s: Stats, options: Options) -> jax.Array:
     """[rows] nats: -log softmax of the positive, or of the smoothed target."""
+    if not options.log_q_positive:
+        estimate = logsum(s) - jnp.log(jnp.maximum(s.count, 1))
+        value = jax.lax.stop_gradient(_share_of_others(s)) * (estimate - s.target)
+        return jnp.where(s.count > 0, value, 0)
     value = logsum(s) - s.target
     if options.label_smoothing:
         value = value + options.label_smoothing * (s.target - s.sum / s.count)
     return value
 
 
+def _share_of_others(s: Stats) -> jax.Array:
+    """[rows]: 1 - P of the positive, the rest of the softmax being estimated by the negatives."""
+    estimate = logsum(s) - jnp.log(jnp.maximum(s.count, 1))
+    return jnp.where(s.count > 0, jax.nn.sigmoid(estimate - s.target), 0)
+
+
 def gradient(value, target, s: Stats, options: Options) -> jax.Array:
     """d cross_entropy / d value, [rows, columns]; `s` are the statistics of the whole rows."""
+    if not options.log_q_positive:
+        slope = jnp.exp(value - jnp.where(s.count > 0, logsum(s), 0)[:, None])
+        slope = slope if target is None else jnp.where(target, -1, slope)
+        return slope * _share_of_others(s)[:, None]
     slope = jnp.exp(value - logsum(s)[:, None])
     if target is not None:
         slope = slope - jnp.where(target, 1 - options.label_smoothing, 0).astype(value.dtype)
@@ -244,7 +281,7 @@ def tiles(p: Problem, rows: Rows, softmax: tuple[str, ...], options: Options):
         columns = columns_of(p, direction)
         value, target = logits(direction, rows, columns, p.known, p.temperature, options)
         made.append((value, target))
-        here = stats(value, target if direction == softmax[0] else None)
+        here = stats(value, target if direction == softmax[0] else None, options)
         joint = here if joint is None else merge(joint, here)
     return made, joint
 

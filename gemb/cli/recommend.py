@@ -1,0 +1,83 @@
+"""gemb recommend: recommend items to users with a saved recommender.
+
+    gemb recommend --recommender=runs/baselines/recommender --user=0ad
+    gemb recommend --recommender=runs/baselines/recommender --user=0ad,abiword --count=10
+    gemb recommend --recommender=DIR --history=libsdl2-2.0-0,libpng16-16
+    gemb recommend --recommender=DIR --user=new --filters=section=libs
+    gemb recommend --recommender=DIR --features='{"description": "a strategy game"}'
+    gemb recommend --recommender=DIR --user=0ad --json
+
+A recommender is written by `gemb baselines --save`. Items that a user has are left out. A user that
+the recommender does not know gets the list of --history if that is given, else what is popular
+(--segment=VALUE: among users of that segment); --features is a JSON object of columns that towers
+read. Each list says what made it. --json prints one
+object per user.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("recommender", "", "Folder of the recommender.", allow_override=True)
+flags.DEFINE_list("user", [], "Ids of users.", allow_override=True)
+flags.DEFINE_list("history", [], "Items of a user who is not known.", allow_override=True)
+flags.DEFINE_string("segment", "", "Segment of a user who is not known.", allow_override=True)
+flags.DEFINE_string("features", "", "Features of a user, as JSON.", allow_override=True)
+flags.DEFINE_list("filters", [], "COLUMN=VALUE that items must have.", allow_override=True)
+flags.DEFINE_bool("seen", False, "Also recommend items that the user has.", allow_override=True)
+flags.DEFINE_integer("count", 5, "Items for each user.", lower_bound=1, allow_override=True)
+flags.DEFINE_bool("json", False, "Print JSON lines.", allow_override=True)
+
+
+def main(argv: list[str]) -> None:
+    import json
+
+    from gemb.checks import UserError
+    from gemb.cli.arguments import check_arguments
+
+    check_arguments(argv, "recommender")
+    if not (FLAGS.user or FLAGS.history or FLAGS.segment or FLAGS.features):
+        raise UserError(
+            "name users with --user, or describe one with --history, --segment or --features"
+        )
+    try:
+        features = json.loads(FLAGS.features or "{}")
+    except ValueError as error:
+        raise UserError(f"--features: not JSON: {error}") from None
+    if not isinstance(features, dict):
+        raise UserError("--features: expected a JSON object")
+    filters: dict[str, set[str]] = {}
+    for given in FLAGS.filters:
+        column, equals, value = given.partition("=")
+        if not equals:
+            raise UserError(f"--filters: expected COLUMN=VALUE, got {given!r}")
+        filters.setdefault(column, set()).add(value)
+    from gemb.recommendation.recommender import Recommender
+
+    recommender = Recommender.load(FLAGS.recommender)
+    if FLAGS.history:
+        features["history"] = FLAGS.history
+    if FLAGS.segment:
+        if not recommender.segment:
+            raise UserError("--segment: this recommender has no segments")
+        features[recommender.segment] = FLAGS.segment
+    lists = recommender.recommend(
+        FLAGS.user or None,
+        FLAGS.count,
+        features=features or None,
+        exclude="nothing" if FLAGS.seen else "seen",
+        filters=filters,
+    )
+    for found in lists:
+        if FLAGS.json:
+            print(json.dumps(found._replace(scores=found.scores.tolist())._asdict()))
+            continue
+        note = f" ({found.note})" if found.note else ""
+        print(f"{found.user or 'new user'}, by {found.source}{note}:")
+        for item, score in zip(found.items, found.scores, strict=True):
+            print(f"  {score:8.4f}  {item}")
+
+
+if __name__ == "__main__":
+    from gemb.cli.__main__ import run
+
+    run("recommend")

@@ -1,0 +1,1 @@
+"""Models over features: their folder, and the text models that they read as columns."""

@@ -1,0 +1,1 @@
+"""Recommendation: baselines, a recommender that retrieves, filters and falls back."""

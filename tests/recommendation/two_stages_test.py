@@ -1,0 +1,89 @@
+"""Towers in a recommender: gemb baselines --towers, gemb recommend --features, in Python."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import gemb
+from gemb.checks import UserError
+from gemb.evaluation.link_validation import tower_vectors
+from gemb.inference.embedder import Embedder
+from gemb.models.functional import initial_params
+from gemb.pretrained import saving
+from gemb.recommendation import links, towers
+
+ROOT = Path(__file__).parents[2]
+USERS, ITEMS = 30, 20
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Interactions with a column "kind", and a folder with towers of random weights."""
+    data, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    rows = ["user\titem\tsplit"]
+    for user in range(USERS):
+        own = rng.choice(ITEMS, 5, replace=False)
+        rows += [f"u{user}\ti{item}\t{'test' if n == 0 else 'train'}" for n, item in enumerate(own)]
+    (data / "interactions.tsv").write_text("\n".join(rows) + "\n")
+    for name, count in (("user", USERS), ("item", ITEMS)):
+        lines = ["id\tkind", *(f"{name[0]}{n}\tk{n % 3}" for n in range(count))]
+        (data / f"{name}s.tsv").write_text("\n".join(lines) + "\n")
+    kind = {"name": "kind", "kind": "id", "least": 1}
+    history = {"name": "history", "kind": "history", "limit": 8, "least": 1}
+    item = {"name": "item", "kind": "id", "least": 1}
+    given = links.read(data, part="test")
+    model = towers.from_links(given, query=[kind, history], document=[kind, item], width=8)
+    model = model.with_params(initial_params(model.spec, jax.random.key(0)))
+    saving.save(model, data / "towers")
+    return data
+
+
+def gemb_verb(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "gemb.cli", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_from_towers_to_recommendations(place, tmp_path):
+    done = gemb_verb(
+        "baselines", place, f"--towers={place / 'towers'}", "--only=EASE", "--segment=kind",
+        "--save=towers, then EASE", f"--output={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tree = json.loads((tmp_path / "results.json").read_text())
+    assert list(tree["models"]) == ["EASE", "towers", "towers, then EASE"]
+    assert {row["model"] for row in tree["comparisons"]} == {"towers", "towers, then EASE"}
+
+    features = {"kind": "k1", "history": ["i3"]}
+    place_of = f"--recommender={tmp_path / 'recommender'}"
+    done = gemb_verb("recommend", place_of, f"--features={json.dumps(features)}", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    embedder = Embedder.load(place / "towers")
+    vector = embedder.encode([features], kind="query")[0]
+    vectors = tower_vectors(embedder, links.read(place, part="test"))
+    scores = vectors.items @ vector
+    scores[3] = -np.inf
+    assert found["source"] == "features"
+    assert found["items"] == [f"i{item}" for item in np.argsort(-scores, kind="stable")[:5]]
+
+    recommender = gemb.Recommender.load(tmp_path / "recommender")
+    assert recommender.recommend(["u0"])[0].source == "model"
+    with pytest.raises(UserError, match="the towers do not read 'kin'; they read history, kind"):
+        recommender.recommend(features={"kin": "k1"})
+    for flag, message in (
+        ("--features=kind", "--features: not JSON"),
+        ("--features=[1]", "--features: expected a JSON object"),
+    ):
+        done = gemb_verb("recommend", place_of, flag)
+        assert done.returncode == 2
+        assert message in done.stderr
+    done = gemb_verb("baselines", place, f"--towers={place}", "--only=EASE")
+    assert done.returncode == 2
+    assert "is not a model over features" in done.stderr
