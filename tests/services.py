@@ -1,4 +1,4 @@
-"""Servers for tests: Valkey and PostgreSQL on scratch ports, from the extra `services`.
+"""Servers for tests on scratch ports: Valkey, PostgreSQL, Milvus Lite; extra `services`.
 
 Each is started in a folder of its own and stopped by its process's number.
 """
@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -108,3 +109,14 @@ def _until_ready(url: str) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def milvus(folder: Path) -> Iterator[str]:
+    """Milvus Lite as a server of its own, which speaks Milvus' protocol; its address."""
+    if importlib.util.find_spec("milvus_lite") is None:
+        pytest.skip("needs milvus_lite: pip install 'gemb[services]'")
+    port = _port()
+    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder / "data")]
+    with _running([*command, "--port", str(port), "--host", "127.0.0.1"], port, folder):
+        yield f"http://127.0.0.1:{port}"

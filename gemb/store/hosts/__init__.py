@@ -7,7 +7,7 @@ in `gemb.store.keyed`.
 
 from gemb.store.hosts.inputs import exact_answers
 from gemb.store.hosts.local import LocalHost
-from gemb.store.hosts.opening import open_host
+from gemb.store.hosts.opening import is_host_address, open_host
 from gemb.store.hosts.protocol import Health, Hits, IndexHost, Settings
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "LocalHost",
     "Settings",
     "exact_answers",
+    "is_host_address",
     "open_host",
 ]
