@@ -15,9 +15,9 @@ all-MiniLM-L6-v2 it found more answers among the first ten, but fewer at the fir
 (docs/results/search.md): compare both on your own questions.
 
 For a large corpus run `gemb embed` first, which is resumable, and give its folder as --vectors.
-Kinds: exact; scann and funnel-scann (approximate, tuned to --target; extra `scann`); funnel (a pass
-over narrow vectors, then re-ranking, the cheapest that meets --target); bfloat16, int8, binary
-(fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is measured on the
+Kinds: exact; scann and funnel-scann (approximate, tuned to --target; extra `scann`); hnsw (likewise;
+extra `hnsw`, runs on every system and takes more memory); funnel (a pass over narrow vectors, then
+re-ranking, the cheapest that meets --target); bfloat16, int8, binary (fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is measured on the
 corpus's own queries if it has some, else on a sample of its documents. The folder records the
 model's fingerprint; queries of another model are refused.
 """
@@ -40,7 +40,7 @@ flags.DEFINE_float(
     "target", 0.99, "Agreement@10 with exact search to keep.", 0.01, 0.9999, allow_override=True
 )
 
-_TUNED = ("scann", "funnel", "funnel-scann")
+_TUNED = ("scann", "hnsw", "funnel", "funnel-scann")
 _SAMPLE = 500  # queries that settings are found with
 _HITS = 10  # their agreement with exact search is measured
 
@@ -63,6 +63,8 @@ def main(argv: list[str]) -> None:
         raise UserError("--model is required: one model folder or name")
     if "scann" in FLAGS.kind:
         require("scann", f"--kind={FLAGS.kind}", extra="scann")  # before the corpus is encoded
+    if FLAGS.kind == "hnsw":
+        require("usearch", "--kind=hnsw", extra="hnsw")
     _index()
 
 
@@ -177,8 +179,16 @@ def _sample(embedder, vectors, dim: int):
 
 def _told(made) -> str:
     """What was chosen, for the terminal."""
-    from gemb.search import FunnelSearcher, QuantizedSearcher, ScannSearcher, full_flops
+    from gemb.search import (
+        FunnelSearcher,
+        HnswSearcher,
+        QuantizedSearcher,
+        ScannSearcher,
+        full_flops,
+    )
 
+    if isinstance(made, HnswSearcher):
+        return f"\n{made.ef} candidates per search"
     if isinstance(made, QuantizedSearcher):
         return f"\n{made.bytes_per_vector} bytes per vector; float32 takes {4 * made.dim}"
     if isinstance(made, (FunnelSearcher, ScannSearcher)):

@@ -9,7 +9,6 @@ of another one. Aliases are not used: they have moved late, or to the wrong coll
 """
 
 import contextlib
-import json
 import logging
 import os
 import re
@@ -323,7 +322,10 @@ def _typed(attributes: dict) -> dict:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    """A text in an expression; other control characters stay as they are."""
+    for character, escaped in (("\\", r"\\"), ('"', r"\""), ("\n", r"\n"), ("\r", r"\r")):
+        text = text.replace(character, escaped)
+    return f'"{text}"'
 
 
 def _where(conditions: tuple[Condition, ...]) -> str:
