@@ -15,9 +15,10 @@ all-MiniLM-L6-v2 it found more answers among the first ten, but fewer at the fir
 (docs/results/search.md): compare both on your own questions.
 
 For a large corpus run `gemb embed` first, which is resumable, and give its folder as --vectors.
-Kinds: exact; scann and funnel-scann (approximate, tuned to --target; extra `scann`); hnsw (likewise;
-extra `hnsw`, runs on every system and takes more memory); funnel (a pass over narrow vectors, then
-re-ranking, the cheapest that meets --target); bfloat16, int8, binary (fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is measured on the
+Kinds: exact; scann and funnel-scann (approximate, tuned to --target; extra `scann`); hnsw (the same
+with the extra `hnsw`, on every system and in more memory); funnel (a pass over narrow vectors, then
+re-ranking, the cheapest that meets --target); bfloat16, int8, binary (fewer bits, re-scored); bm25
+(no model); hybrid (BM25 and vectors). Agreement is measured on the
 corpus's own queries if it has some, else on a sample of its documents. The folder records the
 model's fingerprint; queries of another model are refused.
 """

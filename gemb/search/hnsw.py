@@ -20,7 +20,7 @@ class HnswSearcher:
     """Finds documents of a high inner product by walking a graph of neighbours.
 
     Up to a thousand documents all are scored. What the graph finds is scored again in float32 from
-    the vectors, which stay at hand; a mapped file will do. Documents can be found by an index that
+    the vectors, which stay at hand; a mapped file will do. A saved index
     is mapped from disk. Two builds of one corpus can differ; two searches in one index do not.
 
     Args:
@@ -28,6 +28,9 @@ class HnswSearcher:
         m: links of a document; the lowest layer has twice as many.
         ef_construction: candidates for the links of a document.
         ef: candidates of a search, at least k; `set` changes it.
+
+    Attributes:
+        exact: whether all documents are scored.
 
     Raises:
         ValueError: no vectors, values that are not finite, or a setting below 1.
@@ -61,7 +64,7 @@ class HnswSearcher:
         self._vectors = vectors
         self.documents, self.dim = vectors.shape
         self._repeats, self._directions = Repeats(vectors), Directions(vectors)
-        self._exact = self.documents <= _SMALLEST_GRAPH
+        self.exact = self.documents <= _SMALLEST_GRAPH
         checks.check(ef >= 1, f"ef: expected 1 or more, got {ef}")
         self.ef = ef
 
@@ -83,7 +86,7 @@ class HnswSearcher:
         indices = np.full((len(queries), wanted), -1)
         scores = np.full((len(queries), wanted), -np.inf, np.float32)
         for row, query in enumerate(queries):
-            found = self._graph.search(query, wanted, exact=self._exact).keys.astype(np.int64)
+            found = self._graph.search(query, wanted, exact=self.exact).keys.astype(np.int64)
             indices[row, : len(found)] = found
             rows = np.asarray(self._vectors[found], np.float32)
             scores[row, : len(found)] = np.einsum("nd,d->n", rows, query)
@@ -134,6 +137,8 @@ def tune_hnsw(
     """
     from gemb.search.exact import ExactSearcher
 
+    if index.exact:
+        return 1.0
     true = ExactSearcher(vectors).search(queries, k).indices
     recall = 0.0
     for ef in (k, *(size for size in (16, 32, 64, 128, 256, 512, 1024, 2048) if size > k)):

@@ -141,12 +141,12 @@ def build(kind: str, vectors: np.ndarray | None, **corpus) -> Searcher:
     """Builds a searcher, its settings found from the corpus and a sample of queries.
 
     Args:
-        kind: "exact"; "scann" or "hnsw", tuned; "funnel" with the cheapest policy; "funnel-scann", the same
-            with ScaNN as its first stage, tuned; "bfloat16", "int8" or "binary", re-scored;
-            "bm25"; "hybrid", of BM25 and exact search.
+        kind: "exact"; "scann" or "hnsw", tuned; "funnel" with the cheapest policy; "funnel-scann",
+            the same with ScaNN as its first stage, tuned; "bfloat16", "int8" or "binary",
+            re-scored; "bm25"; "hybrid", of BM25 and exact search.
         vectors: [documents, dim] floats of unit length; None for "bm25".
-        **corpus: the other fields of `Corpus`. The defaults of ScaNN and HNSW hold without a sample; without
-            widths below dim a funnel tries its own, also on the principal axes.
+        **corpus: the other fields of `Corpus`. The defaults of ScaNN and HNSW hold without a
+            sample; without widths below dim a funnel tries its own, also on the principal axes.
 
     Returns:
         The searcher.

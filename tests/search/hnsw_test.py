@@ -45,6 +45,7 @@ def test_a_small_corpus_is_searched_exactly():
 
 def test_a_target_that_is_not_reached(monkeypatch):
     made = search.HnswSearcher(vectors(1200))
+    assert not made.exact
     monkeypatch.setattr(made, "search", lambda queries, k: search.Hits(0, np.zeros((9, k), int)))
     from gemb.search.hnsw import tune_hnsw
 

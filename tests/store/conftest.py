@@ -44,7 +44,7 @@ def opener(request, tmp_path):
         opened.append(open_keyed(place, name=name, **options))
         return opened[-1]
 
-    open_again.address, open_again.name = address, name
+    open_again.address, open_again.name, open_again.kind = address, name, request.param
     yield open_again
     for each in opened:
         each.close()

@@ -31,7 +31,7 @@ from gemb.store.rows import MAX_ID_BYTES
 _SPACE, _LEDGER, _OWNER = "gemb.space", "gemb.ledger", "gemb.owner"
 _BATCH = 500  # ids of one request
 _NOT_FOUND = 100  # Milvus' error code where there is no such collection
-_LEASE = 10.0  # seconds after which a lock that did not change belongs to a killed writer
+_LEASE = 5.0  # seconds after which a lock that did not change belongs to a killed writer
 _BUILD_SECONDS = 24 * 3600.0
 
 
@@ -131,9 +131,7 @@ class _Collections:
             text = self._property(ledger, _LEDGER)
             text = function(text.encode() if text else None)
             check()
-            self._client.alter_collection_properties(
-                ledger, {_LEDGER: text}, timeout=self._timeout
-            )
+            self._client.alter_collection_properties(ledger, {_LEDGER: text}, timeout=self._timeout)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[Callable[[], None]]:
