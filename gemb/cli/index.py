@@ -7,6 +7,14 @@
     gemb documents ~/notes --model=all-MiniLM-L6-v2 --output=runs/notes
     gemb index --model=all-MiniLM-L6-v2 --corpus=runs/notes --output=runs/index --late_chunking
 
+    gemb index --model=all-MiniLM-L6-v2 --corpus=DIR --host=runs/host --kind=scann
+    gemb index --model=all-MiniLM-L6-v2 --corpus=DIR --host=pgvector://127.0.0.1/db --kind=hnsw
+
+With --host the documents become a new version of an index host, which is published when it finds
+--target of what exact search finds: a folder, which is made where it is missing; PostgreSQL with
+pgvector (extra `postgres`); or Milvus, milvus://HOST:PORT (extra `milvus`). The same model again
+makes a refresh. Servers have the kinds exact and hnsw.
+
 --corpus is a folder with a corpus.jsonl (BEIR's, a harvest, what `gemb documents` wrote), or a file
 of any format that training reads, whose records have "text", and may have "title" and "_id".
 --late_chunking encodes each document of `gemb documents` as a whole, and takes the mean over the
@@ -30,6 +38,10 @@ flags.DEFINE_list("model", [], "Model folder or name.", allow_override=True)
 flags.DEFINE_string("corpus", "", "Folder or file with the documents.", allow_override=True)
 flags.DEFINE_string("output", None, "Index folder to write.", allow_override=True)
 flags.DEFINE_string(
+    "host", "", "Index host to publish to, instead of --output.", allow_override=True
+)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
+flags.DEFINE_string(
     "vectors", "", "Folder that `gemb embed` wrote for the corpus.", allow_override=True
 )
 flags.DEFINE_string("kind", "exact", "Kind of index, see above.", allow_override=True)
@@ -51,8 +63,13 @@ def main(argv: list[str]) -> None:
     from gemb.cli.arguments import check_arguments, check_folder
     from gemb.search import KINDS
 
-    check_arguments(argv, "corpus", "output")
-    check_folder("output")
+    check_arguments(argv, "corpus", *([] if FLAGS.host else ["output"]))
+    if FLAGS.host and FLAGS.output:
+        raise UserError("--host cannot be combined with --output; remove one of them")
+    if FLAGS.host and FLAGS.kind in ("bm25", "hybrid"):
+        raise UserError(f"--host takes vectors only; remove --kind={FLAGS.kind}")
+    if FLAGS.output:
+        check_folder("output")
     if FLAGS.kind not in KINDS:
         raise UserError(f"--kind: unknown {FLAGS.kind!r}; known are {', '.join(KINDS)}")
     if FLAGS.kind == "bm25" and FLAGS.vectors:
@@ -74,15 +91,18 @@ def _index() -> None:
 
     from gemb.checks import UserError
     from gemb.data.sources import corpora
-    from gemb.identity import texts_fingerprint
+    from gemb.identity import model_space, texts_fingerprint
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
     from gemb.metrics.similarity import check_product, without_direction
     from gemb.search import build, save_index
     from gemb.search.index import check_replaceable
 
-    check_replaceable(Path(FLAGS.output))  # before the work, not after it
-    _, texts, rows = corpora.read_corpus(FLAGS.corpus)
+    if FLAGS.host:
+        host = _open_host()
+    else:
+        check_replaceable(Path(FLAGS.output))  # before the work, not after it
+    ids, texts, rows = corpora.read_corpus(FLAGS.corpus)
     about = {"corpus": str(Path(FLAGS.corpus).absolute()), "texts": texts_fingerprint(texts)}
     settings, identity = {"vectors": None}, {"model": ""}
     if FLAGS.kind != "bm25":
@@ -100,7 +120,12 @@ def _index() -> None:
         widths = [width for width in embedder.widths if width <= dim]
         settings = {"vectors": vectors, "widths": widths, "target": FLAGS.target}
         settings["k"] = min(_HITS, len(texts))
-        settings["sample"] = _sample(embedder, vectors, dim) if FLAGS.kind in _TUNED else None
+        asked = FLAGS.host or FLAGS.kind in _TUNED
+        settings["sample"] = _sample(embedder, vectors, dim) if asked else None
+    if FLAGS.host:
+        space, _ = model_space(embedder.model, dim, similarity)
+        _publish(host, space, ids, vectors, settings["sample"])
+        return
     try:
         made = build(FLAGS.kind, texts=texts, **settings)
     except ValueError as error:  # a corpus smaller than what is asked for
@@ -111,6 +136,34 @@ def _index() -> None:
         print("ranked by dot product, as the model says")
     if empty := without_direction(vectors) if made.dim else 0:
         print(f"{empty} documents have no direction (empty texts); they are ranked last")
+
+
+def _open_host():
+    from gemb.store.hosts import open_host
+
+    return open_host(FLAGS.host, name=FLAGS.name, create=True)
+
+
+def _publish(host, space, ids: list[str], vectors, sample) -> None:
+    """Makes the documents a new version of the host and publishes it."""
+    import numpy as np
+
+    from gemb.store.hosts import Settings, exact_answers
+    from gemb.store.rows import rows_digest
+
+    there = np.flatnonzero(vectors.any(axis=1))
+    if len(there) < len(ids):
+        print(f"{len(ids) - len(there)} documents have no direction (empty texts); left out")
+        ids, vectors = [ids[row] for row in there], vectors[there]
+    version = host.begin(space, settings=Settings(kind=FLAGS.kind, target=FLAGS.target))
+    host.load(version, ids, vectors)
+    queries = sample[sample.any(axis=1)]
+    expected = exact_answers(ids, vectors, queries, min(_HITS, len(ids)))
+    digest = rows_digest(ids, vectors, "float32")
+    found = host.verify(version, queries, expected, FLAGS.target, rows=len(ids), digest=digest)
+    host.publish(version)
+    print(f"{host}: version {version} is live: {len(ids)} documents, agreement@{_HITS} {found:.4f}")
+    host.close()
 
 
 def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):

@@ -5,8 +5,8 @@ texts into vectors. BM25 alone reads texts itself.
 
 `ExactSearcher`, `ScannSearcher`, `HnswSearcher`, `FunnelSearcher` and `QuantizedSearcher` take
 vectors, `Bm25Searcher` takes texts, and `FusedSearcher` joins any of them. `build` makes one of any
-of the `KINDS`, with settings found by `choose_policy` (funnels), `tune` (ScaNN) or `tune_hnsw` for a
-target; `save_index` and `load_index` keep it in a folder. JAX, ScaNN, usearch and bm25s are each
+of the `KINDS`, with settings found by `choose_policy` (funnels), `tune` (ScaNN) or `tune_hnsw` for
+a target; `save_index` and `load_index` keep it in a folder. JAX, ScaNN, usearch and bm25s are each
 imported with the first searcher that needs them.
 """
 

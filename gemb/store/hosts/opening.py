@@ -20,7 +20,7 @@ def is_host_address(place: str) -> bool:
 def open_host(
     place: str,
     *,
-    name: str = "documents",
+    name: str = "vectors",
     create: bool = False,
     timeout: float = 10.0,
     seconds: float = 1.0,

@@ -118,6 +118,22 @@ class IndexHost(Protocol):
         """Makes a verified version live."""
         ...
 
+    def warm(self, version: Version) -> None:
+        """Opens a version and searches it once, before others do."""
+        ...
+
+    def mark_bad(self, version: Version, *, why: str) -> None:
+        """Marks a version so that it is never read."""
+        ...
+
+    def pin(self, version: Version, *, why: str, pinned: bool = True) -> None:
+        """Keeps a version whatever its age, or no longer."""
+        ...
+
+    def check(self) -> list[str]:
+        """Reads everything; what is wrong, a line each."""
+        ...
+
     def roll_back(self, version: Version | None = None, *, why: str) -> Version:
         """Makes an older version live, and returns its number."""
         ...
