@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-_SECONDS = 30
+_SECONDS = 60
+_RUNNING: dict[int, subprocess.Popen] = {}
 
 
 def _port() -> int:
@@ -35,11 +36,18 @@ def _wait(process: subprocess.Popen, port: int, log: Path) -> None:
     raise RuntimeError(f"the server did not start: {log.read_text()[-500:]}")
 
 
+def kill_listener(port: int) -> None:
+    """Kills a server that was started here."""
+    _RUNNING[port].kill()
+    _RUNNING[port].wait(10)
+
+
 @contextlib.contextmanager
 def _running(command: list[str], port: int, folder: Path, **options) -> Iterator[subprocess.Popen]:
     log = folder / "server.log"
     with open(log, "w") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, **options)
+    _RUNNING[port] = process
     try:
         _wait(process, port, log)
         yield process

@@ -32,6 +32,8 @@ _SPACE, _LEDGER, _OWNER = "gemb.space", "gemb.ledger", "gemb.owner"
 _BATCH = 500  # ids of one request
 _NOT_FOUND = 100  # Milvus' error code where there is no such collection
 _LEASE = 5.0  # seconds after which a lock that did not change belongs to a killed writer
+# Milvus Lite hangs up on a client that asks every ten seconds whether it is still there.
+_CHANNEL = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": 0}
 _BUILD_SECONDS = 24 * 3600.0
 
 
@@ -79,7 +81,9 @@ class _Collections:
             raise UserError(f"{self}: there is no folder {Path(address).absolute().parent}")
         token = os.environ.get("MILVUS_TOKEN", "") if token is None else token
         with self._answers():
-            self._client = pymilvus.MilvusClient(uri=address, token=token, timeout=timeout)
+            self._client = pymilvus.MilvusClient(
+                uri=address, token=token, timeout=timeout, grpc_options=_CHANNEL
+            )
 
     def __str__(self) -> str:
         return f"{self._where} ({self._name})"
