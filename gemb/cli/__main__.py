@@ -40,6 +40,8 @@ VERBS = (
     "search",
     "ask",
     "push",
+    "release",
+    "refresh",
     "versions",
     "rollback",
     "check",
