@@ -9,8 +9,8 @@ under the fingerprint of the model.
     gemb search --workdir=runs/quickstart --corpus=mine          # ask it, interactively
     gemb search --index=runs/index "parse a date"                # what `gemb index` wrote
 
---index may be a store of `gemb release` or `gemb refresh`: its live version answers. For an index of
-`gemb documents`, each hit shows its file, line, headings and passage.
+--index may be a store of `gemb release` or `gemb refresh`: its live version answers. For an index
+of `gemb documents`, each hit shows its file, line, headings and passage.
 """
 
 from absl import flags

@@ -35,7 +35,9 @@ class Difference(NamedTuple):
     Attributes:
         counts: of records.
         keys: [rows, 16] uint8 content keys of the records now.
-        parent: [rows] the row of the parent whose vector stays right; -1 for one to encode.
+        same: [rows] bool, whether the id is there with the same content.
+        parent: [rows] the row of the parent that has the vector; -1 for one to encode. A record
+            whose content was there under another id, as when a file is renamed, needs none.
         distinct: rows to encode, one of each content.
         place: [rows] where in `distinct` a row's content is; -1 where `parent` has it.
         gone: ids.
@@ -43,6 +45,7 @@ class Difference(NamedTuple):
 
     counts: Counts
     keys: np.ndarray
+    same: np.ndarray
     parent: np.ndarray
     distinct: np.ndarray
     place: np.ndarray
@@ -70,9 +73,9 @@ def compare(
 
     Example:
         >>> keys = np.arange(3, dtype=np.uint8)[:, None].repeat(16, axis=1)
-        >>> found = compare(["a", "c", "d"], keys, ["a", "b", "c"], keys[[0, 1, 1]])
-        >>> str(found.counts), found.gone, found.parent
-        ('1 same, 1 changed, 1 new, 1 gone', ['b'], array([ 0, -1, -1]))
+        >>> found = compare(["a", "c", "d"], keys, ["a", "b", "c"], keys[[0, 2, 0]])
+        >>> str(found.counts), found.gone, found.parent  # "d" has the content of "b"
+        ('1 same, 1 changed, 1 new, 1 gone', ['b'], array([ 0, -1,  1]))
     """
     encoded = id_bytes(ids, where)
     old = {each: row for row, each in enumerate(id_bytes(before, where))}
@@ -84,19 +87,41 @@ def compare(
     held = np.zeros(len(old), bool)
     held[rows[there]] = True
     gone = [before[int(row)] for row in np.flatnonzero(~held)]
-    distinct, place = _distinct(keys, np.flatnonzero(~same))
+    parent = _moved(np.where(same, rows, -1), keys, keys_before)
+    distinct, place = _distinct(keys, np.flatnonzero(parent < 0))
     counts = Counts(
         int(same.sum()), int((there & ~same).sum()), int((~there).sum()), int((~held).sum())
     )
-    return Difference(counts, keys, np.where(same, rows, -1), distinct, place, gone)
+    return Difference(counts, keys, same, parent, distinct, place, gone)
+
+
+def _moved(parent: np.ndarray, keys: np.ndarray, before: np.ndarray | None) -> np.ndarray:
+    """Completes rows of the parent by content; each is taken once before any is taken twice."""
+    left = np.flatnonzero(parent < 0)
+    if before is None or not len(before) or not len(left):
+        return parent
+    free = np.ones(len(before), bool)
+    free[parent[parent >= 0]] = False
+    known: dict[bytes, list[int]] = {}
+    order = np.argsort(free, kind="stable")  # free rows last, so that they are taken first
+    for row, key in zip(order.tolist(), _flat(before)[order].tolist(), strict=True):
+        known.setdefault(key, []).append(row)
+    for row, key in zip(left.tolist(), _flat(keys)[left].tolist(), strict=True):
+        rows = known.get(key)
+        if rows:
+            parent[row] = rows.pop() if len(rows) > 1 else rows[0]
+    return parent
+
+
+def _flat(keys: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(keys).view("V16").ravel()
 
 
 def _distinct(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each content among some rows, and where in that list each row is."""
     place = np.full(len(keys), -1)
-    flat = np.ascontiguousarray(keys[wanted]).view("V16").ravel()
     known: dict[bytes, int] = {}
-    for row, key in zip(wanted, flat.tolist(), strict=True):
+    for row, key in zip(wanted, _flat(keys[wanted]).tolist(), strict=True):
         place[row] = known.setdefault(key, len(known))
     first = np.zeros(len(known), np.int64)
     for row in wanted[::-1]:

@@ -49,7 +49,7 @@ def load_keys(
     ids, vectors, _ = opened.sets[name]
     known = before in held and held[before].readable and difference is not None
     version = keyed.begin(opened.space, of=name, version=opened.version)
-    rows = np.flatnonzero(difference.parent < 0) if known else np.arange(len(ids))
+    rows = np.flatnonzero(~difference.same) if known else np.arange(len(ids))
     _put(keyed, version, ids, vectors, rows)
     gone = difference.gone if known else []
     removed = keyed.remove(gone, generation=version.generation) if gone else 0

@@ -1,5 +1,6 @@
 """Refresh: vectors of what changed since the last version, by the same model."""
 
+import dataclasses
 import os
 import shutil
 import time
@@ -65,7 +66,9 @@ class Plan(NamedTuple):
     @property
     def counts(self) -> Counts:
         """Of all sets together."""
-        return Counts(*map(sum, zip(*(each.counts for each in self.differences.values()))))
+        return Counts(
+            *map(sum, zip(*(each.counts for each in self.differences.values()), strict=True))
+        )
 
     @property
     def distinct(self) -> int:
@@ -206,8 +209,7 @@ def refresh(
         version = plan.parent.version if plan.done else make_version(store, encoding, plan)
         opened = store.open(version)
         for keyed in keys:
-            parent, difference = _loaded_from(plan, opened)
-            found = load_keys(keyed, opened, parent, difference)
+            found = load_keys(keyed, opened, *loaded_from(plan, opened))
             say(f"{keyed}: {found['put']:,} rows put, {found['removed']:,} removed")
         live = publish(store, version)
         said = "is published" if live else "was published before"
@@ -215,7 +217,8 @@ def refresh(
     return version
 
 
-def _loaded_from(plan: Plan, opened: Opened) -> tuple[Version | None, Difference | None]:
+def loaded_from(plan: Plan, opened: Opened) -> tuple[Version | None, Difference | None]:
+    """The version whose rows a key store may have, and what changed since; None for all rows."""
     difference = plan.differences.get(keyed_set(opened.sets))
     if plan.done or plan.parent is None or difference is None:
         return None, None
@@ -231,43 +234,67 @@ def publish(store: VersionStore, version: Version) -> bool:
     return True
 
 
-def make_version(
-    store: VersionStore, encoding: Encoding, plan: Plan, about: Mapping | None = None
-) -> Version:
+def make_version(store: VersionStore, encoding: Encoding, plan: Plan) -> Version:
     """Makes the version of a plan, which is not live yet.
+
+    Raises:
+        UserError: as `refresh`.
+    """
+    made, notes = encode_sets(store, encoding, plan)
+    index, about_index = make_index(store, encoding, plan, made)
+    about_index["recall"] = check_index(index, encoding, made)
+    return write_version(store, encoding, plan, made, notes | {"index": about_index})
+
+
+def work_folder(store: VersionStore, plan: Plan) -> Path:
+    """Where the parts of a version are until it is made; a killed process continues there."""
+    work = store.folder / WORK / plan.digest[:16]
+    with users_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def encode_sets(
+    store: VersionStore, encoding: Encoding, plan: Plan
+) -> tuple[list[making.Encoded], dict]:
+    """The sets of vectors of a plan, and what to note of them."""
+    made, rates, lowest = [], [], 1.0
+    for name, corpus in plan.corpora.items():
+        one, rate, cosine = _encoded(store, encoding, plan, name, corpus)
+        made.append(one)
+        rates.append(rate)
+        lowest = min(lowest, cosine)
+    rate = max(rates) or (plan.parent.about.get("texts_per_second", 0) if plan.parent else 0)
+    return made, {"lowest_cosine": lowest, "texts_per_second": round(rate, 2)}
+
+
+def write_version(
+    store: VersionStore,
+    encoding: Encoding,
+    plan: Plan,
+    made: Sequence[making.Encoded],
+    about: Mapping,
+) -> Version:
+    """Makes a version of its parts, and removes the work folder.
 
     Args:
         store: the store.
         encoding: the model.
         plan: what changed.
-        about: further JSON values for its manifest.
-
-    Raises:
-        UserError: as `refresh`.
+        made: of `encode_sets`; the index of `make_index` is in the work folder.
+        about: further JSON values for the manifest.
     """
-    work = store.folder / WORK / plan.digest[:16]
-    with users_errors(work):
-        work.mkdir(parents=True, exist_ok=True)
-    made, rates, lowest = [], [], 1.0
-    for name, corpus in plan.corpora.items():
-        one, rate, cosine = _encoded(work, store, encoding, plan, name, corpus)
-        made.append(one)
-        rates.append(rate)
-        lowest = min(lowest, cosine)
-    index, notes = _indexed(work, encoding, plan, made)
-    rate = max(rates) or (plan.parent.about.get("texts_per_second", 0) if plan.parent else 0)
-    notes |= {
+    notes = {
         "counts": plan.counts._asdict(),
         "encoded": plan.distinct,
-        "lowest_cosine": lowest,
-        "texts_per_second": round(rate, 2),
         "input": plan.digest,
         "settings": plan.settings._asdict(),
         "model": {"fingerprint": encoding.fingerprint, "folder": str(encoding.folder or "")},
-    }
+    } | dict(about)
     if encoding.alignment:
-        notes["alignment"] = encoding.alignment.__dict__
-    with store.draft(encoding.space, about=notes | dict(about or {})) as draft:
+        notes["alignment"] = dataclasses.asdict(encoding.alignment)
+    work = work_folder(store, plan)
+    with store.draft(encoding.space, about=notes) as draft:
         for one in made:
             making.add_set(draft, one)
         _keep_other_sets(draft, plan)
@@ -276,13 +303,14 @@ def make_version(
         plan.corpora["documents"].write(draft.folder / making.CORPUS)
         _add_model(draft, encoding, plan)
         with users_errors(draft.folder):
-            os.replace(index, draft.folder / making.INDEX)
+            os.replace(work / making.INDEX, draft.folder / making.INDEX)
     shutil.rmtree(work, ignore_errors=True)
     return draft.version
 
 
-def _encoded(work: Path, store, encoding: Encoding, plan: Plan, name: str, corpus: Corpus):
+def _encoded(store, encoding: Encoding, plan: Plan, name: str, corpus: Corpus):
     """A set as it is now, the texts encoded per second, and the lowest cosine of the check."""
+    work = work_folder(store, plan)
     kind, difference = KINDS[name], plan.differences[name]
     before = plan.parent.sets[name].vectors if plan.parent and name in plan.parent.sets else None
     dtype = plan.settings.dtype if before is None else str(before.dtype)
@@ -296,14 +324,12 @@ def _encoded(work: Path, store, encoding: Encoding, plan: Plan, name: str, corpu
     return making.Encoded(name, kind, corpus.ids, vectors, difference.keys, texts), rate, lowest
 
 
-def _indexed(work: Path, encoding: Encoding, plan: Plan, made) -> tuple[Path, dict]:
-    """The folder of the index, checked, and what to note of it."""
-    documents = next(each for each in made if each.name == "documents")
-    queries = next((each.vectors for each in made if each.name == "queries"), None)
-    vectors = indexes.products(documents.vectors, encoding)
-    sample = None if queries is None else indexes.products(queries, encoding)
-    settings, index = plan.settings, None
-    corpus, folder = plan.corpora["documents"], work / making.INDEX
+def make_index(
+    store: VersionStore, encoding: Encoding, plan: Plan, made: Sequence[making.Encoded]
+) -> tuple[Path, dict]:
+    """The index of a plan in the work folder, and what to note of it."""
+    vectors, sample = _products(encoding, made)
+    settings, corpus, index = plan.settings, plan.corpora["documents"], None
     if plan.parent and plan.parent.about["settings"]["kind"] == settings.kind:
         index = indexes.continued(
             plan.parent.folder / making.INDEX, settings.kind,
@@ -315,9 +341,21 @@ def _indexed(work: Path, encoding: Encoding, plan: Plan, made) -> tuple[Path, di
         index = indexes.built(
             settings.kind, vectors, corpus.texts, encoding, target=settings.target, sample=sample
         )
-    indexes.save(folder, index, encoding, documents.texts)
-    recall = indexes.check_recall(folder, vectors, vectors if sample is None else sample, encoding)
-    return folder, {"index": {"kind": settings.kind, "deltas": deltas, "recall": recall}}
+    folder = work_folder(store, plan) / making.INDEX
+    indexes.save(folder, index, encoding, texts_fingerprint(corpus.texts))
+    return folder, {"kind": settings.kind, "deltas": deltas}
+
+
+def check_index(folder: Path, encoding: Encoding, made: Sequence[making.Encoded]) -> float | None:
+    """See `indexes.check_recall`; asked are the queries where there are some."""
+    vectors, sample = _products(encoding, made)
+    return indexes.check_recall(folder, vectors, vectors if sample is None else sample, encoding)
+
+
+def _products(encoding: Encoding, made) -> tuple[np.ndarray, np.ndarray | None]:
+    """Vectors of documents, and of queries where there are some, for inner products."""
+    sets = {one.name: indexes.products(one.vectors, encoding) for one in made}
+    return sets["documents"], sets.get("queries")
 
 
 def _keep_other_sets(draft, plan: Plan) -> None:

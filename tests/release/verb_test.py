@@ -97,3 +97,50 @@ def test_a_second_model_keeps_the_first_to_roll_back_to(gemb, tiny_models, write
         in gemb("refresh", "store", f"--corpus={write_corpus(texts | {'x': 'y'})}")[1]
     )
     assert str(store.open().version) == "1.2"
+
+
+def test_a_release_runs_its_stages_once(gemb, tiny_models, write_corpus, texts, tmp_path):
+    users = write_corpus({f"u{n}": f"w{n} user" for n in range(9)}, "users.jsonl")
+    common = ["store", f"--corpus={write_corpus(texts)}", f"--queries={users}", "--workdir=r1"]
+    common += [f"--model={tiny_models[0]}", "--keys=sqlite:keys.db"]
+    status, said, error = gemb("release", *common, "--stages=embed,index,verify")
+    assert status == 0, error
+    assert "[6/7] load: left out" in said
+    assert VersionStore("store").versions() == []
+    status, said, error = gemb("release", *common)
+    assert status == 0, error
+    assert re.findall(r"\[\d/7\] (\w+): done before", said) == ["embed", "index", "verify"]
+    assert said.splitlines()[-1] == "store: version 1.1 is published"
+    noted = json.loads((tmp_path / "r1" / "release.json").read_text())["stages"]
+    assert noted["load"]["counts"] == {"put": 9, "removed": 0}
+    assert noted["verify"]["counts"] == {"recall": 1.0}
+    assert noted["embed"]["counts"]["encoded"] == 108  # one text is there twice
+    status, said, error = gemb("release", *common)
+    assert len(re.findall("done before", said)) == 5
+    opened = VersionStore("store").open()
+    assert sorted(opened.sets) == ["documents", "queries"]
+    assert opened.about["index"] == {"kind": "exact", "deltas": 0, "recall": 1.0}
+    assert gemb("check", "store")[0] == 0
+    assert not list((tmp_path / "store" / "work").iterdir()) or not any(
+        each.is_dir() for each in (tmp_path / "store" / "work").iterdir()
+    )
+
+
+def test_mistakes_of_release_are_one_line(gemb, tiny_models, write_corpus, texts, tmp_path):
+    corpus, model = f"--corpus={write_corpus(texts)}", f"--model={tiny_models[0]}"
+    cases = [
+        ((corpus, model, "--workdir=r"), "expected STORE"),
+        (("store", corpus, model), "--workdir is required"),
+        (("store", model, "--workdir=r"), "--corpus is required"),
+        (("store", corpus, "--workdir=r"), "one of them"),
+        (("store", corpus, model, "--workdir=r", "--stages=imbed"), "Did you mean embed"),
+        (("store", corpus, model, "--workdir=r", "--stages=load"), "needs the stages embed"),
+        (("store", corpus, model, "--workdir=r", "--index_kind=tree"), "unknown 'tree'"),
+    ]
+    for arguments, message in cases:
+        status, _, error = gemb("release", *arguments)
+        assert status == 2, (arguments, error)
+        assert message in error.splitlines()[-1], error
+    (tmp_path / "r" / "release.json").write_text('{"format": "gemb release", "version": 7}')
+    status, _, error = gemb("release", "store", corpus, model, "--workdir=r")
+    assert "version 7" in error
