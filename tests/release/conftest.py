@@ -1,6 +1,8 @@
 """A model, a corpus and a store for tests of releases."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +15,13 @@ from gemb.pretrained import saving
 from gemb.processors.text import of_bytes
 from gemb.release.corpus import Corpus
 from gemb.store import VersionStore
+
+_PATH = Path(__file__).parents[1] / "store" / "conftest.py"
+_SPEC = importlib.util.spec_from_file_location("key_store_fixtures", _PATH)
+_FIXTURES = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_FIXTURES)
+opener, valkey_address = _FIXTURES.opener, _FIXTURES.valkey_address
+postgres_address = _FIXTURES.postgres_address
 
 
 @pytest.fixture(scope="session")
