@@ -4,6 +4,7 @@ Copy it into the folder of DAGs and change the paths. Stages that are done are l
 runs again, and a stage that was stopped (exit status 75) continues, so that retries are safe.
 """
 
+import itertools
 from datetime import datetime, timedelta
 
 from airflow import DAG
@@ -29,7 +30,7 @@ with DAG(
     tasks = [
         BashOperator(task_id=stage, bash_command=f"{RELEASE} --stages={stage}") for stage in STAGES
     ]
-    for before, after in zip(tasks, tasks[1:], strict=False):
+    for before, after in itertools.pairwise(tasks):
         before >> after
 
 with DAG(
