@@ -2,11 +2,11 @@
 
     python benchmarks/production.py disk                       # publish, roll back, open
     python benchmarks/production.py keys                       # SQLite
-    python benchmarks/production.py keys --address=redis://127.0.0.1:6379/0 --address=postgresql://...
+    python benchmarks/production.py keys --address=redis://... --address=postgresql://...
     python benchmarks/production.py refresh --rows=200000      # 1 % changed, against a rebuild
 
-`refresh` uses vectors that are made up from words at no cost, and the tokenizer of --model; the time
-of encoding is that model's speed on 512 of the texts, measured in the same run.
+`refresh` uses vectors that are made up from words at no cost, and the tokenizer of --model; the
+time of encoding is that model's speed on 512 of the texts, measured in the same run.
 `keys` puts two generations of --rows vectors, and reads single ids and batches of 100 through the
 chain of both. With several addresses the reads are interleaved, and each has its ratio to SQLite.
 Everything is written to names of its own; `keys` leaves its rows on a server.

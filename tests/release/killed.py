@@ -149,8 +149,8 @@ def kills(verb: str, place: str, keys: str, rounds: int, seed: int) -> dict:
             os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
             said = [line.split() for line in [*lines, *file] if line.endswith("\n")]
-        kept = [words for words in before if words[0] == "done"][-1:]
-        before = kept + said
+        done = [place for place, words in enumerate(before) if words[0] == "done"]
+        before = before[max(done, default=0) :] + said  # a killed try may have put rows, too
         tried = [int(words[1]) for words in said if words[0] == "try"]
         number = tried[-1] if tried else number
         broken, lost = problems(place, keys, before)
