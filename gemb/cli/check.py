@@ -11,7 +11,7 @@ Prints one line per fault and exits with status 1 if there is any. Nothing is ch
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("name", "vectors", "Name of the key store on its server.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
 
 
 def main(argv: list[str]) -> int:

@@ -7,6 +7,14 @@
     gemb documents ~/notes --model=all-MiniLM-L6-v2 --output=runs/notes
     gemb index --model=all-MiniLM-L6-v2 --corpus=runs/notes --output=runs/index --late_chunking
 
+    gemb index --model=all-MiniLM-L6-v2 --corpus=DIR --host=runs/host --kind=scann
+    gemb index --model=all-MiniLM-L6-v2 --corpus=DIR --host=pgvector://127.0.0.1/db --kind=hnsw
+
+With --host the documents become a new version of an index host, which is published when it finds
+--target of what exact search finds: a folder, which is made where it is missing; PostgreSQL with
+pgvector (extra `postgres`); or Milvus, milvus://HOST:PORT (extra `milvus`). The same model again
+makes a refresh. Servers have the kinds exact and hnsw.
+
 --corpus is a folder with a corpus.jsonl (BEIR's, a harvest, what `gemb documents` wrote), or a file
 of any format that training reads, whose records have "text", and may have "title" and "_id".
 --late_chunking encodes each document of `gemb documents` as a whole, and takes the mean over the
@@ -15,9 +23,10 @@ all-MiniLM-L6-v2 it found more answers among the first ten, but fewer at the fir
 (docs/results/search.md): compare both on your own questions.
 
 For a large corpus run `gemb embed` first, which is resumable, and give its folder as --vectors.
-Kinds: exact; scann and funnel-scann (approximate, tuned to --target; extra `scann`); funnel (a pass
-over narrow vectors, then re-ranking, the cheapest that meets --target); bfloat16, int8, binary
-(fewer bits, re-scored); bm25 (no model); hybrid (BM25 and vectors). Agreement is measured on the
+Kinds: exact; scann and funnel-scann (approximate, tuned to --target; extra `scann`); hnsw (the same
+with the extra `hnsw`, on every system and in more memory); funnel (a pass over narrow vectors, then
+re-ranking, the cheapest that meets --target); bfloat16, int8, binary (fewer bits, re-scored); bm25
+(no model); hybrid (BM25 and vectors). Agreement is measured on the
 corpus's own queries if it has some, else on a sample of its documents. The folder records the
 model's fingerprint; queries of another model are refused.
 """
@@ -28,6 +37,10 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list("model", [], "Model folder or name.", allow_override=True)
 flags.DEFINE_string("corpus", "", "Folder or file with the documents.", allow_override=True)
 flags.DEFINE_string("output", None, "Index folder to write.", allow_override=True)
+flags.DEFINE_string(
+    "host", "", "Index host to publish to, instead of --output.", allow_override=True
+)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
 flags.DEFINE_string(
     "vectors", "", "Folder that `gemb embed` wrote for the corpus.", allow_override=True
 )
@@ -40,7 +53,7 @@ flags.DEFINE_float(
     "target", 0.99, "Agreement@10 with exact search to keep.", 0.01, 0.9999, allow_override=True
 )
 
-_TUNED = ("scann", "funnel", "funnel-scann")
+_TUNED = ("scann", "hnsw", "funnel", "funnel-scann")
 _SAMPLE = 500  # queries that settings are found with
 _HITS = 10  # their agreement with exact search is measured
 
@@ -50,8 +63,13 @@ def main(argv: list[str]) -> None:
     from gemb.cli.arguments import check_arguments, check_folder
     from gemb.search import KINDS
 
-    check_arguments(argv, "corpus", "output")
-    check_folder("output")
+    check_arguments(argv, "corpus", *([] if FLAGS.host else ["output"]))
+    if FLAGS.host and FLAGS.output:
+        raise UserError("--host cannot be combined with --output; remove one of them")
+    if FLAGS.host and FLAGS.kind in ("bm25", "hybrid"):
+        raise UserError(f"--host takes vectors only; remove --kind={FLAGS.kind}")
+    if FLAGS.output:
+        check_folder("output")
     if FLAGS.kind not in KINDS:
         raise UserError(f"--kind: unknown {FLAGS.kind!r}; known are {', '.join(KINDS)}")
     if FLAGS.kind == "bm25" and FLAGS.vectors:
@@ -63,6 +81,8 @@ def main(argv: list[str]) -> None:
         raise UserError("--model is required: one model folder or name")
     if "scann" in FLAGS.kind:
         require("scann", f"--kind={FLAGS.kind}", extra="scann")  # before the corpus is encoded
+    if FLAGS.kind == "hnsw":
+        require("usearch", "--kind=hnsw", extra="hnsw")
     _index()
 
 
@@ -71,15 +91,18 @@ def _index() -> None:
 
     from gemb.checks import UserError
     from gemb.data.sources import corpora
-    from gemb.identity import texts_fingerprint
+    from gemb.identity import model_space, texts_fingerprint
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
     from gemb.metrics.similarity import check_product, without_direction
     from gemb.search import build, save_index
     from gemb.search.index import check_replaceable
 
-    check_replaceable(Path(FLAGS.output))  # before the work, not after it
-    _, texts, rows = corpora.read_corpus(FLAGS.corpus)
+    if FLAGS.host:
+        host = _open_host()
+    else:
+        check_replaceable(Path(FLAGS.output))  # before the work, not after it
+    ids, texts, rows = corpora.read_corpus(FLAGS.corpus)
     about = {"corpus": str(Path(FLAGS.corpus).absolute()), "texts": texts_fingerprint(texts)}
     settings, identity = {"vectors": None}, {"model": ""}
     if FLAGS.kind != "bm25":
@@ -97,7 +120,12 @@ def _index() -> None:
         widths = [width for width in embedder.widths if width <= dim]
         settings = {"vectors": vectors, "widths": widths, "target": FLAGS.target}
         settings["k"] = min(_HITS, len(texts))
-        settings["sample"] = _sample(embedder, vectors, dim) if FLAGS.kind in _TUNED else None
+        asked = FLAGS.host or FLAGS.kind in _TUNED
+        settings["sample"] = _sample(embedder, vectors, dim) if asked else None
+    if FLAGS.host:
+        space, _ = model_space(embedder.model, dim, similarity)
+        _publish(host, space, ids, vectors, settings["sample"])
+        return
     try:
         made = build(FLAGS.kind, texts=texts, **settings)
     except ValueError as error:  # a corpus smaller than what is asked for
@@ -108,6 +136,34 @@ def _index() -> None:
         print("ranked by dot product, as the model says")
     if empty := without_direction(vectors) if made.dim else 0:
         print(f"{empty} documents have no direction (empty texts); they are ranked last")
+
+
+def _open_host():
+    from gemb.store.hosts import open_host
+
+    return open_host(FLAGS.host, name=FLAGS.name, create=True)
+
+
+def _publish(host, space, ids: list[str], vectors, sample) -> None:
+    """Makes the documents a new version of the host and publishes it."""
+    import numpy as np
+
+    from gemb.store.hosts import Settings, exact_answers
+    from gemb.store.rows import rows_digest
+
+    there = np.flatnonzero(vectors.any(axis=1))
+    if len(there) < len(ids):
+        print(f"{len(ids) - len(there)} documents have no direction (empty texts); left out")
+        ids, vectors = [ids[row] for row in there], vectors[there]
+    version = host.begin(space, settings=Settings(kind=FLAGS.kind, target=FLAGS.target))
+    host.load(version, ids, vectors)
+    queries = sample[sample.any(axis=1)]
+    expected = exact_answers(ids, vectors, queries, min(_HITS, len(ids)))
+    digest = rows_digest(ids, vectors, "float32")
+    found = host.verify(version, queries, expected, FLAGS.target, rows=len(ids), digest=digest)
+    host.publish(version)
+    print(f"{host}: version {version} is live: {len(ids)} documents, agreement@{_HITS} {found:.4f}")
+    host.close()
 
 
 def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):
@@ -177,8 +233,16 @@ def _sample(embedder, vectors, dim: int):
 
 def _told(made) -> str:
     """What was chosen, for the terminal."""
-    from gemb.search import FunnelSearcher, QuantizedSearcher, ScannSearcher, full_flops
+    from gemb.search import (
+        FunnelSearcher,
+        HnswSearcher,
+        QuantizedSearcher,
+        ScannSearcher,
+        full_flops,
+    )
 
+    if isinstance(made, HnswSearcher):
+        return f"\n{made.ef} candidates per search"
     if isinstance(made, QuantizedSearcher):
         return f"\n{made.bytes_per_vector} bytes per vector; float32 takes {4 * made.dim}"
     if isinstance(made, (FunnelSearcher, ScannSearcher)):

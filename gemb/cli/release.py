@@ -50,7 +50,7 @@ flags.DEFINE_float(
     "target", 0.99, "Agreement@10 with exact search to keep.", 0.01, 0.9999, allow_override=True
 )
 flags.DEFINE_list("keys", [], "Addresses of key stores, with commas.", allow_override=True)
-flags.DEFINE_string("name", "vectors", "Name of the key store on its server.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
 flags.DEFINE_bool(
     "allow_shrink", False, "Accept that many documents are gone.", allow_override=True
 )

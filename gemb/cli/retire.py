@@ -18,7 +18,7 @@ flags.DEFINE_boolean("dry_run", False, "Only list what would be removed.", allow
 flags.DEFINE_string("pin", "", "A version to keep at any age.", allow_override=True)
 flags.DEFINE_string("unpin", "", "A version that need not be kept any longer.", allow_override=True)
 flags.DEFINE_string("why", "", "The reason for --pin or --unpin.", allow_override=True)
-flags.DEFINE_string("name", "vectors", "Name of the key store on its server.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
 
 
 def main(argv: list[str]) -> None:

@@ -16,7 +16,7 @@ from absl import flags
 FLAGS = flags.FLAGS
 flags.DEFINE_string("why", "", "The reason, which is logged.", allow_override=True)
 flags.DEFINE_boolean("bad", False, "Mark the version that was live as bad.", allow_override=True)
-flags.DEFINE_string("name", "vectors", "Name of the key store on its server.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
 
 
 def main(argv: list[str]) -> None:

@@ -9,6 +9,11 @@ under the fingerprint of the model.
     gemb search --workdir=runs/quickstart --corpus=mine          # ask it, interactively
     gemb search --index=runs/index "parse a date"                # what `gemb index` wrote
 
+    gemb search --host=runs/host --model=all-MiniLM-L6-v2 "parse a date"    # `gemb index --host`
+
+--host asks the live version of an index host; another model's queries are refused. Hits are shown
+as ids, with the texts of --corpus where it is given.
+
 --index may be a store of `gemb release` or `gemb refresh`: its live version answers. For an index
 of `gemb documents`, each hit shows its file, line, headings and passage.
 """
@@ -21,6 +26,9 @@ flags.DEFINE_string(
     "corpus", "", "BEIR folder; default what the run trained on.", allow_override=True
 )
 flags.DEFINE_string("index", "", "Index folder, instead of --workdir.", allow_override=True)
+flags.DEFINE_string("host", "", "Index host, instead of --workdir.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
+flags.DEFINE_list("model", [], "Model folder or name.", allow_override=True)
 flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
 flags.DEFINE_integer("count", 5, "Hits to show.", lower_bound=1, allow_override=True)
 
@@ -28,23 +36,32 @@ flags.DEFINE_integer("count", 5, "Hits to show.", lower_bound=1, allow_override=
 def main(argv: list[str]) -> None:
     from gemb.checks import UserError
 
-    if not FLAGS.workdir and not FLAGS.index:
-        raise UserError("--workdir is required: give the folder of a run, or --index")
+    if not FLAGS.workdir and not FLAGS.index and not FLAGS.host:
+        raise UserError("--workdir is required: give the folder of a run, or --index or --host")
+    if FLAGS.host and (FLAGS.workdir or FLAGS.index):
+        raise UserError("--host cannot be combined with --workdir or --index; remove one of them")
+    if FLAGS.host and len(FLAGS.model) != 1:
+        raise UserError("--model is required with --host: one model folder or name")
+    if FLAGS.model and not FLAGS.host:
+        raise UserError("--model is for --host; a run and an index name their own")
     if FLAGS.index and (FLAGS.workdir or FLAGS.corpus or FLAGS.dim):
         raise UserError("--index has its own model, corpus and width; remove the other flags")
     query = " ".join(argv)
     if argv and not query.strip():
         raise UserError("the query is empty")
-    from gemb.evaluation.search_session import converse, of_index, of_run
+    from gemb.evaluation.search_session import converse, of_host, of_index, of_run
 
-    if FLAGS.index:
+    if FLAGS.host:
+        names = {"name": FLAGS.name, "corpus": FLAGS.corpus, "dim": FLAGS.dim}
+        ask = of_host(FLAGS.host, FLAGS.model[0], count=FLAGS.count, **names)
+    elif FLAGS.index:
         ask = of_index(FLAGS.index, count=FLAGS.count)
     else:
         ask = of_run(FLAGS.workdir, corpus=FLAGS.corpus, dim=FLAGS.dim, count=FLAGS.count)
     if argv:
         print(ask(query))
     else:
-        converse(ask, *(["What are you looking for?"] if FLAGS.index else []))
+        converse(ask, *(["What are you looking for?"] if not FLAGS.workdir else []))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 
 STORE is a folder that `gemb.store.VersionStore` wrote, or the address of a key store: sqlite:FILE,
 redis://HOST:PORT/NUMBER (extra `redis`; Valkey too) or postgresql://HOST/DATABASE (extra
-`postgres`). A version is written generation.refresh, such as 7.3: retraining makes a new generation
+`postgres`); or of an index host: pgvector://HOST/DATABASE, milvus://HOST:PORT or milvus:FILE (extra
+`milvus`). A version is written generation.refresh, such as 7.3: retraining makes a new generation
 with its own space, and encoding again with the same model makes a refresh. Vectors of 7.2 and 7.3
 may be compared, those of 7 and 6 never.
 
@@ -27,7 +28,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_float(
     "gb_price", 0.0, "Price of a gigabyte per month, for a column of costs.", 0, allow_override=True
 )
-flags.DEFINE_string("name", "vectors", "Name of the key store on its server.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
 
 
 def main(argv: list[str]) -> None:

@@ -1,16 +1,18 @@
-"""Typed queries to a trained run or to an index folder, and their hits as lines of text."""
+"""Typed queries to a trained run, an index folder or an index host; their hits as lines of text."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from gemb.data.sources import beir
+from gemb.checks import UserError
+from gemb.data.sources import beir, corpora
 from gemb.evaluation.workdir import corpus_vectors, model_of, searched_folder
-from gemb.identity import texts_fingerprint
+from gemb.identity import check_same_space, model_space, texts_fingerprint
 from gemb.inference.embedder import Embedder
 from gemb.inference.encoded_once import similarity_of
 from gemb.inference.passages import Passage, open_index, passages_of, query_vector
 from gemb.metrics.similarity import check_product, prepared
 from gemb.search import ExactSearcher
+from gemb.store.hosts import open_host
 from gemb.store.opening import index_of
 
 _PASSAGE = 300  # characters shown of a passage
@@ -68,6 +70,54 @@ def of_index(folder: str | Path, *, count: int = 5) -> Callable[[str], str]:
     """
     passages = open_index(index_of(folder))
     return lambda query: "\n".join(map(_shown, passages(query, count)))
+
+
+def of_host(
+    place: str, model: str, *, name: str, corpus: str = "", dim: int = 0, count: int = 5
+) -> Callable[[str], str]:
+    """Queries to the live version of an index host.
+
+    Args:
+        place: folder or address, see `gemb.store.hosts.open_host`.
+        model: folder or name of the model whose space the live version is of.
+        name: of the index on a server.
+        corpus: where the texts are; "" to show ids only.
+        dim: nested width; 0 for the full one.
+        count: hits of a query.
+
+    Returns:
+        (query) -> its hits, a line each, best first.
+
+    Raises:
+        SpaceError: the live version is of another model.
+        UserError: nothing is published, or the host does not answer.
+    """
+    host = open_host(place, name=name)
+    live = next((each for each in host.versions() if each.state == "live"), None)
+    if live is None:
+        raise UserError(f"{host}: nothing is published yet")
+    embedder = Embedder.load(model)
+    dim = embedder.check_dim(dim or embedder.dim)
+    space, _ = model_space(embedder.model, dim, similarity_of(embedder))
+    check_same_space(space, live.space, str(host))
+    texts = {}
+    if corpus:
+        ids, found, _ = corpora.read_corpus(corpus)
+        texts = dict(zip(ids, found, strict=True))
+
+    def ask(query: str) -> str:
+        vector = query_vector(embedder, query, dim)
+        generation = live.version.generation
+        hits = host.search(vector, count, space=space, generation=generation)
+        pairs = zip(hits.ids[0], hits.scores[0], strict=False)
+        return "\n".join(_line(each, score, texts.get(each, "")) for each, score in pairs)
+
+    return ask
+
+
+def _line(each: str, score: float, text: str) -> str:
+    begin = " ".join(text.split())[:60]
+    return f"{score:6.3f}  {each}  {begin}".rstrip()
 
 
 def converse(ask: Callable[[str], str], question: str = "What should the function do?") -> None:

@@ -3,12 +3,12 @@
 Only searching belongs here: gemb.metrics and gemb.evaluation measure rankings, gemb.inference turns
 texts into vectors. BM25 alone reads texts itself.
 
-`ExactSearcher`, `ScannSearcher`, `FunnelSearcher` and `QuantizedSearcher` take vectors,
-`Bm25Searcher` takes texts, and `FusedSearcher` joins any of them. `DeltaSearcher` searches a corpus
-that changed by the index of an earlier one. `build` makes one of any of the
-`KINDS`, with settings found by `choose_policy` (funnels) and `tune` (ScaNN) for a target;
-`save_index` and `load_index` keep it in a folder. JAX, ScaNN and bm25s are each imported with the
-first searcher that needs them.
+`ExactSearcher`, `ScannSearcher`, `HnswSearcher`, `FunnelSearcher` and `QuantizedSearcher` take
+vectors, `Bm25Searcher` takes texts, and `FusedSearcher` joins any of them. `DeltaSearcher`
+searches a corpus that changed by the index of an earlier one. `build` makes one of any
+of the `KINDS`, with settings found by `choose_policy` (funnels), `tune` (ScaNN) or `tune_hnsw` for
+a target; `save_index` and `load_index` keep it in a folder. JAX, ScaNN, usearch and bm25s are each
+imported with the first searcher that needs them.
 """
 
 from gemb.search.delta import DeltaSearcher
@@ -17,6 +17,7 @@ from gemb.search.funnel.calibration import Calibration, choose_policy
 from gemb.search.funnel.cascade import FunnelSearcher
 from gemb.search.funnel.policy import Policy, full_flops
 from gemb.search.funnel.rotation import principal_axes
+from gemb.search.hnsw import HnswSearcher
 from gemb.search.hybrid import FusedSearcher, Queries
 from gemb.search.index import load_index, read_manifest, save_index
 from gemb.search.lexical import Bm25Searcher
@@ -35,6 +36,7 @@ __all__ = [
     "FunnelSearcher",
     "FusedSearcher",
     "Hits",
+    "HnswSearcher",
     "Policy",
     "QuantizedSearcher",
     "Queries",

@@ -16,6 +16,7 @@ from gemb.search.exact import ExactSearcher
 from gemb.search.funnel.calibration import choose_policy
 from gemb.search.funnel.cascade import FunnelSearcher
 from gemb.search.funnel.rotation import principal_axes
+from gemb.search.hnsw import HnswSearcher, tune_hnsw
 from gemb.search.hybrid import FusedSearcher
 from gemb.search.lexical import Bm25Searcher
 from gemb.search.quantized import QuantizedSearcher
@@ -33,10 +34,10 @@ class Corpus:
     Attributes:
         vectors: [documents, dim] floats of unit length; None for BM25.
         texts: the documents, for BM25.
-        sample: [queries, dim] a few hundred queries of the kind that will be asked, for ScaNN and
-            the funnels.
+        sample: [queries, dim] a few hundred queries of the kind that will be asked, for ScaNN, HNSW
+            and the funnels.
         widths: the model's nested widths.
-        target: agreement@k with exact search, for ScaNN and the funnels.
+        target: agreement@k with exact search, for ScaNN, HNSW and the funnels.
         k: the hits that matter.
     """
 
@@ -66,6 +67,13 @@ def _scann(corpus: Corpus) -> ScannSearcher:
     made = ScannSearcher(corpus.vectors)
     if corpus.sample is not None:
         tune(made, corpus.vectors, corpus.sample, k=corpus.k, target=corpus.target)
+    return made
+
+
+def _hnsw(corpus: Corpus) -> HnswSearcher:
+    made = HnswSearcher(corpus.vectors)
+    if corpus.sample is not None:
+        tune_hnsw(made, corpus.vectors, corpus.sample, k=corpus.k, target=corpus.target)
     return made
 
 
@@ -114,6 +122,7 @@ def _in_bits(precision: str, rescore: int) -> Kind:
 KINDS = {
     "exact": Kind(ExactSearcher, "exact", _exact),
     "scann": Kind(ScannSearcher, "scann", _scann),
+    "hnsw": Kind(HnswSearcher, "hnsw", _hnsw),
     "funnel": Kind(FunnelSearcher, "funnel", partial(_funnel, by_scann=False)),
     "funnel-scann": Kind(FunnelSearcher, "funnel", partial(_funnel, by_scann=True)),
     "bfloat16": _in_bits("bfloat16", rescore=2),
@@ -133,12 +142,12 @@ def build(kind: str, vectors: np.ndarray | None, **corpus) -> Searcher:
     """Builds a searcher, its settings found from the corpus and a sample of queries.
 
     Args:
-        kind: "exact"; "scann", tuned; "funnel" with the cheapest policy; "funnel-scann", the same
-            with ScaNN as its first stage, tuned; "bfloat16", "int8" or "binary", re-scored;
-            "bm25"; "hybrid", of BM25 and exact search.
+        kind: "exact"; "scann" or "hnsw", tuned; "funnel" with the cheapest policy; "funnel-scann",
+            the same with ScaNN as its first stage, tuned; "bfloat16", "int8" or "binary",
+            re-scored; "bm25"; "hybrid", of BM25 and exact search.
         vectors: [documents, dim] floats of unit length; None for "bm25".
-        **corpus: the other fields of `Corpus`. ScaNN's defaults hold without a sample; without
-            widths below dim a funnel tries its own, also on the principal axes.
+        **corpus: the other fields of `Corpus`. The defaults of ScaNN and HNSW hold without a
+            sample; without widths below dim a funnel tries its own, also on the principal axes.
 
     Returns:
         The searcher.

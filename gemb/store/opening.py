@@ -1,23 +1,26 @@
-"""Opens any store, on disk or by its address."""
+"""Opens any store, on disk or by its address, and index hosts."""
 
 from pathlib import Path
 
 from gemb.checks import UserError
 from gemb.store.disk import VersionStore
+from gemb.store.hosts import IndexHost, is_host_address, open_host
 from gemb.store.keyed import KeyedStore, is_address, open_keyed
 
 
-def open_store(place: str, name: str = "vectors") -> VersionStore | KeyedStore:
-    """Opens a store that is there; both kinds list, roll back, check and retire versions.
+def open_store(place: str, name: str = "vectors") -> VersionStore | KeyedStore | IndexHost:
+    """Opens a store that is there; all kinds list, roll back, check and retire versions.
 
     Args:
-        place: a folder, or the address of a key store.
-        name: of a key store on its server.
+        place: a folder, or the address of a key store or of an index host.
+        name: of it on its server.
 
     Raises:
         MissingExtra: the server's client is not installed.
         UserError: there is no store, or it does not answer.
     """
+    if is_host_address(place):
+        return open_host(place, name=name)
     if not is_address(place):
         return VersionStore(place)
     file = place.removeprefix("sqlite:")

@@ -49,6 +49,11 @@ def _scann(vectors):
     return search.ScannSearcher(vectors)
 
 
+def _hnsw(vectors):
+    pytest.importorskip("usearch")
+    return search.HnswSearcher(vectors)
+
+
 def _both(vectors):
     return search.FusedSearcher([search.ExactSearcher(vectors), search.QuantizedSearcher(vectors)])
 
@@ -104,6 +109,8 @@ TABLE = {
     "DeltaSearcher": lambda: _vector_row(_delta),
     "ScannSearcher": lambda: _vector_row(_scann),
     "ScannSearcher with a tree": lambda: _vector_row(_scann, documents=1_500),
+    "HnswSearcher": lambda: _vector_row(_hnsw),
+    "HnswSearcher with a graph": lambda: _vector_row(_hnsw, documents=1_500),
     "FunnelSearcher": lambda: _funnel(),
     "FunnelSearcher of one stage": lambda: _funnel(widths=[DIM], shortlists=[]),
     "FunnelSearcher on principal axes": lambda: _turned_funnel(),

@@ -11,6 +11,7 @@ import pytest
 
 from gemb.checks import UserError
 from gemb.cli.__main__ import run
+from gemb.identity import Space
 from gemb.models.execution import Execution
 from gemb.search import read_manifest, scann
 from gemb.search.registry import KINDS
@@ -21,7 +22,7 @@ ACTS = ("burns", "falls", "grows", "leaks", "moves", "opens")
 TEXTS = [f"the {a} {v} by the {b}" for a in NOUNS for v in ACTS for b in NOUNS[:5]]
 TEXTS = [f"{text} on day {i}" for i, text in enumerate(TEXTS)]
 FLAGS = ("model", "corpus", "output", "kind", "dim", "target", "workdir", "index", "count")
-FLAGS += ("input", "column", "vectors", "dtype", "matmul_dtype")
+FLAGS += ("host", "name", "input", "column", "vectors", "dtype", "matmul_dtype")
 
 
 class Stub:
@@ -91,6 +92,8 @@ def corpus(folder, texts=TEXTS, qrels="q0\td7\t1\nq1\td20\t2\n"):
 def test_each_kind_is_written_and_asked(gemb, tmp_path, kind):
     if "scann" in kind and not scann.available():
         pytest.skip("scann ships for Linux only")
+    if kind == "hnsw":
+        pytest.importorskip("usearch")
     data, output = corpus(tmp_path / "data"), tmp_path / "index"
     status, said, error = gemb(
         "index", "--model=m", f"--corpus={data}", f"--output={output}", f"--kind={kind}",
@@ -108,6 +111,34 @@ def test_each_kind_is_written_and_asked(gemb, tmp_path, kind):
     assert "d91 " in lines[0], "a document's own text finds it"
     scores = [float(line.split()[0]) for line in lines]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_an_index_host_is_filled_refreshed_and_asked(gemb, tmp_path, monkeypatch):
+    spaces = {"of-m": Space("m", "m", 32, True), "of-other": Space("o", "o", 32, True)}
+    monkeypatch.setattr("gemb.identity.model_space", lambda model, *_: (spaces[model], None))
+    monkeypatch.setattr(
+        "gemb.evaluation.search_session.model_space", lambda model, *_: (spaces[model], None)
+    )
+    monkeypatch.setattr(Stub, "model", property(lambda self: self.fingerprint), raising=False)
+    monkeypatch.setattr(Stub, "spoiled", {TEXTS[3]: 0.0})
+    data, host = corpus(tmp_path / "data"), tmp_path / "host"
+    made = ("index", "--model=m", f"--corpus={data}", f"--host={host}")
+    for version in ("1.1", "1.2"):
+        status, said, error = gemb(*made)
+        assert status == 0, error
+        assert f"{host}: version {version} is live: 239 documents, agreement@10 1.0000" in said
+        assert "1 documents have no direction" in said
+    asked = ("search", f"--host={host}", "--model=m", "--count=3")
+    status, said, error = gemb(*asked, f"--corpus={data}", TEXTS[91])
+    assert status == 0, error
+    assert len(said.splitlines()) == 3
+    assert said.splitlines()[0].split()[1:] == ["d91", *TEXTS[91][:60].split()]
+    _one_line(gemb("search", f"--host={host}", "--model=other", "apple"), "cannot be compared")
+    assert "1.2" in gemb("versions", host)[1]
+    _one_line(gemb(*made, "--kind=bm25"), "--host takes vectors only")
+    _one_line(gemb(*made, f"--output={host}"), "--host cannot be combined with --output")
+    _one_line(gemb("search", f"--host={host}", "apple"), "--model is required with --host")
+    _one_line(gemb("search", f"--host={tmp_path}/none", "--model=m", "apple"), "cannot be read")
 
 
 def test_narrow_indexes_more_hits_than_documents_and_the_prompt(gemb, tmp_path, monkeypatch):

@@ -1,10 +1,11 @@
-"""Key stores for tests: one of each backend, on real servers where the extra is installed."""
+"""Key stores and index hosts for tests, on real servers where the extra is installed."""
 
 import itertools
 
 import pytest
 import services
 
+from gemb.store.hosts import open_host
 from gemb.store.keyed import open_keyed
 
 _NUMBERS = itertools.count()
@@ -43,7 +44,41 @@ def opener(request, tmp_path):
         opened.append(open_keyed(place, name=name, **options))
         return opened[-1]
 
-    open_again.address, open_again.name = address, name
+    open_again.address, open_again.name, open_again.kind = address, name, request.param
+    yield open_again
+    for each in opened:
+        each.close()
+
+
+HOSTS = [
+    "local",
+    pytest.param("pgvector", marks=pytest.mark.extra("services", "postgres")),
+    pytest.param("milvus", marks=pytest.mark.extra("services", "milvus")),
+]
+
+
+@pytest.fixture(scope="session")
+def milvus_address(tmp_path_factory):
+    with services.milvus(tmp_path_factory.mktemp("milvus")) as address:
+        yield address
+
+
+@pytest.fixture(params=HOSTS)
+def host_opener(request, tmp_path):
+    """A function that opens the index host of this test, again and again."""
+    local = request.param == "local"
+    if not local:
+        server = {"pgvector": "postgres_address", "milvus": "milvus_address"}[request.param]
+        address = request.getfixturevalue(server)
+    name, opened = f"test{next(_NUMBERS)}", []
+
+    def open_again(name=name):
+        place = str(tmp_path / name) if local else address
+        opened.append(open_host(place, name=name, create=True, seconds=0.0))
+        return opened[-1]
+
+    open_again.address, open_again.name = str(tmp_path / name) if local else address, name
+    open_again.kind = request.param
     yield open_again
     for each in opened:
         each.close()

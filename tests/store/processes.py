@@ -1,12 +1,14 @@
 """Processes that are killed, and readers that watch; the tests run it and read its last line.
 
     python tests/store/processes.py kills ADDRESS ROUNDS SEED     ADDRESS: a folder, or a key store
+    python tests/store/processes.py hosts ADDRESS ROUNDS SEED     ADDRESS: of an index host
     python tests/store/processes.py readers FOLDER PUBLISHES READS
 
 Nothing is imported here that starts threads: children are forked.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -146,6 +148,113 @@ class Keyed:
         return lost
 
 
+class Host:
+    """Versions of an index host: loaded, verified, published, changed, retired."""
+
+    def __init__(self, address: str):
+        self.address = address
+
+    def open(self):
+        # a server's client starts threads: it is opened in each child, and never before a fork
+        from gemb.store.hosts import open_host
+
+        return open_host(self.address, name="killed", create=True, seconds=0.0, timeout=30)
+
+    def work(self, pipe: int, rng: random.Random) -> None:
+        """Says what it tries, and what was done, until it is killed."""
+        from gemb.store.hosts import Settings
+
+        host = self.open()
+        say(pipe, "started")
+        while True:
+            held = [each for each in host.versions() if each.state == "loading"]
+            space = held[0].space if held else tagged.space(rng.randrange(10**6))
+            if not held and rng.random() < 0.5 and host.versions():
+                space = host.versions()[0].space
+            version = host.begin(space, settings=Settings(kind="hnsw"))
+            made, ids = tagged.vectors(version, ROWS), tagged.ids(ROWS)
+            for start in rng.sample(range(0, ROWS, BATCH), ROWS // BATCH):
+                part = slice(start, start + BATCH)
+                host.load(version, ids[part], made[part])
+                say(pipe, "put", version, start)
+            digest = rows_digest(ids, made, "float32")
+            host.verify(version, made[:4], [[i] for i in ids[:4]], 1.0, rows=ROWS, digest=digest)
+            say(pipe, "made", version)
+            say(pipe, "try", version)
+            host.publish(version)
+            say(pipe, "live", version)
+            extra = tagged.vectors(version, 1, ROWS)
+            host.put(version, tagged.ids(1, ROWS), extra)
+            say(pipe, "added", version)
+            if rng.random() < 0.2:
+                host.retire(keep=3)
+                say(pipe, "retired")
+
+    def check(self, said: list[list[str]]) -> tuple[int, int]:
+        """Broken searches and lost documents after a kill; looked at by another process."""
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.close(reading)
+            try:
+                say(writing, *self._check(said))
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as file:
+            found = file.readline().split()
+        os.waitpid(pid, 0)
+        return int(found[0]), int(found[1])
+
+    def _check(self, said: list[list[str]]) -> tuple[int, int]:
+        host = self.open()
+        broken, lost, versions = len(host.check()), 0, host.versions()
+        live = next((each for each in versions if each.state == "live"), None)
+        if live is None:
+            broken += any(words[0] == "live" for words in said)
+        else:
+            broken += not _is_live(said, str(live.version))
+            lost += self._unfound(host, live, ROWS)
+            added = ["added", str(live.version)] in said
+            lost += added and self._unfound(host, live, ROWS + 1) > 0
+        held = {str(each.version): each for each in versions}
+        if ["retired"] not in said:
+            lost += sum(words[1] not in held for words in said if words[0] == "made")
+        loading = [each for each in versions if each.state == "loading"]
+        for each in loading:
+            lost += self._lost(host, each, said)
+        host.close()
+        return broken, lost
+
+    @staticmethod
+    def _unfound(host, live, rows: int) -> int:
+        """Documents of the live version that a search by their own vector does not find first."""
+        made, generation = tagged.vectors(live.version, rows), live.version.generation
+        hits = host.search(made, 1, space=live.space, generation=generation)
+        return sum(row != [name] for row, name in zip(hits.ids, tagged.ids(rows), strict=True))
+
+    @staticmethod
+    def _lost(host, each, said: list[list[str]]) -> int:
+        """Whether acknowledged batches of an unfinished version are there, by finishing it."""
+        put = [
+            int(words[2]) for words in said if words[0] == "put" and words[1] == str(each.version)
+        ]
+        made, ids = tagged.vectors(each.version, ROWS), tagged.ids(ROWS)
+        for start in {*range(0, ROWS, BATCH)} - {*put}:
+            part = slice(start, start + BATCH)
+            host.load(each.version, ids[part], made[part])
+        try:
+            digest = rows_digest(ids, made, "float32")
+            queries = made[:4]
+            host.verify(
+                each.version, queries, [[i] for i in ids[:4]], 1.0, rows=ROWS, digest=digest
+            )
+        except UserError:
+            return 1
+        host.publish(each.version)
+        return 0
+
+
 def _is_live(said: list[list[str]], live: str) -> bool:
     """Whether the live version is the last that was acknowledged, or the one that was tried."""
     known = [words for words in said if words[0] in ("try", "live")]
@@ -154,9 +263,20 @@ def _is_live(said: list[list[str]], live: str) -> bool:
     return live == tried or not acknowledged or live == acknowledged[-1]
 
 
+def hosts(address: str, rounds: int, seed: int) -> dict:
+    """Kills a loader of an index host at random points and looks at the host after each."""
+    # Imported once, and used in children only: what starts threads must not start before a fork.
+    importlib.import_module("gemb.store.hosts")
+    importlib.import_module("pymilvus" if address.startswith("http") else "usearch.index")
+    return _kills(Host(address), rounds, seed)
+
+
 def kills(address: str, rounds: int, seed: int) -> dict:
     """Kills a writer at random points and looks at the store after each."""
-    made = Keyed(address) if is_address(address) else OnDisk(address)
+    return _kills(Keyed(address) if is_address(address) else OnDisk(address), rounds, seed)
+
+
+def _kills(made, rounds: int, seed: int) -> dict:
     rng, totals = (
         random.Random(seed),
         {"kills": 0, "broken": 0, "lost": 0, "published": 0, "put": 0},
@@ -248,5 +368,9 @@ def readers(folder: str, publishes: int, reads: int) -> dict:
 if __name__ == "__main__":
     subject, address, first, second = sys.argv[1:]
     print(
-        json.dumps({"kills": kills, "readers": readers}[subject](address, int(first), int(second)))
+        json.dumps(
+            {"kills": kills, "hosts": hosts, "readers": readers}[subject](
+                address, int(first), int(second)
+            )
+        )
     )

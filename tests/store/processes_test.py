@@ -41,6 +41,16 @@ def test_killed_writers_of_a_key_store(opener, rounds):
     assert found["put"] > rounds / 2
 
 
+HOST_ROUNDS = [pytest.param(2, id="few"), pytest.param(200, id="many", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("rounds", HOST_ROUNDS)
+def test_killed_loaders_of_an_index_host(host_opener, rounds):
+    found = run("hosts", host_opener.address, rounds, 3)
+    print(found)
+    assert (found["kills"], found["broken"], found["lost"]) == (rounds, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("publishes", "reads"),
     [

@@ -57,7 +57,7 @@ class VersionStore:
         Raises:
             UserError: a manifest or the log cannot be read.
         """
-        return list(self._ledger().versions)
+        return list(self.ledger().versions)
 
     def open(self, version: Version | None = None, **options) -> reader.Opened:
         """Reads a version, the live one by default; see `reader.open_version`."""
@@ -83,7 +83,7 @@ class VersionStore:
             UserError: another writer, a full disk, nothing added.
         """
         with writer.writing(self.folder):
-            ledger = self._ledger()
+            ledger = self.ledger()
             if version is None:
                 version = ledger.next(space)
             ledger.check_number(version, space, self)
@@ -109,7 +109,7 @@ class VersionStore:
             UserError: it is damaged, marked bad, or older than the live one.
         """
         with writer.writing(self.folder):
-            ledger = self._ledger().publish(version, self)
+            ledger = self.ledger().publish(version, self)
             self.open(version, verify=True)
             if ledger.live.version == version:
                 self._point(version, "published")
@@ -130,7 +130,7 @@ class VersionStore:
             UserError: there is none, or it is damaged or marked bad.
         """
         with writer.writing(self.folder):
-            ledger = self._ledger(broken_pointer=True)
+            ledger = self.ledger(broken_pointer=True)
             target = ledger.roll_back(version, self).live.version
             self.open(target, verify=True)
             self._point(target, "rolled back", why)
@@ -143,13 +143,13 @@ class VersionStore:
             UserError: it is live, or not there.
         """
         with writer.writing(self.folder):
-            self._ledger().mark(version, "bad", self)
+            self.ledger().mark(version, "bad", self)
             writer.append(self.folder, "marked bad", version, why)
 
     def pin(self, version: Version, *, why: str, pinned: bool = True) -> None:
         """Keeps a version whatever its age, or no longer."""
         with writer.writing(self.folder):
-            self._ledger().find(version, self)
+            self.ledger().find(version, self)
             writer.append(self.folder, "pinned" if pinned else "unpinned", version, why)
 
     def retire(
@@ -170,9 +170,9 @@ class VersionStore:
             What was removed.
         """
         if dry_run:
-            return [each.version for each in self._ledger().old(keep, refreshes)]
+            return [each.version for each in self.ledger().old(keep, refreshes)]
         with writer.writing(self.folder):
-            old = [each.version for each in self._ledger().old(keep, refreshes)]
+            old = [each.version for each in self.ledger().old(keep, refreshes)]
             for version in old:
                 final = layout.folder_of(self.folder, version)
                 name = f".{final.name}.{os.getpid()}.{secrets.token_hex(4)}"
@@ -196,7 +196,7 @@ class VersionStore:
             except UserError as error:
                 problems.append(str(error))
         try:
-            self._ledger()
+            self.ledger()
             current = layout.read_current(self.folder)
             if current and current not in layout.finished(self.folder):
                 problems.append(f"{self}: {layout.CURRENT} names {current}, which is not there")
@@ -216,7 +216,7 @@ class VersionStore:
             temporary.unlink(missing_ok=True)
         sync_path(self.folder)
 
-    def _ledger(self, *, broken_pointer: bool = False) -> Ledger:
+    def ledger(self, *, broken_pointer: bool = False) -> Ledger:
         """What the folders, the log and CURRENT say together.
 
         Args:
