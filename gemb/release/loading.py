@@ -42,8 +42,6 @@ def load_keys(
     """
     held = {each.version: each for each in keyed.versions()}
     if opened.version in held and held[opened.version].readable:
-        if held[opened.version].state != "live":
-            keyed.publish(opened.version)
         return {"put": 0, "removed": 0}
     name = keyed_set(opened.sets)
     ids, vectors, _ = opened.sets[name]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gemb.checks import UserError
+from gemb.data.sources.records import digest
 from gemb.files import users_errors
 from gemb.release.content import Difference
 from gemb.release.encoding import Encoding
@@ -51,7 +52,7 @@ def encode_distinct(
     """
     rows = difference.distinct
     keys = difference.keys[rows]
-    content = bulk.digest(keys.tobytes().hex())
+    content = digest(keys.tobytes().hex())
     if not len(rows):
         return np.zeros((0, encoding.dim), dtype), 0.0
     chosen, start = [texts[row] for row in rows], time.perf_counter()

@@ -27,6 +27,7 @@ from gemb.store.keyed import KeyedStore
 WORK = "work"  # in the store: what is not finished
 KINDS = {"documents": "document", "queries": "query"}  # set -> the side that encodes it
 _TRIAL = 32
+_STALE_SECONDS = 7 * 24 * 3600
 
 
 class Settings(NamedTuple):
@@ -247,10 +248,17 @@ def make_version(store: VersionStore, encoding: Encoding, plan: Plan) -> Version
 
 
 def work_folder(store: VersionStore, plan: Plan) -> Path:
-    """Where the parts of a version are until it is made; a killed process continues there."""
+    """Where the parts of a version are until it is made; a killed process continues there.
+
+    What was left there for a week is removed: its records have changed since.
+    """
     work = store.folder / WORK / plan.digest[:16]
     with users_errors(work):
         work.mkdir(parents=True, exist_ok=True)
+        for left in work.parent.iterdir():
+            old = time.time() - left.stat().st_mtime > _STALE_SECONDS
+            if left.is_dir() and left != work and old:
+                shutil.rmtree(left, ignore_errors=True)
     return work
 
 

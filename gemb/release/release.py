@@ -107,7 +107,9 @@ def _train(request: Request, stages: Stages) -> str:
         there=training.folder.exists(),
     )
     if made is None and not training.folder.exists():
-        raise UserError("--stages: without train there is no model yet; add train or give --model")
+        raise UserError(
+            "--stages: train has not run yet, and makes the model; add it, or give --model"
+        )
     return str(training.folder)
 
 

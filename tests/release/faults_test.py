@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -170,6 +171,16 @@ def test_a_killed_refresh_encodes_the_rest(once, store, encoding, texts, monkeyp
     assert [text for text in encoding.encoded if text.startswith("changed")] == [
         "changed 8", "changed 9",
     ]  # fmt: skip
+
+
+def test_what_was_left_for_a_week_is_removed(once, store, changed):
+    work = store.folder / refreshing.WORK
+    for name, age in (("old", 8), ("new", 6)):
+        (work / name).mkdir()
+        then = time.time() - age * 24 * 3600
+        os.utime(work / name, (then, then))
+    once(changed)
+    assert [each.name for each in work.iterdir() if each.is_dir()] == ["new"]
 
 
 def test_sigterm_ends_with_the_status_of_again():
