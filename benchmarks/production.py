@@ -1,11 +1,14 @@
-"""Versions and indexes of vectors: what publishing, reading and searching cost, a JSON line a row.
+"""Versions and indexes of vectors: what publishing, reading, searching and refreshing cost.
 
     python benchmarks/production.py disk                       # publish, roll back, open
     python benchmarks/production.py keys                       # SQLite
-    python benchmarks/production.py keys --address=redis://127.0.0.1:6379/0 --address=postgresql://...
+    python benchmarks/production.py keys --address=redis://... --address=postgresql://...
+    python benchmarks/production.py refresh --rows=200000      # 1 % changed, against a rebuild
     python benchmarks/production.py index --rows=5000000       # a ScaNN index of made vectors
     python benchmarks/production.py swap --rows=20000          # publish while 8 clients search
 
+`refresh` uses vectors that are made up from words at no cost, and the tokenizer of --model; the
+time of encoding is that model's speed on 512 of the texts, measured in the same run.
 `keys` puts two generations of --rows vectors, and reads single ids and batches of 100 through the
 chain of both. With several addresses the reads are interleaved, and each has its ratio to SQLite.
 Everything is written to names of its own; `keys` leaves its rows on a server. `index` builds in one
@@ -107,6 +110,93 @@ def _read(stores: dict, args) -> None:
             p50, p95 = (round(float(np.percentile(times, p)), 4) for p in (50, 95))
             row = {"p50_ms": p50, "p95_ms": p95, "ratio_to_sqlite": round(ratio, 2)}
             show(subject="get", backend=backend, ids=count, generations=2, **row)
+
+
+def refreshes(args) -> None:
+    """A refresh of 1 % changed documents: what is encoded, how long it takes, what it finds."""
+    from gemb.release.corpus import Corpus
+    from gemb.release.encoding import ModelEncoding
+    from gemb.release.refresh import Settings, refresh
+
+    rng = np.random.default_rng(0)
+    words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdgklmnprst"]
+    texts = [" ".join(rng.choice(words, 12)) for _ in range(args.rows)]
+    changed = list(texts)
+    rows = rng.permutation(args.rows)[: args.rows // 100]
+    for row in rows:
+        changed[row] = " ".join(rng.choice(words, 12))
+    changed[rows[1]] = changed[rows[0]]  # one text twice
+    model = ModelEncoding(args.model)
+    sample = [texts[row] for row in range(512)]
+    model.encode(sample, kind="document")  # compiles
+    before = time.perf_counter()
+    model.encode(sample, kind="document")
+    rate = len(sample) / (time.perf_counter() - before)
+    queries = _MadeUp(model, words, args.dim).encode(
+        [" ".join(rng.choice(words, 4)) for _ in range(500)], kind="query"
+    )
+    for kind in args.kind:
+        encoding, seconds, opened = _MadeUp(model, words, args.dim), {}, {}
+        with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+            for name, place, some in (
+                ("full", "a", texts), ("refresh", "a", changed), ("rebuild", "b", changed),
+            ):  # fmt: skip
+                store = VersionStore(Path(folder) / place, create=True)
+                corpus = Corpus([str(row) for row in range(args.rows)], some, [{}] * args.rows, "-")
+                encoding.encoded = []
+                before = time.perf_counter()
+                settings = Settings(kind=kind)
+                version = refresh(
+                    store, encoding, {"documents": corpus}, settings, say=lambda line: None
+                )
+                seconds[name] = time.perf_counter() - before
+                opened[name] = store.open(version)
+                if name == "refresh":
+                    encoded = encoding.encoded[100:]  # after the check of unchanged texts
+            expected = {changed[row] for row in rows}
+            _show_refresh(kind, args, rate, seconds, encoded, expected, opened, queries, encoding)
+
+
+def _show_refresh(kind, args, rate, seconds, encoded, expected, opened, queries, encoding) -> None:
+    from gemb.search import load_index
+
+    once = len(encoded) == len(expected) and set(encoded) == expected
+    full = seconds["full"] + args.rows / rate
+    part = seconds["refresh"] + (len(encoded) + 100) / rate
+    sets = [opened[name].sets["documents"].vectors for name in ("refresh", "rebuild")]
+    found = [
+        load_index(opened[name].folder / "index", model=encoding.fingerprint).search(queries, 10)
+        for name in ("refresh", "rebuild")
+    ]
+    exact = np.sort(queries @ np.asarray(sets[1]).T, axis=1)[:, -10:][:, :1]
+    recall = [float((hits.scores >= exact - 1e-5).mean()) for hits in found]
+    show(
+        subject="refresh", kind=kind, rows=args.rows, changed=args.rows // 100,
+        encoded=len(encoded), exactly_the_distinct_changed_texts=once,
+        texts_per_second=round(rate, 1),
+        seconds={name: round(each, 1) for name, each in seconds.items()},
+        seconds_with_encoding={"full": round(full, 1), "refresh": round(part, 1)},
+        share_of_full=round(part / full, 4), vectors_identical=bool(np.array_equal(*sets)),
+        top10_identical=float((found[0].indices == found[1].indices).all(axis=1).mean()),
+        recall={"refresh": round(recall[0], 4), "rebuild": round(recall[1], 4)},
+        index_deltas=opened["refresh"].about["index"]["deltas"],
+    )  # fmt: skip
+
+
+class _MadeUp:
+    """Vectors that are sums of words' vectors; what a model reads of a text is the model's."""
+
+    def __init__(self, model, words: list[str], dim: int):
+        self.dim, self.space, self.fingerprint = dim, _space(0, dim), "made up"
+        self.alignment, self.folder, self.widths = None, None, (dim,)
+        self.contents, self.encoded = model.contents, []
+        self._rows = {word: row for row, word in enumerate(words)}
+        self._table = np.random.default_rng(1).normal(size=(len(words), dim)).astype(np.float32)
+
+    def encode(self, texts, *, kind: str) -> np.ndarray:
+        self.encoded += texts
+        made = [self._table[[self._rows[w] for w in text.split()]].sum(axis=0) for text in texts]
+        return np.stack([vector / np.linalg.norm(vector) for vector in made])
 
 
 def index(args) -> None:
@@ -287,6 +377,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     subjects = {f.__name__: f for f in (disk, keys, index, index_build, index_search, swap)}
+    subjects["refresh"] = refreshes
     parser.add_argument("subject", choices=subjects)
     parser.add_argument("--folder", type=Path, default=None, help="where to write; default TMPDIR")
     parser.add_argument("--address", action="append", default=[], help="further key stores")
@@ -295,6 +386,8 @@ def main() -> None:
     parser.add_argument("--dtype", default="float16")
     parser.add_argument("--batch", type=int, default=5_000)
     parser.add_argument("--reads", type=int, default=500)
+    parser.add_argument("--model", default="all-MiniLM-L6-v2")
+    parser.add_argument("--kind", nargs="*", default=["exact", "scann"])
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()

@@ -34,6 +34,7 @@ BEHIND = {"google-crc32c"}  # imported by Beam
 GUARDED = {
     "gemb/data/seqio_tasks.py": "seqio",
     "gemb/data/offline.py": "beam",
+    "gemb/release/bulk_beam.py": "beam",
     "gemb/pretrained/convert/gguf_llama.py": "convert",
     "gemb/pretrained/convert/onnx_graph.py": "convert",
     "gemb/evaluation/mteb": "mteb",

@@ -50,7 +50,7 @@ SINGLE_IMPORTERS = {
     },
     "pypdf": {"gemb/datasets/documents/pdf.py"},
     "seqio": {"gemb/data/seqio_tasks.py", "gemb/data/offline.py", "gemb/cli/cache.py"},
-    "apache_beam": {"gemb/data/offline.py"},
+    "apache_beam": {"gemb/data/offline.py", "gemb/release/bulk_beam.py"},
     "gguf": {"gemb/pretrained/convert/gguf_llama.py", "gemb/export/gguf_file.py"},
     "psycopg": {"gemb/store/keyed/database.py"},
     "pymilvus": {"gemb/store/hosts/milvus.py"},

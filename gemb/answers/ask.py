@@ -7,6 +7,7 @@ from gemb.answers.chat import TIMEOUT, complete
 from gemb.answers.prompt import prompt_of, source_of
 from gemb.checks import UserError
 from gemb.inference.passages import Passage, open_index
+from gemb.store.opening import index_of
 
 COUNT = 5
 
@@ -66,7 +67,7 @@ def ask(
     if bool(endpoint) != bool(llm):
         missing, given = ("llm", "endpoint") if endpoint else ("endpoint", "llm")
         raise UserError(f"{given} needs {missing}: the address of the API and the model's name")
-    passages = open_index(index)(question, count)
+    passages = open_index(index_of(index))(question, count)
     if not passages:
         raise UserError(f"{index}: nothing in it shares a word with {question!r}; ask otherwise")
     prompt = prompt_of(question, passages)

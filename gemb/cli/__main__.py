@@ -41,6 +41,8 @@ VERBS = (
     "search",
     "ask",
     "push",
+    "release",
+    "refresh",
     "versions",
     "rollback",
     "check",

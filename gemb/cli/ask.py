@@ -12,7 +12,8 @@ OpenAI-compatible chat API, and prints the answer and its sources. The key is re
 GEMB_LLM_KEY or OPENAI_API_KEY; if neither is set, no key is sent. Without --endpoint nothing leaves
 this machine.
 
-The index is a folder that `gemb index` wrote, from `gemb documents` or any other corpus.
+The index is a folder that `gemb index` wrote, from `gemb documents` or any other corpus, or a store
+of `gemb release`.
 """
 
 from absl import flags

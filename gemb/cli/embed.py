@@ -18,6 +18,13 @@ and the ranges of its values, and writes the picture that the model sees as a PN
     ids.jsonl        the id of each row: the record's "_id", else its number
     embeddings.json  fingerprints of the model and of the texts, kind, dim, dtype, matmul_dtype
 
+--runner spreads the work by Apache Beam (extra `beam`), with the same result: FnApiRunner on this
+machine, or FlinkRunner, SparkRunner, DataflowRunner, ... with --runner_options, where all workers
+see the same files under the same names:
+
+    gemb embed ... --runner=FnApiRunner \\
+        --runner_options=--direct_running_mode=multi_processing,--direct_num_workers=4
+
 gemb.store.embeddings.read_embeddings reads it for the model that made it and refuses other models.
 The folder appears when it is complete; until then the same command continues in the hidden folder
 .OUTPUT.KEY next to it.
@@ -47,13 +54,17 @@ flags.DEFINE_enum(
 flags.DEFINE_float(
     "max_bad_fraction", 0.0, "Share of broken records to leave out.", allow_override=True
 )
+flags.DEFINE_string("runner", "", "Runner of Apache Beam; default none.", allow_override=True)
+flags.DEFINE_list(
+    "runner_options", [], "Options for Beam's pipeline, with commas.", allow_override=True
+)
 
 
 def main(argv: list[str]) -> None:
     import os
     from pathlib import Path
 
-    from gemb.checks import UserError
+    from gemb.checks import UserError, needs
     from gemb.cli.arguments import check_arguments, check_folder
 
     check_arguments(argv, "model", "output")
@@ -68,16 +79,31 @@ def main(argv: list[str]) -> None:
         return
     check_arguments(argv, "column")
     check_folder("output")
+    if FLAGS.runner and FLAGS.images:
+        raise UserError("--runner: Beam reads texts, not --images; remove one of them")
+    if FLAGS.runner:
+        import logging
+
+        logging.getLogger().setLevel(logging.ERROR)
+        with needs("--runner", extra="beam"):
+            import gemb.release.bulk_beam  # noqa: F401
+    elif FLAGS.runner_options:
+        raise UserError("--runner_options need --runner")
     from gemb.data.sources.records import digest
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
     from gemb.models.execution import Execution
+    from gemb.release.source import Source
     from gemb.runs.interruption import sole_run
     from gemb.runs.records import LOCK_FILE
     from gemb.store import bulk, embeddings
 
     output = Path(FLAGS.output).absolute()
-    ids, texts = _read_pictures() if FLAGS.images else _read()
+    if FLAGS.images:
+        ids, texts = _read_pictures()
+    else:
+        source = Source(_absolute(FLAGS.input), FLAGS.column, FLAGS.max_bad_fraction)
+        ids, texts = source.read()
     rounded = "" if FLAGS.matmul_dtype == "float32" else FLAGS.matmul_dtype
     embedder = Embedder.load(FLAGS.model, execution=Execution(matmul_dtype=rounded))
     dim = embedder.check_dim(FLAGS.dim or embedder.dim)
@@ -94,27 +120,31 @@ def main(argv: list[str]) -> None:
     options = {"kind": FLAGS.kind, "content": about["texts"], "dtype": FLAGS.dtype, "ids": ids}
     options["about"] = about | {"encoder": FLAGS.model, "input": FLAGS.input or FLAGS.images}
     with sole_run(growing):
-        bulk.encode_into(growing, _Narrow(embedder, dim), texts, **options)
+        if FLAGS.runner:
+            options["about"] |= {"texts": about["texts"], "unit": False}
+            work = (_absolute(FLAGS.model), embedder.fingerprint, source, str(growing))
+            _by_beam((*work, FLAGS.kind, dim, FLAGS.dtype, rounded), texts, options)
+        else:
+            bulk.encode_into(growing, _Narrow(embedder, dim), texts, **options)
         (growing / LOCK_FILE).unlink()
     os.replace(growing, output)
     print(f"{len(texts):,} vectors of {dim} {FLAGS.dtype} numbers: {output}")
 
 
-def _read():
-    """Ids and texts by number, read from disk."""
-    from gemb.curation import inputs
-    from gemb.curation.duplicates.deduplication import texts_of_columns
-    from gemb.curation.tables import Texts
-    from gemb.data.preprocess.texts import titled_text
+def _absolute(place: str) -> str:
+    """A path that holds in other processes too; a name or a pattern stays."""
+    from pathlib import Path
 
-    limit = FLAGS.max_bad_fraction
-    if FLAGS.column == "text":
-        records = inputs.read_corpus(FLAGS.input, max_bad_fraction=limit)
-        texts = Texts(len(records), lambda row: titled_text(records[row]))
-    else:
-        records = inputs.read_texts(FLAGS.input, [FLAGS.column], max_bad_fraction=limit)
-        texts = texts_of_columns(records, [FLAGS.column])
-    return (records[row].get("_id", row) for row in range(len(records))), texts
+    return str(Path(place).absolute()) if Path(place).exists() else place
+
+
+def _by_beam(work: tuple, texts, options: dict) -> None:
+    from gemb.release import bulk_beam
+
+    bulk_beam.embed(
+        bulk_beam.Work(*work), texts, options["ids"], runner=FLAGS.runner,
+        options=FLAGS.runner_options, about=options["about"],
+    )  # fmt: skip
 
 
 def _read_pictures():

@@ -20,7 +20,8 @@ picture.
 --host asks the live version of an index host; another model's queries are refused. Hits are shown
 as ids, with the texts of --corpus where it is given.
 
-For an index of `gemb documents`, each hit shows its file, line, headings and passage.
+--index may be a store of `gemb release` or `gemb refresh`: its live version answers. For an index
+of `gemb documents`, each hit shows its file, line, headings and passage.
 """
 
 from absl import flags

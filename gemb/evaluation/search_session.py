@@ -13,6 +13,7 @@ from gemb.inference.passages import Passage, open_index, passages_of, query_vect
 from gemb.metrics.similarity import check_product, prepared
 from gemb.search import ExactSearcher
 from gemb.store.hosts import open_host
+from gemb.store.opening import index_of
 
 _PASSAGE = 300  # characters shown of a passage
 
@@ -57,7 +58,7 @@ def of_index(folder: str | Path, *, count: int = 5) -> Callable[[str], str]:
     """Queries to an index folder, by the model that made it.
 
     Args:
-        folder: what `gemb index` wrote.
+        folder: what `gemb index` wrote; or a store of releases, whose live version answers.
         count: hits of a query.
 
     Returns:
@@ -67,7 +68,7 @@ def of_index(folder: str | Path, *, count: int = 5) -> Callable[[str], str]:
     Raises:
         UserError: if the folder is not an index, or its model or corpus is missing or has changed.
     """
-    passages = open_index(folder)
+    passages = open_index(index_of(folder))
     return lambda query: "\n".join(map(_shown, passages(query, count)))
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gemb.checks import UserError
+from gemb.data.preprocess.texts import untitled
 from gemb.data.sources import corpora
 from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
@@ -58,17 +59,19 @@ def open_index(folder: str | Path) -> Callable[[str, int], list[Passage]]:
     Raises:
         UserError: if the folder is not an index, or its model or corpus is missing or has changed.
     """
-    manifest = read_manifest(folder)
+    folder, manifest = Path(folder), read_manifest(folder)
     about, dim = manifest["about"], manifest["dim"]
     for name in ("corpus", "texts", *(["encoder"] if dim else [])):
         if not isinstance(about.get(name), str):
             raise UserError(f"{folder}: does not say its {name}; make it with `gemb index`")
-    embedder = Embedder.load(about["encoder"]) if dim else None
+    inside = folder / about.get("encoder", "")  # of a release, which keeps its model and corpus
+    encoder = str(inside) if inside.exists() else about["encoder"]
+    embedder = Embedder.load(encoder) if dim else None
     options = {"model": "", "similarity": "cosine"}
     if dim:
         options = {"model": embedder.fingerprint, "similarity": similarity_of(embedder)}
     searcher = load_index(folder, **options)
-    ids, texts, metadata = corpora.read_corpus(about["corpus"])
+    ids, texts, metadata = corpora.read_corpus(folder / about["corpus"])
     if texts_fingerprint(texts) != about["texts"]:
         raise UserError(f"{about['corpus']}: changed since {folder} was made; make it again")
 
@@ -88,7 +91,7 @@ def passages_of(
     """The first query's hits; fewer than asked for if there are no more."""
     found = zip(hits.scores[0].tolist(), hits.indices[0].tolist(), strict=True)
     return [
-        Passage(score, ids[row], _untitled(texts[row], metadata[row]), metadata[row])
+        Passage(score, ids[row], untitled(texts[row], metadata[row]), metadata[row])
         for score, row in found
         if row >= 0
     ]
@@ -104,9 +107,3 @@ def query_vector(embedder: Embedder, query: str, dim: int) -> np.ndarray:
     if not vector.any():
         raise UserError(f"the model knows nothing in {query!r}: its vector is zero, ask otherwise")
     return prepared(vector, dim, similarity_of(embedder), "query")
-
-
-def _untitled(text: str, row: dict) -> str:
-    """A text without the title that reading has put in front of it."""
-    named = {"path", "name"} & row.keys()  # there the title is not in front
-    return text if named or not row.get("title") else text.removeprefix(f"{row['title']}\n")

@@ -60,6 +60,30 @@ def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
+def resumable(what: str) -> Iterator[None]:
+    """Ends a block with `Stopped` when SIGTERM is received, at any point of it.
+
+    For work whose files appear whole: what is unfinished is as after a kill.
+
+    Args:
+        what: is stopped, for the message.
+    """
+
+    def stop(*_) -> None:
+        raise Stopped(f"{what}: stopped by SIGTERM; the same command continues")
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
 def lost_process() -> Iterator[None]:
     """Replaces JAX's error about a lost process or full device memory by one line.
 

@@ -4,12 +4,14 @@ Only searching belongs here: gemb.metrics and gemb.evaluation measure rankings, 
 texts into vectors. BM25 alone reads texts itself.
 
 `ExactSearcher`, `ScannSearcher`, `HnswSearcher`, `FunnelSearcher` and `QuantizedSearcher` take
-vectors, `Bm25Searcher` takes texts, and `FusedSearcher` joins any of them. `build` makes one of any
+vectors, `Bm25Searcher` takes texts, and `FusedSearcher` joins any of them. `DeltaSearcher`
+searches a corpus that changed by the index of an earlier one. `build` makes one of any
 of the `KINDS`, with settings found by `choose_policy` (funnels), `tune` (ScaNN) or `tune_hnsw` for
 a target; `save_index` and `load_index` keep it in a folder. JAX, ScaNN, usearch and bm25s are each
 imported with the first searcher that needs them.
 """
 
+from gemb.search.delta import DeltaSearcher
 from gemb.search.exact import ExactSearcher
 from gemb.search.funnel.calibration import Calibration, choose_policy
 from gemb.search.funnel.cascade import FunnelSearcher
@@ -29,6 +31,7 @@ __all__ = [
     "KINDS",
     "Bm25Searcher",
     "Calibration",
+    "DeltaSearcher",
     "ExactSearcher",
     "FunnelSearcher",
     "FusedSearcher",

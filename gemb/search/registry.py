@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gemb.checks import UserError, suggest
+from gemb.search.delta import DeltaSearcher
 from gemb.search.exact import ExactSearcher
 from gemb.search.funnel.calibration import choose_policy
 from gemb.search.funnel.cascade import FunnelSearcher
@@ -134,7 +135,7 @@ KINDS = {
 
 def saved() -> dict[str, type]:
     """The "kind" in index.json -> the class that reads such a folder."""
-    return {kind.saved_as: kind.searcher for kind in KINDS.values()}
+    return {kind.saved_as: kind.searcher for kind in KINDS.values()} | {"delta": DeltaSearcher}
 
 
 def build(kind: str, vectors: np.ndarray | None, **corpus) -> Searcher:

@@ -27,7 +27,20 @@ class Repeats:
     """
 
     def __init__(self, rows: np.ndarray):
-        group = _groups(rows)
+        self._start(_groups(rows))
+
+    @classmethod
+    def of(cls, groups: np.ndarray) -> "Repeats":
+        """Those of [documents] numbers, one for all that are equal; -1 where no other is."""
+        made = cls.__new__(cls)
+        made._start(groups)
+        return made
+
+    def groups(self, documents: int) -> np.ndarray:
+        """[documents] int64 as `of` takes them."""
+        return np.full(documents, -1) if self._group is None else self._group
+
+    def _start(self, group: np.ndarray) -> None:
         self._group = group if (group >= 0).any() else None
         if self._group is not None:
             repeated = np.flatnonzero(group >= 0)

@@ -27,3 +27,15 @@ def open_store(place: str, name: str = "vectors") -> VersionStore | KeyedStore |
     if file != place and not Path(file).exists():  # opening it would make it
         raise UserError(f"{place}: there is no such file")
     return open_keyed(place, name=name)
+
+
+def index_of(folder: str | Path) -> Path:
+    """The index folder that a place means: itself, or of a store of releases the live version's.
+
+    Raises:
+        UserError: nothing is published in the store.
+    """
+    folder = Path(folder)
+    if not (folder / "store.json").exists():
+        return folder
+    return VersionStore(folder).open(sets=()).folder / "index"

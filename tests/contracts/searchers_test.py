@@ -72,6 +72,13 @@ def _mixed_row():
     return Row(build, corpus, corpus[:9], vector.wrong, alike)
 
 
+def _delta(vectors):
+    """An index of another order, with documents that are gone, and some that are new since."""
+    old = np.concatenate([_vectors(1)[:9], vectors[7:][::-1]])
+    rows = np.concatenate([np.full(9, -1), np.arange(7, len(vectors))[::-1]])
+    return search.DeltaSearcher(search.ExactSearcher(old), rows, vectors)
+
+
 def _quantized(**settings):
     return _vector_row(lambda vectors: search.QuantizedSearcher(vectors, **settings))
 
@@ -99,6 +106,7 @@ TABLE = {
     "ExactSearcher not on the device": lambda: _vector_row(
         lambda vectors: search.ExactSearcher(vectors, chunk_rows=16, device_bytes=0)
     ),
+    "DeltaSearcher": lambda: _vector_row(_delta),
     "ScannSearcher": lambda: _vector_row(_scann),
     "ScannSearcher with a tree": lambda: _vector_row(_scann, documents=1_500),
     "HnswSearcher": lambda: _vector_row(_hnsw),

@@ -34,6 +34,22 @@ def titled_text(record: dict) -> str:
     return f"{string_of(record, 'title')}\n{text}"
 
 
+def untitled(text: str, record: dict) -> str:
+    """A text of `titled_text` without the title that it put in front.
+
+    Args:
+        text: as it gave it.
+        record: what it was given; its "text" is not read.
+
+    Example:
+        >>> untitled("Title\ntext", {"title": "Title"})
+        'text'
+    """
+    if not record.get("title") or {"path", "name"} & record.keys():
+        return text
+    return text.removeprefix(f"{record['title']}\n")
+
+
 def texts_of(record: dict, name: str) -> list[str]:
     """A field that must be a text or a list of texts."""
     value = record[name]

@@ -79,8 +79,12 @@ def set_writable(folder: Path, writable: bool) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder that may be read-only."""
-    set_writable(folder, True)
+    """Removes a folder that may be read-only.
+
+    Files keep their mode: other versions may have them too, as hard links.
+    """
+    for path in [folder, *(each for each in folder.rglob("*") if each.is_dir())]:
+        path.chmod(path.stat().st_mode | 0o200)
     shutil.rmtree(folder)
 
 

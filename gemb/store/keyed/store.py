@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -244,6 +244,16 @@ class KeyedStore:
                     found.generations[row] = generation
                     break
         return found
+
+    def ids(self, version: Version) -> Iterator[str]:
+        """Every id of a version's generation.
+
+        Raises:
+            UserError: there is no such version.
+        """
+        found = self._ledger(self._rows.read()).find(version, self)
+        for keys, _ in self._batches(found):
+            yield from (key.decode() for key in keys)
 
     def remove(self, ids: Sequence[str | int], *, generation: int | None = None) -> int:
         """Forgets ids.
