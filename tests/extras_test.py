@@ -41,6 +41,7 @@ GUARDED = {
     "gemb/export/onnx": "export",
     "gemb/inference/cross_encoder.py": "cross-encoder",
     "gemb/runs/records.py": "tensorboard",
+    "gemb/serving": "serve",
 }
 
 
@@ -164,6 +165,7 @@ def test_a_verb_without_its_extra_is_one_line(tmp_path):
         ("mine", f"--pairs={rows}", "--model=x", "--output=z", "--search=scann"): (
             "scann", "scann"
         ),
+        ("serve", "--model=x"): ("starlette", "serve"),
         ("versions", "redis://127.0.0.1:1/0"): ("redis", "redis"),
         ("check", "postgresql://127.0.0.1:1/x"): ("psycopg", "postgres"),
         ("dedup", f"--input={rows}", "--columns=text", "--model=x", "--output=z",

@@ -65,6 +65,11 @@ SINGLE_IMPORTERS = {
     "trackio": {"gemb/runs/trackers.py"},
     "wandb": {"gemb/runs/trackers.py"},
     "tensorflow": {"gemb/data/seqio_tasks.py"},
+    "msgspec": {"gemb/serving/openapi.py", "gemb/serving/wire.py"},
+    "orjson": {"gemb/serving/app.py", "gemb/serving/web.py"},
+    "prometheus_client": {"gemb/serving/metrics.py"},
+    "starlette": {"gemb/serving/app.py", "gemb/serving/web.py"},
+    "uvicorn": {"gemb/serving/server.py"},
 }
 MODULES = sorted((ROOT / "gemb").rglob("*.py"))
 

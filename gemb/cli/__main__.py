@@ -40,6 +40,7 @@ VERBS = (
     "search",
     "ask",
     "push",
+    "serve",
     "versions",
     "rollback",
     "check",
