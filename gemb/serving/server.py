@@ -99,11 +99,13 @@ class Server(uvicorn.Server):
         config: of uvicorn.
         state: of the server.
         shell: of the application.
+        announce: called when connections are accepted.
     """
 
-    def __init__(self, config: uvicorn.Config, state: State, shell):
+    def __init__(self, config: uvicorn.Config, state: State, shell, announce=None):
         super().__init__(config)
         self._state, self._shell, self._asked = state, shell, 0
+        self._announce = announce
         self._drain_ends = float("inf")
 
     def handle_exit(self, sig: int, frame) -> None:
@@ -114,6 +116,12 @@ class Server(uvicorn.Server):
             return
         self._state.draining = self._shell.draining = True
         self._drain_ends = time.monotonic() + self._state.settings.drain_delay
+
+    async def startup(self, sockets=None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets=sockets)
+        if self._announce is not None:
+            self._announce()
 
     async def on_tick(self, counter: int) -> bool:
         """Every tenth of a second."""
@@ -154,21 +162,20 @@ def serve(
             timeout_keep_alive=_KEEP_ALIVE, timeout_graceful_shutdown=_FINISH,
             server_header=False, date_header=False, proxy_headers=False, ws="none",
         )  # fmt: skip
-        server = Server(config, state, app.shell)
         try:
             socket = config.bind_socket()
         except (SystemExit, OSError):
             raise UserError(f"--port: {host}:{port} cannot be listened on; is it taken?") from None
         address = "{}:{}".format(*socket.getsockname()[:2])
-        announced = functools.partial(announce, address)
-        asyncio.run(run(server, socket, state, follows, announce=announced))
+        server = Server(config, state, app.shell, functools.partial(announce, address))
+        asyncio.run(run(server, socket, state, follows))
         log_line({"event": "stopped", "inflight": app.shell.inflight})
     finally:
         state.close()
 
 
 async def run(
-    server: Server, socket, state: State, follows: Sequence[Follow], experiments=None, announce=None
+    server: Server, socket, state: State, follows: Sequence[Follow], experiments=None
 ) -> None:
     """Answers on a socket, and follows stores, until the server is asked to stop."""
     seconds = state.settings.watch
@@ -176,8 +183,6 @@ async def run(
     if experiments is not None:
         looks.append(experiments.look)
     tasks = [asyncio.ensure_future(watch(state, look, seconds)) for look in looks]
-    if announce is not None:
-        announce()
     try:
         await server.serve(sockets=[socket])
     finally:

@@ -103,7 +103,7 @@ def publish(store, model, corpus, *, users=None):
         vectors = embedder.encode(texts[:5], kind="query")
         version = users.begin(space, of="users", version=draft.version)
         users.put(version, names, vectors)
-        users.publish(version, rows=5, digest=rows_digest(names, vectors))
+        users.publish(version, rows=5, digest=rows_digest(names, vectors, "float32"))
     kept.publish(draft.version)
     return draft.version
 
