@@ -42,6 +42,8 @@ flags.DEFINE_enum(
     allow_override=True,
 )  # fmt: skip
 flags.DEFINE_float("drain_delay", 5.0, "Seconds not ready before the end.", 0, allow_override=True)
+flags.DEFINE_string("experiments", "", "File of experiments.", allow_override=True)
+flags.DEFINE_string("exposures", "", "File to log their answers to.", allow_override=True)
 flags.DEFINE_integer("max_length", 0, "Cut texts to these tokens.", 0, allow_override=True)
 flags.DEFINE_integer("batch_tokens", 0, "Padded tokens in a batch; 0: by device.", 0, 1 << 20,
                      allow_override=True)  # fmt: skip
@@ -64,7 +66,7 @@ def main(argv: list[str]) -> None:
 
     places = Places(
         FLAGS.model, indexes, FLAGS.release, FLAGS.users, FLAGS.name, FLAGS.reranker,
-        FLAGS.max_length, FLAGS.batch_tokens,
+        FLAGS.max_length, FLAGS.batch_tokens, FLAGS.experiments, FLAGS.exposures,
     )  # fmt: skip
     settings = Settings(
         FLAGS.deadline, FLAGS.bulk_deadline, FLAGS.chain, FLAGS.drain_delay, FLAGS.swap

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from gemb.checks import UserError
 from gemb.identity import Listed
+from gemb.serving import canaries
 from gemb.serving.retrieval import Chain, Step, fallbacks, open_release
 from gemb.serving.state import State
 from gemb.serving.web import log_line
@@ -99,6 +100,12 @@ class Follow:
     def _load(self, version, made: float) -> Step:
         step = open_release(self._store.open(version), made, self._state.models, **self._options)
         step.warm()
+        found = canaries.cosine(step)
+        if found is not None and found < canaries.LEAST:
+            raise UserError(
+                f"{self.name} {version}: its model gives other vectors here than are stored "
+                f"(cosine {found:.4f}); it was not swapped in"
+            )
         return step
 
 

@@ -97,6 +97,7 @@ class Step:
         vectors: [documents, dim] as they were stored; None where they are not known.
         narrow: nested width -> searcher of vectors of that width.
         made: when, in seconds since 1970.
+        late: whether vectors depend on the text around them (late chunking).
     """
 
     corpus: Corpus
@@ -107,6 +108,7 @@ class Step:
     vectors: np.ndarray | None = None
     narrow: dict[int, Searcher] = dataclasses.field(default_factory=dict)
     made: float = 0.0
+    late: bool = False
     breaker: Breaker = dataclasses.field(default_factory=Breaker)
 
     @property
@@ -303,6 +305,7 @@ def open_folder(folder: str, models: dict[str, ServedModel], **options) -> tuple
     if manifest["kind"] == "exact":
         vectors = np.load(Path(folder) / "vectors.npy", mmap_mode="r", allow_pickle=False)
     step = Step(corpus, searcher, None, space, model, vectors, made=made)
+    step.late = bool(about.get("late_chunking"))
     step.narrow = narrowed(step)
     return name, Chain(name, (step,), fallbacks(step))
 

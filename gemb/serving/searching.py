@@ -55,7 +55,12 @@ class Found(NamedTuple):
 
 
 async def search(
-    state: State, asked: wire.Search, context: Context, *, prefer: str | None = None
+    state: State,
+    asked: wire.Search,
+    context: Context,
+    *,
+    prefer: str | None = None,
+    arm: str = "",
 ) -> dict:
     """Answers /v1/search.
 
@@ -64,6 +69,7 @@ async def search(
         asked: the request.
         context: of the request.
         prefer: the version or retriever that an experiment chose; None for the newest.
+        arm: of the experiment, for the counts.
 
     Raises:
         ApiError: what the request asks cannot be done, or nothing can answer it.
@@ -79,7 +85,6 @@ async def search(
         passages = await _rescored(state, asked, passages, deadline, seconds)
     passages = passages[: asked.k]
     version = str(step.version) if step.version else None
-    arm = prefer or ""
     _count(state, found, arm, bool(passages))
     context.log |= {"version": version, "fallback": found.reason or None, "k": asked.k}
     return {
@@ -147,6 +152,8 @@ async def _tries(state: State, chain: Chain, asked: wire.Search, prefer: str | N
     found = [*tries, *(each._replace(reason=reason) for each in others)]
     if prefer is not None:
         found.sort(key=lambda each: prefer not in (str(each.step.version), each.name))
+        if found and prefer in (str(found[0].step.version), found[0].name):
+            found[0] = found[0]._replace(reason="")
     return found
 
 

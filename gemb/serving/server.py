@@ -11,7 +11,10 @@ import uvicorn
 
 from gemb.checks import UserError
 from gemb.inference.cross_encoder import CrossEncoder
+from gemb.serving import canaries
 from gemb.serving.app import make_app
+from gemb.serving.experiments.exposures import Exposures
+from gemb.serving.experiments.running import Experiments
 from gemb.serving.releases import Follow, describe, watch
 from gemb.serving.retrieval import loaded_model, open_folder
 from gemb.serving.state import Settings, State
@@ -87,6 +90,7 @@ def load(state: State, places: Places) -> list[Follow]:
         for tower in model.towers:
             state.batcher.expect(tower)
     describe(state)
+    canaries.check(state)
     state.batcher.start()
     state.warm = True
     return follows
@@ -156,7 +160,8 @@ def serve(
     state = State(settings)
     try:
         follows = load(state, places)
-        app = make_app(state, follows, keys or Keys(), log=log)
+        experiments = experiments_of(state, places)
+        app = make_app(state, follows, keys or Keys(), log=log, experiments=experiments)
         config = uvicorn.Config(
             app, host=host, port=port, log_level="critical", access_log=False, lifespan="off",
             timeout_keep_alive=_KEEP_ALIVE, timeout_graceful_shutdown=_FINISH,
@@ -168,21 +173,26 @@ def serve(
             raise UserError(f"--port: {host}:{port} cannot be listened on; is it taken?") from None
         address = "{}:{}".format(*socket.getsockname()[:2])
         server = Server(config, state, app.shell, functools.partial(announce, address))
-        asyncio.run(run(server, socket, state, follows))
+        asyncio.run(run(server, socket, state, follows, experiments))
         log_line({"event": "stopped", "inflight": app.shell.inflight})
     finally:
         state.close()
 
 
 async def run(
-    server: Server, socket, state: State, follows: Sequence[Follow], experiments=None
+    server: Server,
+    socket,
+    state: State,
+    follows: Sequence[Follow],
+    experiments: Experiments | None = None,
 ) -> None:
     """Answers on a socket, and follows stores, until the server is asked to stop."""
     seconds = state.settings.watch
-    looks = [each.look for each in follows]
+    looks = [(each.look, seconds) for each in follows]
+    looks.append((functools.partial(canaries.check, state), canaries.EVERY))
     if experiments is not None:
-        looks.append(experiments.look)
-    tasks = [asyncio.ensure_future(watch(state, look, seconds)) for look in looks]
+        looks.append((experiments.look, seconds))
+    tasks = [asyncio.ensure_future(watch(state, *look)) for look in looks]
     try:
         await server.serve(sockets=[socket])
     finally:
@@ -193,6 +203,13 @@ async def run(
         socket.close()
 
 
-def experiments_of(state: State, places: Places):
-    """Nothing yet."""
-    return
+def experiments_of(state: State, places: Places) -> Experiments | None:
+    """The experiments of a file; None for none.
+
+    Raises:
+        UserError: the file is broken, or the log cannot be written.
+    """
+    if not places.experiments:
+        return None
+    log = Exposures(places.exposures) if places.exposures else None
+    return Experiments(state, places.experiments, log)

@@ -84,8 +84,8 @@ class State:
 
     def _watch_gauges(self) -> None:
         made = self.metrics
+        waiting = self.batcher.lanes.positions
         for lane in (INTERACTIVE, BULK):
-            waiting = self.batcher.lanes.positions
             made.queue_tokens.labels(lane).set_function(lambda lane=lane: waiting[lane])
         made.compiles.set_function(lambda: self.compiles.late)
         made.ready.set_function(lambda: float(not self.why_not_ready()))

@@ -211,7 +211,7 @@ def test_reranking_by_vectors(server, embedder):
 def test_a_deadline_that_cannot_be_kept(server):
     headers = {"X-Timeout-Ms": "1"}
     body = {"input": [f"text {i}" for i in range(500)]}
-    status, answer, came = server.ask("POST", "/v1/embeddings", body, headers)
+    status, _, came = server.ask("POST", "/v1/embeddings", body, headers)
     assert status in (429, 504)
     assert int(came["retry-after"]) >= 1
     assert server.ask("POST", "/v1/embeddings", body, {"X-Timeout-Ms": "soon"})[0] == 400

@@ -22,7 +22,7 @@ WORDS = [
     "island",
     "jungle",
 ]
-TEXTS = [f"{a} {b} number {i}" for i, (a, b) in enumerate(zip(WORDS * 4, WORDS[3:] * 4))]
+TEXTS = [f"{WORDS[i % 10]} {WORDS[(3 * i + 1) % 10]} number {i}" for i in range(28)]
 
 
 def tiny_model(seed=0, *, widths=(16, 8), max_length=32):
