@@ -41,6 +41,7 @@ VERBS = (
     "ask",
     "push",
     "serve",
+    "top",
     "versions",
     "rollback",
     "check",

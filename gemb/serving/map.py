@@ -24,6 +24,12 @@ def corpus_map(step: Step) -> dict:
     Raises:
         ApiError: 404, where the vectors are not at hand.
     """
+    if step.drawn is None:
+        step.drawn = _drawn(step)
+    return step.drawn
+
+
+def _drawn(step: Step) -> dict:
     if step.vectors is None:
         raise ApiError(404, "index: its vectors are not at hand", "no_vectors", param="index")
     count = len(step.vectors)

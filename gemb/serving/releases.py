@@ -14,6 +14,8 @@ from gemb.serving.web import log_line
 from gemb.store import VersionStore
 from gemb.store.chain import make_plan
 
+_AGAIN = 30.0  # seconds after which a release that could not be loaded is tried again
+
 
 class Follow:
     """Keeps one chain at what its store says.
@@ -28,8 +30,11 @@ class Follow:
         self._state, self._store, self._options = state, VersionStore(store), options
         self.name = self._store.folder.resolve().name
         self._seen: object = None
+        self._failed: tuple[object, float] = (None, 0.0)
         self.error = ""
-        state.chains.setdefault(self.name, Chain(self.name))
+        if self.name in state.chains:
+            raise UserError(f"{store}: another index is named {self.name}; rename one of them")
+        state.chains[self.name] = Chain(self.name)
 
     @property
     def store(self) -> VersionStore:
@@ -45,10 +50,12 @@ class Follow:
         try:
             listed = self._store.versions()
             seen = [(e.version, e.state, e.published, e.space) for e in listed]
-            if seen == self._seen:
+            failed, when = self._failed
+            if seen == self._seen or (seen == failed and time.monotonic() - when < _AGAIN):
                 return False
+            self._failed = seen, time.monotonic()  # until it is loaded
             self._replace(listed)
-            self._seen, self.error = seen, ""
+            self._seen, self._failed, self.error = seen, (None, 0.0), ""
             return True
         except UserError as error:  # the old chain stays; the next look tries again
             if str(error) != self.error:

@@ -97,6 +97,8 @@ class Step:
         vectors: [documents, dim] as they were stored; None where they are not known.
         narrow: nested width -> searcher of vectors of that width.
         made: when, in seconds since 1970.
+        drawn: its map, made when it is first asked for; see `gemb.serving.map`.
+        breaker: leaves it out after several failures.
         late: whether vectors depend on the text around them (late chunking).
     """
 
@@ -109,6 +111,7 @@ class Step:
     narrow: dict[int, Searcher] = dataclasses.field(default_factory=dict)
     made: float = 0.0
     late: bool = False
+    drawn: dict | None = None
     breaker: Breaker = dataclasses.field(default_factory=Breaker)
 
     @property

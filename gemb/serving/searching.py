@@ -78,7 +78,7 @@ async def search(
     chain, seconds = state.chain(asked.index), {}
     deadline = context.deadline(state.settings.deadline)
     tries = await _tries(state, chain, asked, prefer)
-    found = await _first(state, asked, tries, deadline, seconds)
+    found = await _first(state, asked, tries, deadline, seconds, context)
     step, hits = found.tried.step, found.hits
     passages = [each for each in step.corpus.passages(hits) if each.id != asked.item_id]
     if asked.rerank is not None:
@@ -190,7 +190,12 @@ async def _of_user(state: State, chain: Chain, asked: wire.Search) -> tuple[list
 
 
 async def _first(
-    state: State, asked: wire.Search, tries: list[Try], deadline: float, seconds: dict
+    state: State,
+    asked: wire.Search,
+    tries: list[Try],
+    deadline: float,
+    seconds: dict,
+    context: Context,
 ) -> Found:
     """The first try that answers."""
     reason = ""
@@ -214,8 +219,9 @@ async def _first(
             why = HOST_DOWN
         except (UserError, ValueError):
             raise
-        except Exception:
+        except Exception as error:
             why = _FAILED
+            context.log["retriever_error"] = type(error).__name__
         tried.step.breaker.failed()
         reason = reason or why
         if last and why == _TIMEOUT:

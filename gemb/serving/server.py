@@ -80,8 +80,6 @@ def load(state: State, places: Places) -> list[Follow]:
     follows = []
     for store in places.releases:
         follow = Follow(state, store, **options)
-        if any(each.name == follow.name for each in follows) or follow.name in places.indexes:
-            raise UserError(f"{store}: another index is named {follow.name}; rename one of them")
         follow.look()
         if follow.error:
             raise UserError(follow.error)

@@ -118,7 +118,7 @@ class State:
 
     def names(self) -> dict[str, ServedModel]:
         """Every name of a model: its own, and that of a chain for the chain's newest."""
-        found = {model.name: model for model in self.models.values()}
+        found = {model.name: model for model in list(self.models.values())}
         for name, chain in self.chains.items():
             newest = next((step.model for step in chain.steps if step.model), None)
             if newest is not None:

@@ -218,6 +218,8 @@ class Shell:
         self._metrics.request_seconds.labels(context.route).observe(seconds)
         if code == 429:
             self._metrics.rejected.labels("overloaded").inc()
+        if code == 504:
+            self._metrics.expired.inc()
         if self._log and context.route not in ("/health", "/ready", "/metrics"):
             line = {"time": round(time.time(), 3), "request_id": context.id}
             line |= {"method": scope["method"], "route": context.route, "code": code}

@@ -85,7 +85,8 @@ def test_a_roll_out_grows_and_goes_back():
     from gemb.serving.experiments.arms import Rollout
     from gemb.serving.experiments.rollout import Outcome, Progress
 
-    def run(new, old=Outcome(0.01)):
+    def run(new):
+        old = Outcome(0.01)
         progress, said = Progress(Rollout("7.1", "6.1", requests=100)), []
         for _ in range(1000):
             said += filter(None, [progress.add("6.1", old), progress.add("7.1", new)])

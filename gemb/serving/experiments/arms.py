@@ -42,7 +42,7 @@ class Rollout(msgspec.Struct, forbid_unknown_fields=True):
 
     new: str
     old: str
-    steps: list[float] = [0.01, 0.1, 0.5, 1.0]
+    steps: list[float] = msgspec.field(default_factory=lambda: [0.01, 0.1, 0.5, 1.0])
     requests: int = 500
 
 
