@@ -23,7 +23,21 @@ import urllib.request
 
 import numpy as np
 
-WORDS = "the of and river stone music letter garden window morning paper silver winter".split()
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "river",
+    "stone",
+    "music",
+    "letter",
+    "garden",
+    "window",
+    "morning",
+    "paper",
+    "silver",
+    "winter",
+]
 
 
 def main() -> None:
@@ -41,8 +55,17 @@ def main() -> None:
     found = {}
     with contextlib.ExitStack() as stack:
         gemb = stack.enter_context(
-            server([sys.executable, "-m", "gemb.cli", "serve", f"--model={options.model}",
-                    "--port=0", "--log=off"])  # fmt: skip
+            server(
+                [
+                    sys.executable,
+                    "-m",
+                    "gemb.cli",
+                    "serve",
+                    f"--model={options.model}",
+                    "--port=0",
+                    "--log=off",
+                ]
+            )  # fmt: skip
         )
         if options.what in ("all", "requests"):
             command = [sys.executable, __file__, "peer", f"--model={options.model}"]
@@ -246,7 +269,9 @@ def lanes(port: int, options) -> dict:
         full = asyncio.run(closed_loop(port, 2, options.seconds, bulk))
         mixed, bulks = asyncio.run(together(options.seconds))
         row = {"interactive_alone_ms": milliseconds(alone), "interactive_ms": milliseconds(mixed)}
-        row["p95_ratio"] = round(row["interactive_ms"]["p95"] / row["interactive_alone_ms"]["p95"], 2)
+        row["p95_ratio"] = round(
+            row["interactive_ms"]["p95"] / row["interactive_alone_ms"]["p95"], 2
+        )
         row["bulk_alone_texts_per_second"] = round(256 * len(full) / options.seconds)
         row["bulk_texts_per_second"] = round(256 * len(bulks) / options.seconds)
         row["bulk_share"] = round(len(bulks) / max(len(full), 1), 2)

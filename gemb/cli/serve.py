@@ -7,7 +7,7 @@
 
 Open http://127.0.0.1:8000/ in a browser for the page. /openapi.json describes every route,
 /metrics is for Prometheus, /ready is 200 when every shape of a batch is compiled. With --release
-the live version of a store answers, newer ones are loaded beside it and swapped in, and older ones
+the live version of a store answers, newer ones are loaded next to it and swapped in, and older ones
 answer where the newest cannot: the answer says `version` and `fallback`.
 
 Texts of several requests are encoded together. A request with at most four texts waits in the
@@ -37,8 +37,8 @@ flags.DEFINE_float("deadline", 1.0, "Seconds of a request.", 0.01, 600, allow_ov
 flags.DEFINE_float("bulk_deadline", 60.0, "Of a bulk request.", 0.01, 600, allow_override=True)
 flags.DEFINE_integer("chain", 3, "Versions kept loaded.", 1, 20, allow_override=True)
 flags.DEFINE_enum(
-    "swap", "beside", ["beside", "stop"],
-    "Load a new version beside the old one, or let the old one go first to save memory.",
+    "swap", "keep", ["keep", "stop"],
+    "Keep the old version until the new one is loaded, or let it go first to save memory.",
     allow_override=True,
 )  # fmt: skip
 flags.DEFINE_float("drain_delay", 5.0, "Seconds not ready before the end.", 0, allow_override=True)
@@ -60,9 +60,9 @@ def main(argv: list[str]) -> None:
         raise UserError("give something to serve: --model, --index or --release")
     for library in ("starlette", "uvicorn", "msgspec", "orjson", "prometheus_client"):
         require(library, "gemb serve", extra="serve")
+    from gemb.serving.http.web import Keys
     from gemb.serving.server import Places, serve
     from gemb.serving.state import Settings
-    from gemb.serving.web import Keys
 
     places = Places(
         FLAGS.model, indexes, FLAGS.release, FLAGS.users, FLAGS.name, FLAGS.reranker,

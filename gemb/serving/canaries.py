@@ -6,9 +6,9 @@ vectors than those that were indexed makes every search wrong without any error.
 
 import numpy as np
 
+from gemb.serving.http.web import log_line
 from gemb.serving.retrieval import Step
 from gemb.serving.state import State
-from gemb.serving.web import log_line
 
 COUNT, LEAST = 50, 0.999
 EVERY = 3600.0  # seconds

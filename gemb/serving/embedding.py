@@ -5,11 +5,11 @@ import time
 
 import numpy as np
 
-from gemb.serving import wire
-from gemb.serving.errors import ApiError, bad_request
+from gemb.serving.batching.towers import ServedModel
+from gemb.serving.http import wire
+from gemb.serving.http.errors import ApiError, bad_request
+from gemb.serving.http.web import Context
 from gemb.serving.state import State
-from gemb.serving.towers import ServedModel
-from gemb.serving.web import Context
 from gemb.structs import SIDES
 
 

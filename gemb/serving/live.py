@@ -25,7 +25,7 @@ def read(address: str) -> Samples:
         with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
             found = parsed(answer.read().decode())
     except (OSError, urllib.error.URLError, ValueError) as error:
-        raise UserError(f"{address}: does not answer ({error}); is `gemb serve` running?") from None
+        raise UserError(f"{address}: does not answer ({error}); start `gemb serve` first") from None
     if not any(name.startswith("gemb_") for name, _ in found):
         raise UserError(f"{address}: has no metrics of gemb")
     return found

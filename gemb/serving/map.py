@@ -3,7 +3,7 @@
 import numpy as np
 
 from gemb.metrics.similarity import prepared
-from gemb.serving.errors import ApiError
+from gemb.serving.http.errors import ApiError
 from gemb.serving.retrieval import Step
 
 _POINTS = 1500

@@ -77,7 +77,7 @@ class Metrics:
             "gemb_canary_cosine", "Lowest cosine of a model's canaries.", ["model"], registry=made
         )
         self.swap_seconds = Histogram(
-            "gemb_swap_seconds", "Seconds to load and warm a release beside the old one.",
+            "gemb_swap_seconds", "Seconds to load and warm a release next to the old one.",
             buckets=(0.1, 0.5, 1, 5, 10, 30, 60, 300), registry=made,
         )  # fmt: skip
         self.swap_failed = Counter(
@@ -100,7 +100,7 @@ class Metrics:
         self._made: list = []
 
     def batch(self, batch, seconds: float) -> None:
-        """Counts a batch, see `gemb.serving.batcher.Batcher`."""
+        """Counts a batch, see `gemb.serving.batching.batcher.Batcher`."""
         real = sum(example.size for example in batch.examples)
         self.batch_rows.observe(len(batch.entries))
         self.batch_tokens.observe(batch.positions)

@@ -1,4 +1,4 @@
-"""Stores that are followed: a published version is loaded beside the old one and swapped in."""
+"""Stores that are followed: a published version is loaded next to the old one and swapped in."""
 
 import asyncio
 import contextlib
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from gemb.checks import UserError
 from gemb.identity import Listed
 from gemb.serving import canaries
+from gemb.serving.http.web import log_line
 from gemb.serving.retrieval import Chain, Step, fallbacks, open_release
 from gemb.serving.state import State
-from gemb.serving.web import log_line
 from gemb.store import VersionStore
 from gemb.store.chain import make_plan
 

@@ -29,8 +29,8 @@ from gemb.search import (
     load_index,
     read_manifest,
 )
-from gemb.serving.errors import ApiError, bad_request
-from gemb.serving.towers import ServedModel
+from gemb.serving.batching.towers import ServedModel
+from gemb.serving.http.errors import ApiError, bad_request
 from gemb.store import Opened
 
 _DEPTHS = (10, 100, 1000)  # hits that are searched for: few, because exact search compiles for each

@@ -10,13 +10,13 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.identity import Listed, SpaceError
 from gemb.search import Hits
-from gemb.serving import wire
+from gemb.serving.batching.lanes import INTERACTIVE
 from gemb.serving.embedding import relevance
-from gemb.serving.errors import ApiError, bad_request
-from gemb.serving.lanes import INTERACTIVE
+from gemb.serving.http import wire
+from gemb.serving.http.errors import ApiError, bad_request
+from gemb.serving.http.web import Context
 from gemb.serving.retrieval import Chain, Step
 from gemb.serving.state import State
-from gemb.serving.web import Context
 from gemb.store.chain import HOST_DOWN, ID_ABSENT, NO_COMMON, make_plan
 from gemb.store.keyed import HostError
 

@@ -12,13 +12,13 @@ import uvicorn
 from gemb.checks import UserError
 from gemb.inference.cross_encoder import CrossEncoder
 from gemb.serving import canaries
-from gemb.serving.app import make_app
 from gemb.serving.experiments.exposures import Exposures
 from gemb.serving.experiments.running import Experiments
+from gemb.serving.http.app import make_app
+from gemb.serving.http.web import Keys, log_line
 from gemb.serving.releases import Follow, describe, watch
 from gemb.serving.retrieval import loaded_model, open_folder
 from gemb.serving.state import Settings, State
-from gemb.serving.web import Keys, log_line
 from gemb.store.keyed import open_keyed
 
 _KEEP_ALIVE = 75  # seconds; more than the 60 after which balancers close idle connections
@@ -148,7 +148,7 @@ def serve(
         places: what to serve.
         host, port: where; port 0 takes a free one.
         settings: of the server.
-        keys: who may ask; None lets everybody in, and nobody change anything.
+        keys: who may ask; None lets everybody ask, and switches changes off.
         log: whether each request is a line of JSON on stderr.
         announce: called with one line when the server is ready.
 
@@ -168,7 +168,9 @@ def serve(
         try:
             socket = config.bind_socket()
         except (SystemExit, OSError):
-            raise UserError(f"--port: {host}:{port} cannot be listened on; is it taken?") from None
+            raise UserError(
+                f"--port: {host}:{port} cannot be listened on; choose another"
+            ) from None
         address = "{}:{}".format(*socket.getsockname()[:2])
         server = Server(config, state, app.shell, functools.partial(announce, address))
         asyncio.run(run(server, socket, state, follows, experiments))

@@ -9,13 +9,13 @@ from typing import Any
 
 from gemb.inference.cross_encoder import CrossEncoder
 from gemb.processors.processor import Example
-from gemb.serving.batcher import Batcher
-from gemb.serving.errors import ApiError
-from gemb.serving.lanes import BULK, INTERACTIVE, Job
+from gemb.serving.batching.batcher import Batcher
+from gemb.serving.batching.lanes import BULK, INTERACTIVE, Job
+from gemb.serving.batching.towers import Compiles, ServedModel
+from gemb.serving.http.errors import ApiError
+from gemb.serving.http.wire import MOST_TOKENS
 from gemb.serving.metrics import Metrics
 from gemb.serving.retrieval import Chain
-from gemb.serving.towers import Compiles, ServedModel
-from gemb.serving.wire import MOST_TOKENS
 from gemb.store.keyed import KeyedStore
 
 _INLINE = 2_000  # characters that are tokenized in the event loop: a thread would take longer
@@ -31,7 +31,7 @@ class Settings:
         bulk_deadline: seconds of a bulk request.
         chain: versions of a release that are kept loaded.
         drain_delay: seconds between saying "not ready" and refusing connections.
-        swap: "beside" loads a new release next to the old one; "stop" lets the old one go first,
+        swap: "keep" loads a new release next to the old one; "stop" lets the old one go first,
             for machines without memory for both.
         watch: seconds between two looks at a store.
     """
@@ -40,7 +40,7 @@ class Settings:
     bulk_deadline: float = 60.0
     chain: int = 3
     drain_delay: float = 5.0
-    swap: str = "beside"
+    swap: str = "keep"
     watch: float = 1.0
 
 

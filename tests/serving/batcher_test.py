@@ -18,7 +18,7 @@ class Tower:
     dim, rate = 1, 1000.0
 
     def __init__(self):
-        from gemb.serving.lanes import Shapes
+        from gemb.serving.batching.lanes import Shapes
 
         self.shapes, self.seconds = Shapes.upto(16, budget=64), {}
         self.go, self.begun, self.computed = threading.Event(), threading.Event(), []
@@ -40,7 +40,7 @@ class Tower:
 
 @pytest.fixture
 def batcher():
-    from gemb.serving.batcher import Batcher
+    from gemb.serving.batching.batcher import Batcher
 
     made = Batcher()
     made.start()
@@ -82,7 +82,7 @@ def test_what_comes_while_a_batch_runs_gathers(batcher):
 
 
 def test_a_deadline_in_the_queue_is_504_and_not_computed(batcher):
-    from gemb.serving.errors import ApiError
+    from gemb.serving.http.errors import ApiError
 
     tower = Tower()
     tower.go.clear()
@@ -122,7 +122,7 @@ def test_a_cancelled_request_is_not_computed(batcher):
 
 
 def test_a_failed_batch_fails_its_jobs_only(batcher):
-    from gemb.serving.errors import ApiError
+    from gemb.serving.http.errors import ApiError
 
     tower = Tower()
     with pytest.raises(RuntimeError, match="of the device"):
@@ -133,7 +133,7 @@ def test_a_failed_batch_fails_its_jobs_only(batcher):
 
 
 def test_admission_is_by_positions_and_before_any_work(batcher):
-    from gemb.serving.errors import ApiError
+    from gemb.serving.http.errors import ApiError
 
     batcher.expect(Tower())  # 1,000 positions a second
     with batcher.admit(10_000, "bulk", 1.0):  # nothing waits: the deadline decides
@@ -150,7 +150,7 @@ def test_admission_is_by_positions_and_before_any_work(batcher):
 
 
 def test_what_waits_when_the_server_stops_fails(batcher):
-    from gemb.serving.errors import ApiError
+    from gemb.serving.http.errors import ApiError
 
     tower = Tower()
     tower.go.clear()

@@ -69,7 +69,7 @@ def test_odd_paths_and_headers(server):
 def test_the_document_describes_every_route(server):
     from starlette.routing import Route
 
-    from gemb.serving.app import Routes
+    from gemb.serving.http.app import Routes
 
     document = server.ask("GET", "/openapi.json")[1]
     described = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gemb.processors.processor import Example
-from gemb.serving.lanes import BULK, INTERACTIVE, Entry, Job, Lanes, Shapes
+from gemb.serving.batching.lanes import BULK, INTERACTIVE, Entry, Job, Lanes, Shapes
 
 
 class Tower:

@@ -109,7 +109,7 @@ def test_the_steps_of_the_image_make_a_package_with_the_page(tmp_path):
     out = tmp_path / "installed"
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "-q"]
     subprocess.run([*command, "--no-index", f"--target={out}", str(source)], check=True)
-    assert (out / "gemb" / "serving" / "page.html").is_file()
+    assert (out / "gemb" / "serving" / "http" / "page.html").is_file()
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(made):
-    from gemb.serving.web import Keys
+    from gemb.serving.http.web import Keys
 
     keys = Keys(admins=str(made["folder"] / "admin.txt"))
     running = served.Running(releases=[made["store"]], users=made["users"], keys=keys)

@@ -115,9 +115,9 @@ class Running:
         import uvicorn
 
         from gemb.serving import server
-        from gemb.serving.app import make_app
+        from gemb.serving.http.app import make_app
+        from gemb.serving.http.web import Keys
         from gemb.serving.state import Settings, State
-        from gemb.serving.web import Keys
 
         self.state = State(settings or Settings(watch=0.05, deadline=20.0))
         lists = {k: tuple(map(str, v)) for k, v in places.items() if isinstance(v, list)}

@@ -52,7 +52,7 @@ class Experiment(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         name: in the log.
         index: that it is on; "" for the first.
-        salt: that its hashes begin with; another salt draws the units anew.
+        salt: that its hashes begin with; another salt draws the units again.
         arms: whose shares sum to at most 1; what is left is not in the experiment.
         shadow: a version that is asked as well, without its answer being shown; "" for none.
         shadow_share: of the requests that are shadowed.

@@ -6,15 +6,16 @@ import time
 from pathlib import Path
 
 from gemb.checks import UserError
-from gemb.serving import searching, wire
-from gemb.serving.errors import ApiError
+from gemb.serving import searching
 from gemb.serving.experiments import arms as files
 from gemb.serving.experiments.arms import Arm, Experiment
 from gemb.serving.experiments.exposures import Exposures
 from gemb.serving.experiments.interleaving import team_draft
 from gemb.serving.experiments.rollout import Outcome, Progress
+from gemb.serving.http import wire
+from gemb.serving.http.errors import ApiError
+from gemb.serving.http.web import Context, log_line
 from gemb.serving.state import State
-from gemb.serving.web import Context, log_line
 
 _NEW, _OLD = "new", "old"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from gemb.serving.errors import ApiError, bad_request
+from gemb.serving.http.errors import ApiError, bad_request
 
 MOST_INPUTS, MOST_TOKENS, MOST_HITS = 2048, 300_000, 1000
 

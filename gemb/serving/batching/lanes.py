@@ -49,7 +49,7 @@ class Job:
     finished: float = 0.0
 
     def dead(self, now: float) -> bool:
-        """Whether computing it would help nobody."""
+        """Whether its answer is not wanted any more."""
         return self.cancelled or self.error is not None or now >= self.deadline
 
 

@@ -5,7 +5,7 @@ from functools import cache
 import msgspec
 
 from gemb import __version__
-from gemb.serving import wire
+from gemb.serving.http import wire
 
 _STATUSES = {
     "400": "The request is wrong; nothing was computed.",

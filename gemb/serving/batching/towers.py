@@ -12,7 +12,7 @@ from gemb.inference.embedder import Embedder
 from gemb.inference.encode import ACCELERATOR_BUDGET, CPU_BUDGET
 from gemb.processors.processor import Example
 from gemb.processors.text import TextProcessor
-from gemb.serving.lanes import Shapes
+from gemb.serving.batching.lanes import Shapes
 from gemb.structs import SIDES
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"

@@ -18,8 +18,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from gemb.checks import UserError
 from gemb.identity import SpaceError
-from gemb.serving.errors import ApiError, bad_request
-from gemb.serving.lanes import LANES
+from gemb.serving.batching.lanes import LANES
+from gemb.serving.http.errors import ApiError, bad_request
 from gemb.serving.metrics import Metrics
 
 MOST_BYTES = 8 << 20
@@ -33,7 +33,7 @@ class Keys:
 
     Args:
         users: file with a key on each line; "" lets everybody in.
-        admins: file of the keys that may change vectors and versions; "" lets nobody.
+        admins: file of the keys that may change vectors and versions; "" switches these routes off.
 
     Raises:
         UserError: a file that cannot be read, holds no key, or one shorter than 16 characters.
@@ -181,7 +181,7 @@ class Shell:
 
     Attributes:
         inflight: requests that are being answered.
-        draining: whether clients are told to close their connections.
+        draining: whether clients have to close their connections.
     """
 
     def __init__(self, app, metrics: Metrics, keys: Keys, *, log: bool = True):

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gemb.processors.processor import Example
-from gemb.serving.errors import ApiError
-from gemb.serving.lanes import BULK, INTERACTIVE, LANES, Entry, Job, Lanes
+from gemb.serving.batching.lanes import BULK, INTERACTIVE, LANES, Entry, Job, Lanes
+from gemb.serving.http.errors import ApiError
 
 _QUEUE_SECONDS = 4.0  # of interactive work that may wait
 _SAFETY = 0.8  # share of a deadline that the estimated wait may take
@@ -104,7 +104,7 @@ class Batcher:
         """Encodes tokenized texts.
 
         Args:
-            tower: from `gemb.serving.towers`.
+            tower: from `gemb.serving.batching.towers`.
             examples: of its processor.
             lane: INTERACTIVE or BULK.
             deadline: on the clock of `time.monotonic`.

@@ -12,13 +12,14 @@ from starlette.routing import Route, Router
 
 from gemb.checks import UserError
 from gemb.identity import Version, check_same_space, model_space
-from gemb.serving import embedding, searching, wire
-from gemb.serving.errors import ApiError, bad_request
+from gemb.serving import embedding, searching
+from gemb.serving.http import wire
+from gemb.serving.http.errors import ApiError, bad_request
+from gemb.serving.http.openapi import document
+from gemb.serving.http.web import Context, Keys, Shell, read_body, unless_gone
 from gemb.serving.map import corpus_map
-from gemb.serving.openapi import document
 from gemb.serving.releases import Follow
 from gemb.serving.state import State
-from gemb.serving.web import Context, Keys, Shell, read_body, unless_gone
 
 _PAGE = Path(__file__).with_name("page.html")
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
