@@ -54,19 +54,8 @@ def main() -> None:
         return
     found = {}
     with contextlib.ExitStack() as stack:
-        gemb = stack.enter_context(
-            server(
-                [
-                    sys.executable,
-                    "-m",
-                    "gemb.cli",
-                    "serve",
-                    f"--model={options.model}",
-                    "--port=0",
-                    "--log=off",
-                ]
-            )  # fmt: skip
-        )
+        command = [sys.executable, "-m", "gemb.cli", "serve", f"--model={options.model}"]
+        gemb = stack.enter_context(server([*command, "--port=0", "--log=off"]))
         if options.what in ("all", "requests"):
             command = [sys.executable, __file__, "peer", f"--model={options.model}"]
             other = stack.enter_context(server(command))

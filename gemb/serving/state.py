@@ -69,7 +69,6 @@ class State:
         self.chains: dict[str, Chain] = {}
         self.users: KeyedStore | None = None
         self.rerankers: dict[str, CrossEncoder] = {}
-        self.classifiers: dict[str, Any] = {}
         self.warm, self.draining = False, False
         self.unfit: dict[str, str] = {}
         self.started = time.time()

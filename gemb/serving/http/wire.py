@@ -72,13 +72,6 @@ class Rerank(Request):
     return_documents: bool = False
 
 
-class Classify(Request):
-    """Body of POST /v1/classify."""
-
-    input: Text | Annotated[list[Text], Meta(min_length=1, max_length=MOST_INPUTS)]
-    model: Annotated[str, Meta(max_length=200)] = ""
-
-
 class PutVector(Request):
     """Body of PUT /v1/vectors/{set}/{id}: the vector, and the space that it is of."""
 
