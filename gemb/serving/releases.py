@@ -107,6 +107,8 @@ class Follow:
     def _load(self, version, made: float) -> Step:
         step = open_release(self._store.open(version), made, self._state.models, **self._options)
         step.warm()
+        for tower in step.model.towers if step.model else ():
+            self._state.batcher.expect(tower)
         found = canaries.cosine(step)
         if found is not None and found < canaries.LEAST:
             raise UserError(

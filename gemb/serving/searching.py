@@ -139,8 +139,8 @@ async def _tries(state: State, chain: Chain, asked: wire.Search, prefer: str | N
     if asked.item_id is not None:
         return [Try(chain.steps[0])] if chain.steps else []
     others = [Try(step, "", name) for name, step in chain.others.items()]
-    if asked.query is None:
-        others = []  # BM25 needs words
+    if asked.query is None or (asked.filter and chain.steps):
+        others = []  # BM25 needs words, and has no filter
     reason, tries = "" if chain.steps else NO_COMMON, []
     if asked.user_id is not None:
         tries, reason = await _of_user(state, chain, asked)
@@ -242,7 +242,7 @@ async def _ask(
     state: State, asked: wire.Search, tried: Try, deadline: float, seconds: dict
 ) -> Hits:
     step = tried.step
-    dim = step.check_dim(asked.dim)
+    dim = step.check_dim(asked.dim) if step.searcher.dim else 0
     text, vector = asked.query or "", None
     if step.searcher.dim:
         vector = step.query(await _vector(state, asked, tried, deadline, seconds, dim), dim)
@@ -296,6 +296,8 @@ async def _vector(
 async def _encoded(
     state: State, step: Step, text: str, side: str, deadline: float, seconds: dict, dim: int
 ) -> np.ndarray:
+    if step.model is None:
+        raise bad_request("this version has no model; ask with a vector or an id", "no_model")
     options = {"lane": INTERACTIVE, "deadline": deadline, "seconds": seconds}
     job, _ = await state.encode(step.model, [text], side, **options)
     return step.model.embedder.narrowed(job.vectors, dim, side)[0]
@@ -321,7 +323,8 @@ async def _rescored(
     )
     seconds["rerank"] = round(time.monotonic() - start, 6)
     order = np.argsort(-scores, kind="stable").tolist()
-    return [first[row]._replace(score=float(scores[row])) for row in order]
+    again = [first[row]._replace(score=float(scores[row])) for row in order]
+    return again + passages[asked.rerank.depth :]
 
 
 def _hit(step: Step, passage, content: str) -> dict:
