@@ -63,8 +63,9 @@ class State:
 
         self.settings, self.metrics = settings, Metrics()
         ahead = 1 if jax.default_backend() == "cpu" else 2
-        self.batcher = Batcher(ahead=ahead, observe=self.metrics.batch)
         self.compiles = Compiles.counter()
+        serving = self.compiles.serving
+        self.batcher = Batcher(ahead=ahead, observe=self.metrics.batch, begin=serving)
         self.models: dict[str, ServedModel] = {}
         self.chains: dict[str, Chain] = {}
         self.users: KeyedStore | None = None
@@ -72,7 +73,6 @@ class State:
         self.warm, self.draining = False, False
         self.unfit: dict[str, str] = {}
         self.started = time.time()
-        serving = self.compiles.serving
         # One thread for searches and one for cross-encoders: more would fight for the same cores.
         self.search_pool = ThreadPoolExecutor(1, "gemb-search", initializer=serving)
         self.rerank_pool = ThreadPoolExecutor(1, "gemb-rerank")
@@ -95,6 +95,8 @@ class State:
             return "draining"
         if not self.warm:
             return "compiling"
+        if not self.batcher.alive:
+            return "the thread that encodes has ended"
         if self.unfit:
             return f"canaries: {next(iter(self.unfit))}"
         stores = [chain for chain in self.chains.values() if not chain.steps and not chain.others]

@@ -170,3 +170,9 @@ def test_what_waits_when_the_server_stops_fails(batcher):
     assert first.vectors[0, 0] == 5
     assert isinstance(second, ApiError)
     assert second.status == 503
+
+
+def test_a_thread_that_ends_is_noticed(batcher):
+    assert batcher.alive
+    batcher.stop()
+    assert not batcher.alive

@@ -29,15 +29,17 @@ class Batcher:
         ahead: batches that are dispatched before the oldest is read: 1 on a CPU, 2 on an
             accelerator.
         observe: called after each batch with (batch, seconds).
+        begin: called once on the thread, before its first batch.
 
     Attributes:
         lanes: what waits.
         expired: jobs whose deadline passed before they were computed.
     """
 
-    def __init__(self, *, ahead: int = 1, observe=None):
+    def __init__(self, *, ahead: int = 1, observe=None, begin=None):
         self.lanes, self.expired = Lanes(), 0
         self._ahead, self._observe = ahead, observe or (lambda batch, seconds: None)
+        self._begin = begin or (lambda: None)
         self._ready, self._stopped = threading.Condition(), False
         self._reserved = dict.fromkeys(LANES, 0)
         self._slowness, self._rate = 1.0, 10_000.0
@@ -144,7 +146,13 @@ class Batcher:
             raise job.error
         return job
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def _work(self) -> None:
+        self._begin()
         running = collections.deque()
         while True:
             batch = self._next(wait=not running)

@@ -70,7 +70,9 @@ class Routes:
             "/v1/versions": self.versions,
             "/v1/map": self.map,
         }
-        made = [Route(path, _post(self._state, *rest), methods=["POST"]) for path, *rest in posts]
+        made = [
+            Route(path, _post(self._state, path, *rest), methods=["POST"]) for path, *rest in posts
+        ]
         made += [Route(path, _named(path, each), methods=["GET"]) for path, each in gets.items()]
         changes = [
             ("/v1/vectors/{set}/{id:path}", self.put, "PUT"),
@@ -93,7 +95,9 @@ class Routes:
         return Response(text, media_type="text/html", headers=headers)
 
     async def health(self, request: Request) -> Response:
-        """Whether the process lives."""
+        """Whether the process lives and can encode; if not, it has to be started again."""
+        if self._state.warm and not self._state.batcher.alive:
+            raise ApiError(500, "the thread that encodes has ended", "dead")
         return Json({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
@@ -271,9 +275,8 @@ def _id_of(request: Request) -> str:
     return name
 
 
-def _post(state: State, kind: type, function: Callable[..., Awaitable[dict]]):
+def _post(state: State, path: str, kind: type, function: Callable[..., Awaitable[dict]]):
     """A route that decodes a body and answers with an object."""
-    path = {wire.Embeddings: "/v1/embeddings", wire.Search: "/v1/search"}.get(kind, "/v1/rerank")
 
     async def answer(request: Request) -> Response:
         context = request.scope["gemb"]
