@@ -92,11 +92,9 @@ def test_the_document_describes_every_route(server):
 def test_schemathesis_finds_no_server_error(server):
     import schemathesis
     from hypothesis import HealthCheck, given, settings
-    from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi import checks
 
     wanted = (
-        not_a_server_error,
         checks.status_code_conformance,
         checks.content_type_conformance,
         checks.response_schema_conformance,
@@ -113,6 +111,8 @@ def test_schemathesis_finds_no_server_error(server):
         def fuzzed(case):
             answer = case.call()
             statuses.append(answer.status_code)
+            late = answer.status_code == 504 and "X-Timeout-Ms" in (case.headers or {})
+            assert answer.status_code < 500 or late, answer.text
             case.validate_response(answer, checks=wanted)
 
         fuzzed()
