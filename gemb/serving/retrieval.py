@@ -33,6 +33,7 @@ from gemb.serving.batching.towers import ServedModel
 from gemb.serving.http.errors import ApiError, bad_request
 from gemb.store import Opened
 
+_SETS = ("items", "documents")  # of a release, either
 _DEPTHS = (10, 100, 1000)  # hits that are searched for: few, because exact search compiles for each
 _NARROW_ROWS = 200_000  # documents up to which every nested width is searchable
 _FAILURES, _WINDOW, _OPEN = 5, 10.0, 5.0  # of a breaker
@@ -293,14 +294,15 @@ def open_folder(folder: str, models: dict[str, ServedModel], **options) -> tuple
     for key in ("corpus", "texts", *(["encoder"] if dim else [])):
         if not isinstance(about.get(key), str):
             raise UserError(f"{folder}: does not say its {key}; make it with `gemb index`")
-    corpus = Corpus(*corpora.read_corpus(about["corpus"]))
+    corpus = Corpus(*corpora.read_corpus(_from(folder, about["corpus"])))
     if texts_fingerprint(corpus.texts) != about["texts"]:
         raise UserError(f"{about['corpus']}: changed since {folder} was made; make it again")
     made = (Path(folder) / "index.json").stat().st_mtime
     if not dim:
         step = Step(corpus, load_index(folder, model=""), made=made)
         return name, Chain(name, others={"bm25": step})
-    model = loaded_model(about["encoder"], models, manifest["model"], **options)
+    encoder = _from(folder, about["encoder"])
+    model = loaded_model(encoder, models, manifest["model"], **options)
     similarity = check_product(similarity_of(model.embedder), folder)
     searcher = load_index(folder, model=model.fingerprint, similarity=similarity)
     space = model_space(model.embedder.model, dim, similarity)[0]
@@ -316,8 +318,9 @@ def open_folder(folder: str, models: dict[str, ServedModel], **options) -> tuple
 def open_release(opened: Opened, made: float, models: dict[str, ServedModel], **options) -> Step:
     """Opens a version of a store.
 
-    The folder of a version may hold `model`, `index` (of `gemb index`) and `corpus.jsonl`. Without
-    a model of its own the models of --model are tried; without any it answers ids and vectors.
+    The folder of a version holds a set `items` or `documents`, and may hold `model`, `index` (of
+    `gemb index`) and the texts, corpus.jsonl, also in a folder `corpus`. Without a model of its own
+    the models of --model are tried; without any it answers ids and vectors.
 
     Args:
         opened: the version.
@@ -330,9 +333,10 @@ def open_release(opened: Opened, made: float, models: dict[str, ServedModel], **
         UserError: it has no items, or a file that cannot be read.
     """
     folder, space = opened.folder, opened.space
-    if "items" not in opened.sets:
-        raise UserError(f"{folder}: has no set `items`; there are {sorted(opened.sets)}")
-    ids, vectors, _ = opened.sets["items"]
+    name = next((each for each in _SETS if each in opened.sets), None)
+    if name is None:
+        raise UserError(f"{folder}: has none of the sets {_SETS}; there are {sorted(opened.sets)}")
+    ids, vectors, _ = opened.sets[name]
     ids = [str(each) for each in ids]
     model = _model_of(opened, models, **options)
     texts, rows = _texts_of(opened, ids)
@@ -394,6 +398,12 @@ def narrowed(step: Step) -> dict[int, Searcher]:
     return {width: ExactSearcher(prepared(step.vectors, width, "cosine")) for width in widths}
 
 
+def _from(folder: str, place: str) -> str:
+    """A place that index.json names, which may be relative to the index's folder."""
+    near = Path(folder) / place
+    return str(near) if place.startswith("..") and near.exists() else place
+
+
 def _model_of(opened: Opened, models: dict[str, ServedModel], **options) -> ServedModel | None:
     space, own = opened.space, opened.folder / "model"
     if own.is_dir():
@@ -405,6 +415,8 @@ def _model_of(opened: Opened, models: dict[str, ServedModel], **options) -> Serv
         if _space_of(model, space) == space:
             return model
     place = opened.about.get("model")
+    if isinstance(place, dict):
+        place = place.get("folder")
     if isinstance(place, str) and Path(place).is_dir():
         model = loaded_model(place, models, **options)
         _check_space(model, space, Path(place))
@@ -430,7 +442,8 @@ def _check_space(model: ServedModel, space: Space, place: Path) -> None:
 
 def _texts_of(opened: Opened, ids: list[str]) -> tuple[list[str], list[dict]]:
     """Texts and fields of the items; empty lists where they are not known."""
-    places = [opened.folder, *filter(None, [opened.about.get("corpus")])]
+    places, noted = [opened.folder, opened.folder / "corpus"], opened.about.get("corpus")
+    places += [noted] if isinstance(noted, str) and noted else []
     for place in map(Path, places):
         file = place / "corpus.jsonl" if place.is_dir() else place
         if not file.is_file():

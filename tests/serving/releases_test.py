@@ -19,9 +19,9 @@ def made(tmp_path_factory):
     corpus = served.write_corpus(folder / "corpus")
     users = f"sqlite:{folder / 'users.db'}"
     keyed = open_keyed(users)
-    for seed in (0, 1):
+    for seed, name in enumerate(("items", "documents")):
         model = served.save_model(folder / f"tiny{seed}", seed)
-        served.publish(folder / "store", model, corpus, users=keyed)
+        served.publish(folder / "store", model, corpus, users=keyed, name=name)
     keyed.close()
     (folder / "admin.txt").write_text("# one line each\nadministrators-key-1\n")
     return {"folder": folder, "store": folder / "store", "users": users, "corpus": corpus}

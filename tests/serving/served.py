@@ -80,7 +80,7 @@ def write_index(folder, model, corpus, kind="exact", dim=None):
     return folder
 
 
-def publish(store, model, corpus, *, users=None):
+def publish(store, model, corpus, *, users=None, name="items"):
     """A release with its model, vectors and texts; and the same generation of users' vectors."""
     import shutil
 
@@ -95,9 +95,12 @@ def publish(store, model, corpus, *, users=None):
     space = model_space(embedder.model)[0]
     kept = VersionStore(store, create=True)
     with kept.draft(space) as draft:
-        draft.add("items", ids, embedder.encode(texts))
+        draft.add(name, ids, embedder.encode(texts))
         shutil.copytree(model, draft.folder / "model")
-        shutil.copy(corpus / "corpus.jsonl", draft.folder)
+        if name == "documents":
+            shutil.copytree(corpus, draft.folder / "corpus")
+        else:
+            shutil.copy(corpus / "corpus.jsonl", draft.folder)
     if users is not None:
         names = [f"u{i}" for i in range(5)]
         vectors = embedder.encode(texts[:5], kind="query")
