@@ -53,23 +53,27 @@ def main() -> None:
         peer(options.model)
         return
     found = {}
+
+    def keep(name: str, value) -> None:
+        found[name] = value
+        if options.output:  # what is measured stays, whatever comes after it
+            with open(options.output, "w", encoding="utf-8") as file:
+                json.dump(found, file, indent=1)
+
     with contextlib.ExitStack() as stack:
         command = [sys.executable, "-m", "gemb.cli", "serve", f"--model={options.model}"]
-        gemb = stack.enter_context(server([*command, "--port=0", "--log=off"]))
+        gemb = stack.enter_context(server([*command, "--port=0", "--log=off", "--deadline=30"]))
         if options.what in ("all", "requests"):
             command = [sys.executable, __file__, "peer", f"--model={options.model}"]
             other = stack.enter_context(server(command))
-            found["requests"] = requests({"gemb": gemb, "peer": other}, options)
-            found["overhead"] = overhead(gemb, options)
+            keep("requests", requests({"gemb": gemb, "peer": other}, options))
+            keep("overhead", overhead(gemb, options))
         if options.what in ("all", "lanes"):
-            found["lanes"] = lanes(gemb, options)
+            keep("lanes", lanes(gemb, options))
         if options.what in ("all", "overload"):
-            found["overload"] = overload(gemb, options)
-        found["late_compiles"] = metric(gemb, "gemb_compiles_total")
+            keep("overload", overload(gemb, options))
+        keep("late_compiles", metric(gemb, "gemb_compiles_total"))
     print(json.dumps(found, indent=1))
-    if options.output:
-        with open(options.output, "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=1)
 
 
 def peer(model: str) -> None:
@@ -183,6 +187,7 @@ async def fixed_rate(port: int, rate: float, seconds: float, make) -> list[tuple
 
 
 def milliseconds(taken) -> dict[str, float]:
+    taken = taken or [float("nan")]
     return {f"p{p}": round(1000 * float(np.percentile(taken, p)), 2) for p in (50, 95, 99)}
 
 
@@ -202,7 +207,9 @@ def requests(ports: dict[str, int], options) -> list[dict]:
                 taken = asyncio.run(closed_loop(port, clients, options.seconds, make))
                 row[name] = {"per_second": round(len(taken) / options.seconds, 1)}
                 row[name] |= milliseconds(taken)
-            row["ratio"] = round(row["gemb"]["per_second"] / row["peer"]["per_second"], 2)
+            row["ratio"] = round(
+                row["gemb"]["per_second"] / max(row["peer"]["per_second"], 0.01), 2
+            )
             rows.append(row)
             print(row, file=sys.stderr)
     return rows
