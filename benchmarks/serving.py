@@ -285,7 +285,7 @@ def overload(port: int, options) -> list[dict]:
 
     for _ in range(options.rounds):
         taken = asyncio.run(closed_loop(port, 8, options.seconds, make))
-        capacity = len(taken) / options.seconds
+        capacity = max(len(taken), 1) / options.seconds
         before = metric(port, "gemb_memory_bytes")
         found = asyncio.run(fixed_rate(port, 3 * capacity, 2 * options.seconds, make))
         good = [seconds for status, seconds in found if status == 200]
