@@ -104,7 +104,7 @@ def test_schemathesis_finds_no_server_error(server):
     for operation in schema.get_all_operations():
 
         @settings(
-            max_examples=60, deadline=None, derandomize=True,
+            max_examples=40, deadline=None, derandomize=True,
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @given(case=operation.ok().as_strategy())
