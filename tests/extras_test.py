@@ -42,6 +42,7 @@ GUARDED = {
     "gemb/export/onnx": "export",
     "gemb/inference/cross_encoder.py": "cross-encoder",
     "gemb/runs/records.py": "tensorboard",
+    "gemb/serving": "serve",
 }
 
 
@@ -170,6 +171,7 @@ def test_a_verb_without_its_extra_is_one_line(tmp_path):
             "pymilvus", "milvus"
         ),
         ("search", "--host=pgvector://127.0.0.1:1/x", "--model=x", "q"): ("psycopg", "postgres"),
+        ("serve", "--model=x"): ("starlette", "serve"),
         ("versions", "redis://127.0.0.1:1/0"): ("redis", "redis"),
         ("check", "postgresql://127.0.0.1:1/x"): ("psycopg", "postgres"),
         ("dedup", f"--input={rows}", "--columns=text", "--model=x", "--output=z",

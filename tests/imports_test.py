@@ -71,6 +71,19 @@ SINGLE_IMPORTERS = {
     "trackio": {"gemb/runs/trackers.py"},
     "wandb": {"gemb/runs/trackers.py"},
     "tensorflow": {"gemb/data/seqio_tasks.py"},
+    "msgspec": {
+        "gemb/serving/experiments/arms.py",
+        "gemb/serving/http/openapi.py",
+        "gemb/serving/http/wire.py",
+    },
+    "orjson": {
+        "gemb/serving/experiments/exposures.py",
+        "gemb/serving/http/app.py",
+        "gemb/serving/http/web.py",
+    },
+    "prometheus_client": {"gemb/serving/metrics.py"},
+    "starlette": {"gemb/serving/http/app.py", "gemb/serving/http/web.py"},
+    "uvicorn": {"gemb/serving/server.py"},
 }
 MODULES = sorted((ROOT / "gemb").rglob("*.py"))
 

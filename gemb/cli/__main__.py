@@ -43,6 +43,8 @@ VERBS = (
     "push",
     "release",
     "refresh",
+    "serve",
+    "top",
     "versions",
     "rollback",
     "check",

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +204,10 @@ class Embedder:
             lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors = vectors / np.maximum(lengths, 1e-12)
         return vectors
+
+    def program(self, kind: str) -> tuple[Callable, dict]:
+        """The compiled (params, Inputs) -> [rows, dim] of a side's tower, and its params."""
+        return self._programs[kind]
 
     def params(self, kind: str) -> dict:
         """{path: array} of a side's tower, on the devices that encode."""
