@@ -39,8 +39,6 @@ def main(argv: list[str]) -> None:
         raise UserError("expected two places, OLD and NEW: gemb compare-vectors OLD NEW")
     if bool(FLAGS.old_queries) != bool(FLAGS.new_queries):
         raise UserError("--old_queries and --new_queries belong together; give both")
-    if FLAGS.old_queries and not FLAGS.corpus:
-        raise UserError("--old_queries needs the judgements of a BEIR folder; give --corpus")
     check_folder("output")
     pairs = read_pairs(*argv)
     options = _judgements(pairs.ids) if FLAGS.old_queries else {"texts": _texts(pairs.ids)}
@@ -74,33 +72,11 @@ def _texts(ids) -> list[str] | None:
 
 
 def _judgements(ids) -> dict:
-    from gemb.analysis.pairs import read_pairs
-    from gemb.checks import UserError
-    from gemb.data.sources import beir
+    from gemb.analysis.judged import read_judged
 
-    data = beir.read_retrieval(FLAGS.corpus)
-    queries = read_pairs(FLAGS.old_queries, FLAGS.new_queries, all_ids=False)
-    rows = {each: row for row, each in enumerate(queries.ids)}
-    places = {each: row for row, each in enumerate(ids)}
-    if isinstance(ids, range):
-        places = {each: row for row, each in enumerate(data.corpus_ids)}
-    if isinstance(queries.ids, range):
-        rows = {each: row for row, each in enumerate(data.query_ids)}
-    kept = [number for number, each in enumerate(data.query_ids) if each in rows]
-    if not kept:
-        raise UserError("--old_queries: no id is a judged query of --corpus")
-    names = data.corpus_ids
-    qrels = [
-        {places[names[d]]: grade for d, grade in data.qrels[i].items() if names[d] in places}
-        for i in kept
-    ]
-    chosen = [rows[data.query_ids[i]] for i in kept]
-    return {
-        "texts": _texts(ids),
-        "queries": (queries.old[chosen], queries.new[chosen]),
-        "qrels": qrels,
-        "query_texts": [data.query_texts[i] for i in kept],
-    }
+    found = read_judged(FLAGS.corpus, FLAGS.old_queries, FLAGS.new_queries, ids)
+    options = {"queries": found.queries, "qrels": found.qrels, "query_texts": found.texts}
+    return options | {"texts": _texts(ids)}
 
 
 if __name__ == "__main__":

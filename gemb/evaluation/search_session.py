@@ -51,12 +51,13 @@ def of_run(
     return ask
 
 
-def of_index(folder: str | Path, *, count: int = 5) -> Callable[[str], str]:
+def of_index(folder: str | Path, *, count: int = 5, adapter: str = "") -> Callable[[str], str]:
     """Queries to an index folder, by the model that made it.
 
     Args:
         folder: what `gemb index` wrote.
         count: hits of a query.
+        adapter: of another model's queries to the index's space, see `open_index`.
 
     Returns:
         (query) -> its hits, best first: a line each, or of a corpus of `gemb documents` a line with
@@ -65,7 +66,7 @@ def of_index(folder: str | Path, *, count: int = 5) -> Callable[[str], str]:
     Raises:
         UserError: if the folder is not an index, or its model or corpus is missing or has changed.
     """
-    passages = open_index(folder)
+    passages = open_index(folder, adapter=adapter)
     return lambda query: "\n".join(map(_shown, passages(query, count)))
 
 
