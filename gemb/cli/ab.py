@@ -6,7 +6,7 @@
     gemb ab --exposures=shown.jsonl --outcomes=clicks.jsonl --interleaving
     gemb ab --releases=releases.jsonl
 
-Exposures are what `gemb serve --exposures` logs: lines with "unit", "arm", "request_id", "time".
+Exposures are lines with "unit", "arm", "request_id", "time", as servers log them.
 Outcomes are lines with "request_id", the metric, and perhaps "time" and "hit". --plan says how many
 units of both arms find a difference (--lift) with 80 % power. --horizon is that number: the test is
 then read at --looks equally spaced looks by O'Brien-Fleming bounds, whenever the command is run.

@@ -14,6 +14,7 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.files import atomic_file
+from gemb.inference.embedder import Embedder
 
 FILE = "canaries.json"
 ALARM, NOTICE = 0.999, 0.9999  # cosines
@@ -126,10 +127,11 @@ class Canaries(NamedTuple):
     vectors: np.ndarray
 
     @classmethod
-    def of(cls, embedder) -> "Canaries":
-        """Encodes the canaries as documents with a `gemb.Embedder`."""
+    def of(cls, embedder: Embedder) -> "Canaries":
+        """Encodes the canaries as documents."""
         chosen = tuple(texts())
-        return cls(embedder.fingerprint, chosen, np.float32(embedder.encode(list(chosen))))
+        vectors = embedder.encode(list(chosen), kind="document")
+        return cls(embedder.fingerprint, chosen, np.float32(vectors))
 
     def check(self, encode: Callable[[Sequence[str]], np.ndarray]) -> CanaryCheck:
         """Encodes the canaries again and compares.
@@ -180,3 +182,36 @@ class Canaries(NamedTuple):
             return cls(str(tree["fingerprint"]), tuple(tree["texts"]), vectors)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: cannot be read ({error}); write the canaries again") from None
+
+
+def write_canaries(folder: str | Path) -> int:
+    """Encodes the canaries with the model of a folder and keeps them there.
+
+    Args:
+        folder: of a model.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        UserError: the model cannot be loaded, or the file cannot be written.
+    """
+    made = Canaries.of(Embedder.load(str(folder)))
+    made.write(folder)
+    return len(made.texts)
+
+
+def check_canaries(folder: str | Path, embedder: Embedder | None = None) -> CanaryCheck:
+    """Compares the canaries of a model folder with what its model gives now.
+
+    Args:
+        folder: with canaries.json.
+        embedder: the model as it runs; default loaded from the folder.
+
+    Raises:
+        UserError: no canaries there.
+    """
+    known = Canaries.read(folder)
+    if known is None:
+        raise UserError(f"{folder}: has no {FILE}; write it with `gemb check --write_canaries`")
+    return known.check((embedder or Embedder.load(str(folder))).encode)
