@@ -128,20 +128,19 @@ class Canaries(NamedTuple):
 
     @classmethod
     def of(cls, embedder: Embedder) -> "Canaries":
-        """Encodes the canaries as documents."""
+        """Encodes the canaries: the short texts as queries, the others as documents."""
         chosen = tuple(texts())
-        vectors = embedder.encode(list(chosen), kind="document")
-        return cls(embedder.fingerprint, chosen, np.float32(vectors))
+        return cls(embedder.fingerprint, chosen, np.float32(_encoded(embedder.encode, chosen)))
 
-    def check(self, encode: Callable[[Sequence[str]], np.ndarray]) -> CanaryCheck:
+    def check(self, encode: Callable[..., np.ndarray]) -> CanaryCheck:
         """Encodes the canaries again and compares.
 
         A vector that is zero on both sides is unchanged.
 
         Args:
-            encode: texts -> [texts, dim], the model as it runs now.
+            encode: (texts, kind=side) -> [texts, dim], such as `gemb.Embedder.encode`.
         """
-        now = np.asarray(encode(list(self.texts)), np.float64)
+        now = np.float64(_encoded(encode, self.texts))
         if now.shape != self.vectors.shape:
             return CanaryCheck(-1.0, self.texts[0], len(self.texts), len(self.texts))
         lengths = np.linalg.norm(now, axis=1) * np.linalg.norm(self.vectors, axis=1)
@@ -182,6 +181,12 @@ class Canaries(NamedTuple):
             return cls(str(tree["fingerprint"]), tuple(tree["texts"]), vectors)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: cannot be read ({error}); write the canaries again") from None
+
+
+def _encoded(encode: Callable[..., np.ndarray], chosen: Sequence[str]) -> np.ndarray:
+    """A missing prompt of either side shows: one half is encoded by each."""
+    short, rest = list(chosen[: len(_SHORT)]), list(chosen[len(_SHORT) :])
+    return np.concatenate([encode(short, kind="query"), encode(rest, kind="document")])
 
 
 def write_canaries(folder: str | Path) -> int:

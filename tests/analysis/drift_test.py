@@ -198,18 +198,22 @@ def test_canaries():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(32, 24)).astype(np.float32)
     vectors[12] = 0  # an empty text of a static model
-    model = types.SimpleNamespace(fingerprint="f", encode=lambda texts: vectors)
+
+    def giving(rows):
+        return lambda texts, kind: rows[:16] if kind == "query" else rows[16:]
+
+    model = types.SimpleNamespace(fingerprint="f", encode=giving(vectors))
     canaries = Canaries.of(model)
-    assert canaries.check(lambda texts: vectors).cosine == pytest.approx(1, abs=1e-6)
-    half = canaries.check(lambda texts: vectors.astype(np.float16))
+    assert canaries.check(giving(vectors)).cosine == pytest.approx(1, abs=1e-6)
+    half = canaries.check(giving(vectors.astype(np.float16)))
     assert not half.broken
     assert not half.warned
     other = vectors.copy()
     other[3] += 0.3 * rng.normal(size=24)
-    found = canaries.check(lambda texts: other)
+    found = canaries.check(giving(other))
     assert found.broken
     assert found.text == chosen[3]
-    assert canaries.check(lambda texts: vectors[:, :12]).broken
+    assert canaries.check(giving(vectors[:, :12])).broken
 
 
 def test_alerts_are_read_by_other_programs(reference):

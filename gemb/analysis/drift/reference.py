@@ -136,7 +136,7 @@ class Reference:
         texts: Sequence[str] | None = None,
         ids: Sequence | None = None,
         fingerprints: str | Sequence[str] = "",
-        encode: Callable[[Sequence[str]], np.ndarray] | None = None,
+        encode: Callable[..., np.ndarray] | None = None,
         repeats: bool = False,
         name: str = "window",
     ) -> Verdict:
@@ -149,7 +149,7 @@ class Reference:
             texts: of the rows, to show those of the topic that grew.
             ids: of the rows.
             fingerprints: of the model of the window, or of each row; "" if unknown.
-            encode: encodes the canaries with the model as it runs now.
+            encode: encodes the canaries with the model as it runs now, `gemb.Embedder.encode`.
             repeats: allow more than a fifth of the rows to be copies.
             name: what messages call the window.
 
