@@ -1,11 +1,11 @@
 """gemb atlas: write vectors as a map that Embedding Atlas shows.
 
     gemb atlas runs/vectors --corpus=DIR --output=map.parquet
-    gemb atlas runs/old --beside=runs/new --output=map.parquet
+    gemb atlas runs/old --other=runs/new --output=map.parquet
     embedding-atlas map.parquet --x x --y y --neighbors neighbors --text text
 
 VECTORS is a folder of `gemb embed` or a .npy file. The Parquet file (extra `data`) has id, text,
-x and y in 0..1, and the nearest neighbours by cosine. --beside adds the map of another model's
+x and y in 0..1, and the nearest neighbours by cosine. --other adds the map of another model's
 vectors of the same items, turned onto the first one, and the overlap of both models' neighbours.
 """
 
@@ -14,7 +14,7 @@ from absl import flags
 FLAGS = flags.FLAGS
 flags.DEFINE_string("corpus", "", "Folder or file with the texts.", allow_override=True)
 flags.DEFINE_string("output", "map.parquet", "File to write.", allow_override=True)
-flags.DEFINE_string("beside", "", "The same items by another model.", allow_override=True)
+flags.DEFINE_string("other", "", "The same items by another model.", allow_override=True)
 flags.DEFINE_enum("map", "pca", ["pca", "tsne", "umap"], "Projection.", allow_override=True)
 flags.DEFINE_integer("count", 15, "Neighbours.", lower_bound=1, allow_override=True)
 
@@ -30,8 +30,8 @@ def main(argv: list[str]) -> None:
         raise UserError("expected one place with vectors: gemb atlas VECTORS")
     require("pyarrow", "gemb atlas", extra="data")
     require_method(FLAGS.map)
-    if FLAGS.beside:
-        found = read_pairs(argv[0], FLAGS.beside)
+    if FLAGS.other:
+        found = read_pairs(argv[0], FLAGS.other)
         ids, vectors, other = found.ids, found.old, found.new
     else:
         (ids, vectors, _), other = read_vectors(argv[0]), None

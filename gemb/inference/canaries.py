@@ -50,7 +50,7 @@ _SHORT = (
     "how do I sort a list of dictionaries by two keys",
     "What is the capital of Peru?",
     "SHIPPING COSTS TO NORWAY",
-    "caf\u00e9 cr\u00e8me, na\u00efve fa\u00e7ade, \u00dcbergr\u00f6\u00dfe",
+    "d\u00e9j\u00e0 vu, na\u00efve fa\u00e7ade, \u00dcbergr\u00f6\u00dfe",
     "\u0413\u0434\u0435 \u043c\u0435\u0442\u0440\u043e?",
     "\u6771\u4eac\u306e\u5929\u6c17\u306f\u3069\u3046\u3067\u3059\u304b",
     "price: $1,299.00 (incl. 19% VAT), order #A-1047",

@@ -72,7 +72,7 @@ class Adapter:
 
     @property
     def alignment(self) -> Alignment:
-        """What a space is told of the mapped vectors, see `gemb.identity.declare_space`."""
+        """What a space says of the mapped vectors, see `gemb.identity.declare_space`."""
         rows, cosine = int(self.measured["rows"]), float(self.measured["cosine"])
         return Alignment(self.source, "adapter", cosine, rows)
 

@@ -158,7 +158,7 @@ def test_gemb_atlas(folder, capsys):
 
     place = folder / "map.parquet"
     status, _, err = call(
-        capsys, "atlas", folder / "old", f"--beside={folder / 'new'}", f"--output={place}",
+        capsys, "atlas", folder / "old", f"--other={folder / 'new'}", f"--output={place}",
         f"--corpus={folder / 'data'}", "--count=4",
     )  # fmt: skip
     assert status == 0, err

@@ -16,6 +16,7 @@ from gemb.analysis.drift.panel import TESTS, Geometry, Means, statistics
 SIZES = (200, 1_000, 5_000)
 WINDOWS = 2_000
 _LINEAR = TESTS.index("far share")  # the only one that is no squared distance
+_UNLUCKY = 1.25  # by how much a reference may deviate more than references do on average
 _BLOCK = 250  # windows at a time
 
 
@@ -86,7 +87,10 @@ def null_windows(
 
 
 def rescaled(null: np.ndarray, calibrated: int, size: int, rows: int) -> np.ndarray:
-    """Statistics without drift at another size of the window, from those of a calibrated size.
+    """Statistics without drift of windows of a size, from those of a calibrated size.
+
+    The reference is one draw that all windows are compared with. Where its own deviation is larger
+    than usual, all of them are farther away, so its part 1/N is taken `_UNLUCKY` times.
 
     Args:
         null: [windows, tests] at `calibrated`.
@@ -94,7 +98,7 @@ def rescaled(null: np.ndarray, calibrated: int, size: int, rows: int) -> np.ndar
         size: rows of the window to judge.
         rows: rows of the reference.
     """
-    factor = (1 / size + 1 / rows) / (1 / calibrated + 1 / rows)
+    factor = (1 / size + _UNLUCKY / rows) / (1 / calibrated + 1 / rows)
     return null * np.where(np.arange(len(TESTS)) == _LINEAR, np.sqrt(factor), factor)
 
 

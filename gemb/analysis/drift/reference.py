@@ -181,10 +181,8 @@ class Reference:
         )
 
     def null_at(self, size: int) -> np.ndarray:
-        """[windows, tests] statistics without drift of windows of a size; scaled if need be."""
+        """[windows, tests] statistics without drift of windows of a size."""
         nearest = min(self.null, key=lambda each: abs(np.log(each / size)))
-        if nearest == size:
-            return self.null[size]
         used = min(self.rows, _MOST)
         return calibration.rescaled(self.null[nearest], nearest, size, used)
 
