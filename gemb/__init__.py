@@ -27,7 +27,8 @@ _LAZY = {
     "load": "gemb.door",
     "train": "gemb.door",
 }
-_MODULES = ("losses", "metrics", "search")
+_MODULES = {name: f"gemb.{name}" for name in ("losses", "metrics", "search")}
+_MODULES["drift"] = "gemb.analysis.drift"
 __all__ = [
     "Embedder",
     "Image",
@@ -36,6 +37,7 @@ __all__ = [
     "__version__",
     "ask",
     "documents",
+    "drift",
     "evaluate",
     "load",
     "losses",
@@ -49,7 +51,7 @@ def __getattr__(name: str):
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     if name in _MODULES:
-        return importlib.import_module(f"gemb.{name}")
+        return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'gemb' has no attribute {name!r}")
 
 

@@ -2,6 +2,7 @@
 from gemb import losses as losses
 from gemb import metrics as metrics
 from gemb import search as search
+from gemb.analysis import drift as drift
 from gemb.answers.ask import ask as ask
 from gemb.answers.corpus import documents as documents
 from gemb.door import evaluate as evaluate
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "ask",
     "documents",
+    "drift",
     "evaluate",
     "load",
     "losses",

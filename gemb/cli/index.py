@@ -32,7 +32,8 @@ with the extra `hnsw`, on every system and in more memory); funnel (a pass over 
 re-ranking, the cheapest that meets --target); bfloat16, int8, binary (fewer bits, re-scored); bm25
 (no model); hybrid (BM25 and vectors). Agreement is measured on the
 corpus's own queries if it has some, else on a sample of its documents. The folder records the
-model's fingerprint; queries of another model are refused.
+model's fingerprint; queries of another model are refused. --adapter maps --vectors of an older
+model into the space of --model (`gemb adapter --help`), so that no document has to be encoded.
 """
 
 from absl import flags
@@ -47,6 +48,12 @@ flags.DEFINE_string(
 flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
 flags.DEFINE_string(
     "vectors", "", "Folder that `gemb embed` wrote for the corpus.", allow_override=True
+)
+flags.DEFINE_string(
+    "adapter",
+    "",
+    "Adapter of --vectors of an older model.",
+    allow_override=True,
 )
 flags.DEFINE_string("kind", "exact", "Kind of index, see above.", allow_override=True)
 flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
@@ -78,6 +85,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--kind: unknown {FLAGS.kind!r}; known are {', '.join(KINDS)}")
     if FLAGS.kind == "bm25" and FLAGS.vectors:
         raise UserError("--vectors: bm25 reads texts only; remove it")
+    if FLAGS.adapter and not FLAGS.vectors:
+        raise UserError("--adapter maps stored vectors; give --vectors")
     if FLAGS.late_chunking and (FLAGS.vectors or FLAGS.kind == "bm25"):
         other = "--vectors" if FLAGS.vectors else "--kind=bm25"
         raise UserError(f"--late_chunking cannot be combined with {other}; remove one of them")
@@ -128,6 +137,8 @@ def _index() -> None:
             vectors = _late(embedder, texts, rows, dim)
         else:
             vectors = _vectors(embedder, texts, about["texts"], dim)
+        if FLAGS.adapter:
+            about["adapter"] = str(Path(FLAGS.adapter).absolute())
         widths = [width for width in embedder.widths if width <= dim]
         settings = {"vectors": vectors, "widths": widths, "target": FLAGS.target}
         settings["k"] = min(_HITS, len(texts))
@@ -225,6 +236,8 @@ def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):
 
     if not FLAGS.vectors:
         return _prepared(embedder.encode(texts, dim=dim, progress="corpus"), embedder)
+    if FLAGS.adapter:
+        return _mapped(embedder, fingerprint, dim)
     _, vectors, made = read_embeddings(FLAGS.vectors, model=embedder.fingerprint)
     if made["texts"] != fingerprint or made["kind"] != "document" or made["dim"] < dim:
         raise UserError(
@@ -238,6 +251,20 @@ def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):
             f"by {similarity}; run `gemb embed` again"
         )
     return _prepared(vectors[:, :dim], embedder)
+
+
+def _mapped(embedder, fingerprint: str, dim: int):
+    """[texts, dim] of the corpus by an older model, mapped into the space of this one."""
+    from gemb.checks import UserError
+    from gemb.models.adapters import Adapter
+    from gemb.store.embeddings import read_embeddings
+
+    adapter = Adapter.load(FLAGS.adapter)
+    _, vectors, made = read_embeddings(FLAGS.vectors, model=adapter.source, texts=fingerprint)
+    adapter.check(made["model"], embedder.fingerprint, "documents")
+    if dim != embedder.dim:
+        raise UserError(f"--dim: an adapter gives {embedder.dim} coordinates; remove --dim")
+    return _prepared(adapter(vectors), embedder)
 
 
 def _prepared(vectors, embedder):

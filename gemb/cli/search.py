@@ -9,6 +9,7 @@ under the fingerprint of the model.
     gemb search --workdir=runs/quickstart --corpus=mine          # ask it, interactively
     gemb search --index=runs/index "parse a date"                # what `gemb index` wrote
 
+    gemb search --index=runs/old --adapter=runs/adapter "..."    # the newer model encodes the query
     gemb search --index=runs/pictures/index --page=found.html "show me cute dogs"
     gemb search --index=runs/pictures/index --page=found.html --image=mine.jpg
 
@@ -35,6 +36,9 @@ flags.DEFINE_string("index", "", "Index folder, instead of --workdir.", allow_ov
 flags.DEFINE_string("host", "", "Index host, instead of --workdir.", allow_override=True)
 flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
 flags.DEFINE_list("model", [], "Model folder or name.", allow_override=True)
+flags.DEFINE_string(
+    "adapter", "", "Maps queries of a newer model into the index's space.", allow_override=True
+)
 flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
 flags.DEFINE_string("page", "", "HTML file to write with pictures.", allow_override=True)
 flags.DEFINE_string("image", "", "Picture to search with.", allow_override=True)
@@ -54,6 +58,8 @@ def main(argv: list[str]) -> None:
         raise UserError("--model is for --host; a run and an index name their own")
     if FLAGS.index and (FLAGS.workdir or FLAGS.corpus or FLAGS.dim):
         raise UserError("--index has its own model, corpus and width; remove the other flags")
+    if FLAGS.adapter and not FLAGS.index:
+        raise UserError("--adapter maps queries to the space of an index; give --index")
     query = " ".join(argv)
     if argv and not query.strip():
         raise UserError("the query is empty")
@@ -63,6 +69,8 @@ def main(argv: list[str]) -> None:
     if FLAGS.image and query:
         raise UserError("--image: give a text or a picture, not both")
     if FLAGS.index and is_picture_index(FLAGS.index):
+        if FLAGS.adapter:
+            raise UserError("--adapter maps queries of texts; an index of pictures takes none")
         _pictures(query)
         return
     if FLAGS.image or FLAGS.page:
@@ -71,7 +79,7 @@ def main(argv: list[str]) -> None:
         names = {"name": FLAGS.name, "corpus": FLAGS.corpus, "dim": FLAGS.dim}
         ask = of_host(FLAGS.host, FLAGS.model[0], count=FLAGS.count, **names)
     elif FLAGS.index:
-        ask = of_index(FLAGS.index, count=FLAGS.count)
+        ask = of_index(FLAGS.index, count=FLAGS.count, adapter=FLAGS.adapter)
     else:
         ask = of_run(FLAGS.workdir, corpus=FLAGS.corpus, dim=FLAGS.dim, count=FLAGS.count)
     if argv:

@@ -54,12 +54,13 @@ def of_run(
     return ask
 
 
-def of_index(folder: str | Path, *, count: int = 5) -> Callable[[str], str]:
+def of_index(folder: str | Path, *, count: int = 5, adapter: str = "") -> Callable[[str], str]:
     """Queries to an index folder, by the model that made it.
 
     Args:
         folder: what `gemb index` wrote; or a store of releases, whose live version answers.
         count: hits of a query.
+        adapter: of another model's queries to the index's space, see `open_index`.
 
     Returns:
         (query) -> its hits, best first: one line each; for a corpus of `gemb documents` one line
@@ -68,7 +69,7 @@ def of_index(folder: str | Path, *, count: int = 5) -> Callable[[str], str]:
     Raises:
         UserError: if the folder is not an index, or its model or corpus is missing or has changed.
     """
-    passages = open_index(index_of(folder))
+    passages = open_index(index_of(folder), adapter=adapter)
     return lambda query: "\n".join(map(_shown, passages(query, count)))
 
 

@@ -13,6 +13,7 @@ from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
 from gemb.inference.encoded_once import similarity_of
 from gemb.metrics.similarity import prepared
+from gemb.models.adapters import Adapter
 from gemb.search import Hits, Queries, load_index, read_manifest
 
 
@@ -47,16 +48,21 @@ class Passage(NamedTuple):
         return isinstance(self.row.get("file"), str) and bool({"line", "page"} & self.row.keys())
 
 
-def open_index(folder: str | Path) -> Callable[[str, int], list[Passage]]:
+def open_index(
+    folder: str | Path, *, adapter: str | Path = ""
+) -> Callable[[str, int], list[Passage]]:
     """Opens an index folder for questions.
 
     Args:
         folder: what `gemb index` wrote.
+        adapter: a folder of `gemb adapter --queries`: its newer model encodes the questions, and
+            they are mapped into the space of the index; "" for the index's own model.
 
     Returns:
         (question, count) -> the best passages, best first; fewer if there are no more.
 
     Raises:
+        SpaceError: the adapter is for other models.
         UserError: if the folder is not an index, or its model or corpus is missing or has changed.
     """
     folder, manifest = Path(folder), read_manifest(folder)
@@ -64,11 +70,18 @@ def open_index(folder: str | Path) -> Callable[[str, int], list[Passage]]:
     for name in ("corpus", "texts", *(["encoder"] if dim else [])):
         if not isinstance(about.get(name), str):
             raise UserError(f"{folder}: does not say its {name}; make it with `gemb index`")
+    mapped = Adapter.load(adapter) if adapter else None
+    if mapped and not dim:
+        raise UserError(f"{folder}: an index of texts alone needs no adapter; remove it")
     inside = folder / about.get("encoder", "")  # of a release, which keeps its model and corpus
     encoder = str(inside) if inside.exists() else about["encoder"]
+    encoder = mapped.about.get("new") if mapped else encoder
     embedder = Embedder.load(encoder) if dim else None
     options = {"model": "", "similarity": "cosine"}
-    if dim:
+    if mapped:
+        mapped.check(embedder.fingerprint, manifest["model"], "queries")
+        options = {"model": mapped.target, "similarity": manifest["similarity"]}
+    elif dim:
         options = {"model": embedder.fingerprint, "similarity": similarity_of(embedder)}
     searcher = load_index(folder, **options)
     ids, texts, metadata = corpora.read_corpus(folder / about["corpus"])
@@ -78,7 +91,8 @@ def open_index(folder: str | Path) -> Callable[[str, int], list[Passage]]:
     def ask(question: str, count: int) -> list[Passage]:
         asked = {"texts": [question]}
         if dim:
-            asked["vectors"] = query_vector(embedder, question, dim)
+            vector = query_vector(embedder, question, embedder.dim if mapped else dim)
+            asked["vectors"] = mapped(vector) if mapped else vector
         queries = Queries(**asked) if searcher.reads == "both" else asked[searcher.reads]
         return passages_of(searcher.search(queries, count), ids, texts, metadata)
 

@@ -9,6 +9,7 @@ whose query or positive is masked costs exactly 0 and sends no gradient.
 
 from gemb.losses.classification import nested_classification
 from gemb.losses.compose import evaluate, weighted_sum
+from gemb.losses.contrastive.compatibility import backward_compatible
 from gemb.losses.contrastive.forms import Blockwise, Ring
 from gemb.losses.contrastive.info_nce import info_nce
 from gemb.losses.contrastive.joint import gist, joint_info_nce
@@ -29,6 +30,7 @@ __all__ = [
     "Fields",
     "Ring",
     "alignment",
+    "backward_compatible",
     "concatenate_teachers",
     "cosent",
     "cosine_regression",

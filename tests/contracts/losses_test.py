@@ -21,6 +21,7 @@ TERMS = {"contrast": losses.info_nce, "spread": losses.spread_out}
 # texts differ, and the grades of the pairs are 0, 1, 2 ...
 TABLE = {
     "alignment": ({}, 0.0),
+    "backward_compatible": ({}, 2 * LOG),
     "cosent": ({}, np.log(1 + BATCH * (BATCH - 1) / 2)),
     "cosine_regression": ({}, np.square(1 - np.arange(BATCH))),
     "embedding_distance": ({}, 0.0),
@@ -272,6 +273,7 @@ def test_every_loss_has_the_one_signature():
 
 
 NEEDS = {
+    "backward_compatible": ("teacher_document", "set TEACHER"),
     "cosent": ("scores", "graded pairs"),
     "cosine_regression": ("scores", "graded pairs"),
     "embedding_distance": (

@@ -105,3 +105,19 @@ def _pyarrow():
         import pyarrow.ipc
         import pyarrow.parquet
     return pyarrow
+
+
+def write_parquet(path: str | Path, columns: dict) -> None:
+    """Writes a Parquet file; an existing one is replaced in one step.
+
+    Args:
+        path: the file.
+        columns: name -> array or list of one length.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+        UserError: the place cannot be written.
+    """
+    arrow = _pyarrow()
+    with atomic_file(path) as temporary:
+        arrow.parquet.write_table(arrow.table(columns), temporary)
