@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gin
 import pytest
+from picture_folders import captioned_folder
 
 from gemb import config, losses
 from gemb.checks import UserError
@@ -62,7 +63,20 @@ DRY_RUNS = [
 ]
 
 
+# Experiments on pictures: a model of debug.gin's size, and a folder made here.
+PICTURES = ("pictures",)
+
+
+def debug_files(path):
+    more = ["configs/model/tiny_pictures.gin"] if path.stem in PICTURES else []
+    return [str(path), "configs/debug.gin", *more]
+
+
 def bindings_of(path, pairs_folder):
+    if path.stem in PICTURES:
+        pytest.importorskip("PIL")
+        folder = captioned_folder(Path(pairs_folder.split("'")[1]) / "pictures")
+        return [f"pictures.captioned.folder = '{folder}'"]
     if path.stem not in MADE_BEFORE:
         return [pairs_folder]
     file = pairs_folder.split("'")[1] + "/train_stdlib.jsonl"
@@ -71,7 +85,7 @@ def bindings_of(path, pairs_folder):
 
 @pytest.mark.parametrize("path", DRY_RUNS)
 def test_experiment_dry_runs_on_a_laptop(path, pairs_folder):
-    config.load([str(path), "configs/debug.gin"], bindings_of(path, pairs_folder))
+    config.load(debug_files(path), bindings_of(path, pairs_folder))
     text = dry_run(Experiment(**config.arguments(Experiment)))
     assert re.search(r"parameters +[\d,]+\n", text)
     assert "text/stack/layers/0/up/kernel" in text

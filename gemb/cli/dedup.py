@@ -11,6 +11,12 @@ different word in shorter texts too, --short=keep does not; the default, auto, k
 than a tenth of the similar pairs fill templates, as in definitions.
 With --surface=0 only the embedding decides; then use --similarity=0.95 or more.
 
+    gemb dedup --input=~/Pictures --model=efficientnet-lite0 --output=runs/clean
+
+An input that is a folder of pictures is compared by perceptual hashes and embeddings: two are
+near-duplicates if their cosine is --picture_similarity, or if their hashes are near and the cosine
+is not low. The default is for photos and efficientnet-lite0; drawings need about 0.95.
+
 OUTPUT/kept.jsonl has the records that stay, unchanged; clusters.jsonl has the removed ones by
 cluster; report.html has counts, a histogram and twenty example clusters.
 """
@@ -27,6 +33,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_float("similarity", 0.3, "Least cosine.", -1, 1, allow_override=True)
 flags.DEFINE_float("surface", 0.85, "Least share of words in common.", 0, 1, allow_override=True)
+flags.DEFINE_float(
+    "picture_similarity", 0.64, "Least cosine of pictures.", -1, 1, allow_override=True
+)
 flags.DEFINE_enum(
     "short", "auto", ["auto", "merge", "keep"], "Texts of 3 to 6 words, one differs.",
     allow_override=True,
@@ -45,6 +54,11 @@ def main(argv: list[str]) -> None:
     from gemb.cli.arguments import check_apart, check_arguments
 
     check_arguments(argv, "input", "columns", "model", "output")
+    from gemb.data.sources.pictures import is_picture_corpus
+
+    if is_picture_corpus(FLAGS.input):
+        _pictures()
+        return
     check_apart("output", ["kept.jsonl", "clusters.jsonl"], FLAGS.input)
     from gemb.curation import Likeness, deduplicate, inputs, report
     from gemb.curation.nearest import check_installed
@@ -66,6 +80,25 @@ def main(argv: list[str]) -> None:
     )
     print(report.summary(results))
     print(f"kept: {FLAGS.output}/kept.jsonl\nreport: {FLAGS.output}/{report.REPORT}")
+
+
+def _pictures() -> None:
+    from gemb.checks import require
+    from gemb.curation.duplicates.pictures import PictureLikeness, deduplicate_pictures
+    from gemb.data.sources.pictures import PictureCorpus
+    from gemb.inference.embedder import Embedder
+
+    require("PIL", "reading pictures", extra="images")
+    counts = deduplicate_pictures(
+        PictureCorpus(FLAGS.input),
+        Embedder.load(FLAGS.model),
+        FLAGS.output,
+        PictureLikeness(FLAGS.picture_similarity),
+        about={"input": FLAGS.input, "model": FLAGS.model},
+    )["counts"]
+    print(f"{counts['pairs']} pairs of near-duplicates")
+    print(f"{counts['kept']} of {counts['pictures']} pictures kept")
+    print(f"kept: {FLAGS.output}/kept.jsonl\nreport: {FLAGS.output}/report.html")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def main(argv: list[str]) -> None:
     for name, about in made["sources"].items():
         lost = about.get("unreadable", 0)
         note = f", {lost} could not be read" if lost else ""
-        print(f"{name}: {about.get('train', 0):,} for training, {about.get('test', 0):,} for tests{note}; {about['licence']}")
+        train, test = about.get("train", 0), about.get("test", 0)
+        print(f"{name}: {train:,} for training, {test:,} for tests{note}; {about['licence']}")
     print(f"pictures: {output}")
 
 

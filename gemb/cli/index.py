@@ -7,8 +7,12 @@
     gemb documents ~/notes --model=all-MiniLM-L6-v2 --output=runs/notes
     gemb index --model=all-MiniLM-L6-v2 --corpus=runs/notes --output=runs/index --late_chunking
 
---corpus is a folder with a corpus.jsonl (BEIR's, a harvest, what `gemb documents` wrote), or a file
-of any format that training reads, whose records have "text", and may have "title" and "_id".
+    gemb index --model=runs/pictures/model --corpus=~/Pictures --output=runs/pictures/index
+
+--corpus may be a folder of pictures, with or without a captions.jsonl; the model's documents are
+then pictures. Else it is a folder with a corpus.jsonl (BEIR's, a harvest, what `gemb documents`
+wrote), or a file of any format that training reads, whose records have "text", and may have "title"
+and "_id".
 --late_chunking encodes each document of `gemb documents` as a whole, and takes the mean over the
 tokens of each passage, which then includes its context; for models with mean pooling. With
 all-MiniLM-L6-v2 it found more answers among the first ten, but fewer at the first place
@@ -71,6 +75,7 @@ def _index() -> None:
 
     from gemb.checks import UserError
     from gemb.data.sources import corpora
+    from gemb.data.sources.pictures import is_picture_corpus
     from gemb.identity import texts_fingerprint
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
@@ -79,6 +84,9 @@ def _index() -> None:
     from gemb.search.index import check_replaceable
 
     check_replaceable(Path(FLAGS.output))  # before the work, not after it
+    if is_picture_corpus(FLAGS.corpus):
+        _index_pictures()
+        return
     _, texts, rows = corpora.read_corpus(FLAGS.corpus)
     about = {"corpus": str(Path(FLAGS.corpus).absolute()), "texts": texts_fingerprint(texts)}
     settings, identity = {"vectors": None}, {"model": ""}
@@ -108,6 +116,46 @@ def _index() -> None:
         print("ranked by dot product, as the model says")
     if empty := without_direction(vectors) if made.dim else 0:
         print(f"{empty} documents have no direction (empty texts); they are ranked last")
+
+
+def _index_pictures() -> None:
+    from pathlib import Path
+
+    from gemb.checks import UserError, require
+    from gemb.data.sources.pictures import PictureCorpus
+    from gemb.inference.embedder import Embedder
+    from gemb.inference.encoded_once import similarity_of
+    from gemb.inference.picture_search import encode_pictures
+    from gemb.search import build, save_index
+
+    if FLAGS.vectors or FLAGS.late_chunking or FLAGS.kind in ("bm25", "hybrid"):
+        raise UserError("pictures have no words: remove --vectors, --late_chunking or the --kind")
+    require("PIL", "reading pictures", extra="images")
+    corpus, embedder = PictureCorpus(FLAGS.corpus), Embedder.load(FLAGS.model[0])
+    dim, here = embedder.check_dim(FLAGS.dim or embedder.dim), Path(FLAGS.model[0])
+    images = [corpus.image(row) for row in range(len(corpus))]
+    vectors = encode_pictures(embedder, images, dim=dim, progress="pictures")
+    vectors = _prepared(vectors, embedder)
+    sample = vectors[:_SAMPLE] if FLAGS.kind in _TUNED else None
+    widths = [width for width in embedder.widths if width <= dim]
+    try:
+        made = build(
+            FLAGS.kind, texts=None, vectors=vectors, widths=widths, target=FLAGS.target,
+            k=min(_HITS, len(images)), sample=sample,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"{FLAGS.corpus}: {error}") from None
+    save_index(
+        FLAGS.output,
+        made,
+        model=embedder.fingerprint,
+        similarity=similarity_of(embedder),
+        corpus=str(Path(FLAGS.corpus).expanduser().absolute()),
+        texts=corpus.fingerprint,
+        encoder=str(here.absolute()) if here.exists() else FLAGS.model[0],
+        pictures=True,
+    )
+    print(f"{FLAGS.kind} index of {made.documents} pictures: {FLAGS.output}{_told(made)}")
 
 
 def _vectors(embedder, texts: list[str], fingerprint: str, dim: int):

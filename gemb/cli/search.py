@@ -9,6 +9,11 @@ under the fingerprint of the model.
     gemb search --workdir=runs/quickstart --corpus=mine          # ask it, interactively
     gemb search --index=runs/index "parse a date"                # what `gemb index` wrote
 
+    gemb search --index=runs/pictures/index --page=found.html "show me cute dogs"
+    gemb search --index=runs/pictures/index --page=found.html --image=mine.jpg
+
+For an index of pictures, --page writes one HTML file with thumbnails, and --image asks by a
+picture.
 For an index of `gemb documents`, each hit shows its file, line, headings and passage.
 """
 
@@ -21,6 +26,8 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("index", "", "Index folder, instead of --workdir.", allow_override=True)
 flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
+flags.DEFINE_string("page", "", "HTML file to write with pictures.", allow_override=True)
+flags.DEFINE_string("image", "", "Picture to search with.", allow_override=True)
 flags.DEFINE_integer("count", 5, "Hits to show.", lower_bound=1, allow_override=True)
 
 
@@ -35,7 +42,15 @@ def main(argv: list[str]) -> None:
     if argv and not query.strip():
         raise UserError("the query is empty")
     from gemb.evaluation.search_session import converse, of_index, of_run
+    from gemb.inference.picture_search import is_picture_index
 
+    if FLAGS.image and query:
+        raise UserError("--image: give a text or a picture, not both")
+    if FLAGS.index and is_picture_index(FLAGS.index):
+        _pictures(query)
+        return
+    if FLAGS.image or FLAGS.page:
+        raise UserError("--image and --page need --index with an index of pictures")
     if FLAGS.index:
         ask = of_index(FLAGS.index, count=FLAGS.count)
     else:
@@ -44,6 +59,35 @@ def main(argv: list[str]) -> None:
         print(ask(query))
     else:
         converse(ask, *(["What are you looking for?"] if FLAGS.index else []))
+
+
+def _pictures(query: str) -> None:
+    from gemb.checks import require
+    from gemb.evaluation.search_session import converse
+    from gemb.inference.picture_search import open_picture_index
+    from gemb.processors.thumbnails import data_uri
+    from gemb.reports.pictures_page import write_found
+    from gemb.structs import Image
+
+    require("PIL", "reading pictures", extra="images")
+    search = open_picture_index(FLAGS.index)
+
+    def ask(asked) -> str:
+        hits = search(asked, FLAGS.count)
+        if FLAGS.page:
+            picture = isinstance(asked, Image)
+            shown = [
+                (data_uri(hit.image), hit.caption or hit.name, f"{hit.score:.3f}") for hit in hits
+            ]
+            own = data_uri(asked) if picture else ""
+            write_found(FLAGS.page, [(FLAGS.image if picture else asked, own, shown)])
+        lines = [f"{hit.score:6.3f}  {hit.caption[:40]:<40}  {hit.name}" for hit in hits]
+        return "\n".join(lines + ([f"page: {FLAGS.page}"] if FLAGS.page else []))
+
+    if FLAGS.image or query:
+        print(ask(Image(FLAGS.image) if FLAGS.image else query))
+    else:
+        converse(ask, "What should the picture show?")
 
 
 if __name__ == "__main__":

@@ -63,14 +63,13 @@ class Augmentation:
             picture: the image.
             drawn: `draws` numbers in [0, 1).
         """
-        from PIL import ImageEnhance, ImageOps
-
+        pillow = _pillow()
         picture = self._cropped(picture, drawn[:4])
         if drawn[4] < self.flip:
-            picture = ImageOps.mirror(picture)
+            picture = pillow.ImageOps.mirror(picture)
         if self.colour:
-            kinds = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
-            for kind, number in zip(kinds, drawn[5:8], strict=True):
+            for name, number in zip(("Brightness", "Contrast", "Color"), drawn[5:8], strict=True):
+                kind = getattr(pillow.ImageEnhance, name)
                 picture = kind(picture).enhance(1 + self.colour * (2 * number - 1))
         for first in range(_DRAWS, _DRAWS + 3 * self.operations, 3):
             which, sign, _ = drawn[first : first + 3]
@@ -134,8 +133,6 @@ class Captioned:
         captions = [pick(r["captions"], u) for r, u in zip(records, drawn, strict=True)]
         images = [record["image"] for record in records]
         if self.augmentation:
-            with needs("changing pictures", extra="images"):
-                import PIL  # noqa: F401
             numbers = draw(_CHANGES, self.augmentation.draws)
             images = [
                 AugmentedImage(self.augmentation.apply(decode(image).picture, row), image)
@@ -144,31 +141,38 @@ class Captioned:
         return Texts(captions, images, [[] for _ in records])
 
 
+def _pillow():
+    with needs("changing pictures", extra="images"):
+        import PIL.Image
+        import PIL.ImageEnhance
+        import PIL.ImageOps
+    return PIL
+
+
 def _operation(name: str, picture, strength: float):
     """One operation of RandAugment, with strength from -1 to 1."""
-    from PIL import Image as Pillow
-    from PIL import ImageEnhance, ImageOps
-
+    pillow = _pillow()
+    enhance, operations = pillow.ImageEnhance, pillow.ImageOps
     size, share = abs(strength), strength
     if name == "autocontrast":
-        return ImageOps.autocontrast(picture)
+        return operations.autocontrast(picture)
     if name == "equalize":
-        return ImageOps.equalize(picture)
+        return operations.equalize(picture)
     if name == "posterize":
-        return ImageOps.posterize(picture, 8 - round(4 * size))
+        return operations.posterize(picture, 8 - round(4 * size))
     if name == "solarize":
-        return ImageOps.solarize(picture, 256 - round(255 * size))
+        return operations.solarize(picture, 256 - round(255 * size))
     kinds = {
-        "colour": ImageEnhance.Color,
-        "contrast": ImageEnhance.Contrast,
-        "brightness": ImageEnhance.Brightness,
-        "sharpness": ImageEnhance.Sharpness,
+        "colour": enhance.Color,
+        "contrast": enhance.Contrast,
+        "brightness": enhance.Brightness,
+        "sharpness": enhance.Sharpness,
     }
     if name in kinds:
         return kinds[name](picture).enhance(1 + 0.9 * share)
-    fill = tuple(np.asarray(picture.resize((1, 1), Pillow.Resampling.BOX))[0, 0].tolist())
+    fill = tuple(np.asarray(picture.resize((1, 1), pillow.Image.Resampling.BOX))[0, 0].tolist())
     if name == "rotate":
-        return picture.rotate(30 * share, Pillow.Resampling.BILINEAR, fillcolor=fill)
+        return picture.rotate(30 * share, pillow.Image.Resampling.BILINEAR, fillcolor=fill)
     width, height = picture.size
     moved = {
         "shear_x": (1, 0.3 * share, 0, 0, 1, 0),
@@ -177,5 +181,9 @@ def _operation(name: str, picture, strength: float):
         "translate_y": (1, 0, 0, 0, 1, 0.3 * share * height),
     }[name]
     return picture.transform(
-        picture.size, Pillow.Transform.AFFINE, moved, Pillow.Resampling.BILINEAR, fillcolor=fill
+        picture.size,
+        pillow.Image.Transform.AFFINE,
+        moved,
+        pillow.Image.Resampling.BILINEAR,
+        fillcolor=fill,
     )

@@ -1,8 +1,15 @@
 """Small models with random weights, for debugging and tests."""
 
+import dataclasses
+
+import jax
+
+from gemb.models.encoders.convolution import Blocks, ConvolutionSpec
 from gemb.models.encoders.text import TextSpec
+from gemb.models.functional import initial_params
 from gemb.models.model import Model, Tower
-from gemb.models.spec import StackSpec, TowerSpec
+from gemb.models.spec import DenseSpec, ModelSpec, StackSpec, TowerSpec
+from gemb.processors.image import ImageProcessor
 from gemb.processors.text import TextProcessor
 
 
@@ -38,6 +45,25 @@ def from_scratch(
     else:
         encoder = static_text(vocab, width)
     return Model.of(Tower(TowerSpec(encoder, pooling=pooling), None, processor))
+
+
+def of_pictures(processor: TextProcessor, *, width: int = 32, side: int = 32) -> Model:
+    """A tiny model of texts and pictures with random weights: two towers, the second with a head.
+
+    Args:
+        processor: of texts, such as `gemb.processors.text.of_bytes()`.
+        width: embedding dim.
+        side: height and width of pictures.
+    """
+    text = from_scratch(processor, width=width).document
+    encoder = ConvolutionSpec(8, (Blocks(2, 8, 3, 2, 2),), 16, (side, side))
+    head = (DenseSpec(16, 24, "gelu"), DenseSpec(24, width))
+    spec = TowerSpec(encoder, dense=head)
+    image = Tower(spec, None, ImageProcessor(side, side))
+    draw = jax.jit(initial_params, static_argnums=0)  # one compilation instead of one an operation
+    drawn = [jax.device_get(draw(ModelSpec.of(t.spec), jax.random.key(0))) for t in (text, image)]
+    towers = zip((text, image), drawn, strict=True)
+    return Model(*(dataclasses.replace(tower, params=params) for tower, params in towers))
 
 
 def static_text(vocab: int, width: int) -> TextSpec:

@@ -1,10 +1,10 @@
 """Folders of convolutional image encoders, in gemb's own format.
 
-    config.json               {"model_type": "efficientnet_lite", the fields of ConvolutionSpec,
-                              "tower": of its TowerSpec, "processor": of its ImageProcessor}
-    preprocessor_config.json  the same processor, for transformers
-    model.safetensors         parameters by gemb's own paths; a classifier's under "classifier/"
-    classes.jsonl             of a classifier: {"id", "lemmas", "definition"} of each class, in order
+config.json               {"model_type": "efficientnet_lite", the fields of ConvolutionSpec,
+                          "tower": of its TowerSpec, "processor": of its ImageProcessor}
+preprocessor_config.json  the same processor, for transformers
+model.safetensors         parameters by gemb's own paths; a classifier's under "classifier/"
+classes.jsonl             of a classifier: {"id", "lemmas", "definition"} of each class, in order
 """
 
 import dataclasses
@@ -33,10 +33,16 @@ _TOWER = ("dense", "normalize", "widths", "similarity")
 
 
 def processor_of(spec: ConvolutionSpec) -> ImageProcessor:
-    """The processor that EfficientNet-Lite was trained with: (value - 127) / 128, bicubic, the middle."""
+    """As EfficientNet-Lite was trained: (value - 127) / 128, bicubic, the middle cut out."""
     height, width = spec.size
     return ImageProcessor(
-        height, width, resize="crop", method="bicubic", scale=1.0, mean=(127.0,) * 3, std=(128.0,) * 3
+        height,
+        width,
+        resize="crop",
+        method="bicubic",
+        scale=1.0,
+        mean=(127.0,) * 3,
+        std=(128.0,) * 3,
     )
 
 
@@ -110,7 +116,9 @@ def read_tower(folder: Path, *, weights: bool = True) -> Tower:
         for path, leaf in functional(ModelSpec.of(spec)).shapes.items():
             found = tensors.shape(path) if path in tensors else "none"
             if found != leaf.shape:
-                raise UserError(f"{folder}: tensor {path}: expected shape {leaf.shape}, got {found}")
+                raise UserError(
+                    f"{folder}: tensor {path}: expected shape {leaf.shape}, got {found}"
+                )
             params[path] = np.asarray(tensors[path], np.float32)
             if not np.isfinite(params[path]).all():
                 raise UserError(f"{folder}: tensor {path} holds NaN or infinity")

@@ -89,6 +89,19 @@ def fetch(name: str = DEFAULT_MODEL, *, force: bool = False, say: Callable = pri
     return final
 
 
+def ensure(name: str = DEFAULT_MODEL) -> str:
+    """The name of a model, which is fetched first where the cache does not have it; for configs.
+
+    Args:
+        name: a name in `models.txt`.
+    """
+    if not all(
+        (cache_dir() / "models" / name / file).is_file() for file in _required(_known(name))
+    ):
+        fetch(name)
+    return name
+
+
 def listing() -> list[tuple[str, str, str, bool]]:
     """(name, licence, what it is, whether it is in the cache) of every known model."""
     return [
@@ -283,7 +296,10 @@ def _convert_classifier(model: dict[str, str], scratch: Path, folder: Path, say:
         for part in ("synsets", "synset_to_lemma", "synset_to_definition"):
             member = f"{model['class_folder']}/imagenet_{part}.txt"
             texts[part] = archive.read(member).decode().splitlines()
-    named = (dict(line.split("\t", 1) for line in texts[f"synset_to_{p}"]) for p in ("lemma", "definition"))
+    named = (
+        dict(line.split("\t", 1) for line in texts[f"synset_to_{p}"])
+        for p in ("lemma", "definition")
+    )
     lemmas, definitions = named
     classes = [
         {"id": name, "lemmas": lemmas[name].split(", "), "definition": definitions[name]}

@@ -10,6 +10,7 @@ from typing import Any
 
 from gemb.reports import figures, html
 from gemb.reports.map_figure import HOVER, MAPS, map_figure
+from gemb.reports.pictures_page import grid
 
 Tree = Mapping[str, Any]
 _NESTED = "Vectors are cut to their first dimensions and scaled to unit length again."
@@ -42,6 +43,7 @@ def write_suite_page(
         wins_section(tree),
         curves_section(tree),
         calibration_section(tree),
+        pictures_section(tree),
         maps_section(maps or {}),
         figures_section(tree),
         models_section(tree),
@@ -191,6 +193,20 @@ def calibration_section(tree: Tree) -> str:
         "texts."
     )
     return html.section("Calibration", about, html.figures(drawn)) if drawn else ""
+
+
+def pictures_section(tree: Tree) -> str:
+    """What some captions of tasks of pictures find, with thumbnails."""
+    shown = []
+    for task, models in tree.get("details", {}).items():
+        for model, row in models.items():
+            for example in row.get("pictures", ()):
+                heading = f"<h3>{escape(example['caption'])}</h3>"
+                found = [(src, "right" if right else "", "") for src, right in example["found"]]
+                about = f'<p class="quiet">{escape(task)}, {escape(model)}</p>'
+                shown.append(heading + about + grid(found))
+    about = "Some captions of each task, and the pictures that they find first, at full width."
+    return html.section("Pictures", about, *shown) if shown else ""
 
 
 def maps_section(maps: Mapping[tuple[str, str], Tree]) -> str:

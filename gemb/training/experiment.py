@@ -13,6 +13,8 @@ from gemb.models.functional import functional
 from gemb.models.model import Model
 from gemb.models.spec import ModelSpec
 from gemb.parallel.mesh import make_mesh
+from gemb.processors.undecoded import Undecoded
+from gemb.structs import Processors
 from gemb.training.objectives.objective import Encoding, Objective
 from gemb.training.optimizers import transformation
 from gemb.training.step import PAIRS, make_step
@@ -94,6 +96,8 @@ class Experiment:
             check(fits, f"tracker: expected such as @trackers.Wandb(), got {tracker!r:.60}")
         check(self.steps >= 0, f"steps: expected 0 or more, got {self.steps}")
         _ = self.spec
+        if hasattr(self.teacher, "attach"):
+            self.teacher.attach(self.model)
         needed = getattr(self.teacher, "objective", None)
         if needed and self.objective and type(self.objective) is not type(needed):
             raise UserError(
@@ -154,4 +158,9 @@ class Experiment:
 
     def batches(self, shard: tuple[int, int] = (0, 1)):
         """The run's data, for one of several hosts: shard is (index, count)."""
-        return self.data(self.model.processors, self.seed, shard)
+        processors = self.model.processors
+        if not self.trained_by.runs_encoder:
+            processors = Processors(
+                *(Undecoded(p) if p.modality == "image" else p for p in processors)
+            )
+        return self.data(processors, self.seed, shard)

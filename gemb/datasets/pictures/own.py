@@ -1,11 +1,12 @@
 """Pictures of the user's own folder, with captions in a table or in the names of files."""
 
+import csv
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from gemb.checks import UserError
-from gemb.data.sources.lines import json_lines, table
 from gemb.datasets.pictures.harvest import Picture, PictureSource
 from gemb.datasets.pictures.installed import words_of
 
@@ -34,7 +35,9 @@ def own_folder(folder: str | Path, licence: str = "the user's own") -> PictureSo
     if tables:
         named = _of_table(place, tables[0])
     else:
-        files = sorted(p for p in place.rglob("*") if p.suffix.lower() in ENDINGS and _shown(p, place))
+        files = sorted(
+            p for p in place.rglob("*") if p.suffix.lower() in ENDINGS and _shown(p, place)
+        )
         named = [(file, (_caption(file, place),)) for file in files]
     named = [(file, captions) for file, captions in named if captions[0]]
     if not named:
@@ -51,22 +54,33 @@ def own_folder(folder: str | Path, licence: str = "the user's own") -> PictureSo
 
 
 def _of_table(place: Path, path: Path) -> list[tuple[Path, tuple[str, ...]]]:
-    rows = json_lines(path) if path.suffix == ".jsonl" else table(path, "\t" if path.suffix == ".tsv" else ",", ())
     found = []
-    for number in range(len(rows)):
+    for line, record in _records(path):
         try:
-            record = rows[number]
-            if not record:
-                continue
             captions = record.get("captions") or [record["caption"]]
             file = (place / record["file"]).resolve()
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{rows.where(number)}: expected file and caption ({error})") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}:{line}: expected file and caption ({error})") from None
         if not file.is_file() or not file.is_relative_to(place.resolve()):
-            raise UserError(f"{rows.where(number)}: no file {record['file']!r:.80} in {place}")
+            raise UserError(f"{path}:{line}: no file {record['file']!r:.80} in {place}")
         texts = tuple(str(caption).strip() for caption in captions)
         found.append((place / file.relative_to(place.resolve()), texts))
     return found
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict]]:
+    """(line, record) of a table."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".jsonl":
+                for number, line in enumerate(file, 1):
+                    if line.strip():
+                        yield number, json.loads(line)
+            else:
+                rows = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+                yield from ((rows.line_num, row) for row in rows)
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
 
 
 def _shown(path: Path, place: Path) -> bool:

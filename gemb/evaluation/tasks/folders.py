@@ -47,6 +47,8 @@ def _found(folder: Path) -> list[tuple[Path, dict]]:
         return _described(folder / _DESCRIPTION)
     if any((folder / f"corpus.jsonl{gz}").is_file() for gz in ("", ".gz")):
         return [(folder, {"kind": "retrieval", "files": {"folder": "."}})]
+    if any((folder / f"captions.jsonl{gz}").is_file() for gz in ("", ".gz")):
+        return [(folder, {"kind": "pictures", "files": {"folder": "."}})]
     files = {_stem(path): path for path in sorted(folder.iterdir()) if _is_table(path)}
     if {"train", "test"} <= files.keys() and {"text", "label"} <= {*tables.header(files["test"])}:
         named = {split: files[split].name for split in ("train", "test")}

@@ -7,6 +7,7 @@ The files of a folder say what it is (each may be gzipped, with `.gz` behind its
     NAME.tsv                sts: sentence1, sentence2, score (any numbers, higher for more alike)
                             pair_classification: sentence1, sentence2, label (1 or 0)
                             bitext: source, target (or english), and perhaps lang
+    captions.jsonl, images.zip      pictures: a folder of `gemb harvest-pictures`, its split test
     NAME.jsonl              reranking: {"query": text, "positive": [texts], "negative": [texts]}
 
 TSV has a header line and no quoting; other columns are left alone. NAME_train, NAME_dev and
@@ -22,6 +23,10 @@ files alone do not say (clustering never does), a `task.json` in the folder desc
      "main": "v_measure",                       the metric that is averaged and tested
      "limit": 1000,                             so many items (queries, pairs), evenly spaced
      "split": "test"}                           of a BEIR folder
+
+The kind picture_classes names the classes of such pictures without training, by their column group
+(or "columns": {"label": "caption"}). Of pictures, "columns": {"labels": "labels"} adds a figure per
+language.
 
 Queries of retrieval and reranking are encoded as queries, every other text as a document.
 """
@@ -39,6 +44,7 @@ from gemb.evaluation.tasks import (
     classification,
     clustering,
     pair_classification,
+    pictures,
     reranking,
     retrieval,
     sts,
@@ -54,6 +60,8 @@ TASK_TYPES: dict[str, TaskType] = {
     "classification": classification.TASK_TYPE,
     "clustering": clustering.TASK_TYPE,
     "bitext": bitext.TASK_TYPE,
+    "pictures": pictures.TASK_TYPE,
+    "picture_classes": pictures.CLASSES_TYPE,
 }
 
 

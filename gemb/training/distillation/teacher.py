@@ -52,6 +52,13 @@ class Teacher:
         del params
         return batch.fields
 
+    def attach(self, model: Any) -> None:
+        """Called by an experiment with the model that it trains; most teachers do not look at it.
+
+        Raises:
+            UserError: for a model that the teacher does not fit.
+        """
+
     def open(self, workdir: Path | None) -> None:
         """Opens the caches.
 

@@ -5,6 +5,7 @@
     cached    looks up vectors that `gemb teach` has computed
     vectors   looks up vectors in a file from any source
     scored    looks up a cross-encoder's scores that `gemb teach` has computed
+    frozen    what frozen towers of texts and pictures say, and ConSE vectors of a classifier
     layerwise runs one model of the student's width, and teaches each layer
 
 A teacher is an object with
@@ -18,9 +19,10 @@ Its parameters are an argument of the step: no gradients, not in the state or ch
 
 from gemb.training.distillation.cached_models import cached
 from gemb.training.distillation.cross_encoder import scored
+from gemb.training.distillation.frozen import frozen
 from gemb.training.distillation.layerwise_model import layerwise
 from gemb.training.distillation.live_models import guide, live
 from gemb.training.distillation.teacher import Teacher
 from gemb.training.distillation.vector_files import vectors
 
-__all__ = ["Teacher", "cached", "guide", "layerwise", "live", "scored", "vectors"]
+__all__ = ["Teacher", "cached", "frozen", "guide", "layerwise", "live", "scored", "vectors"]

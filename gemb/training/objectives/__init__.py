@@ -2,6 +2,7 @@
 
     pairs             embeds queries and documents, gradient-cached in microbatches
     head_only         trains the last linear layer on the vectors of its encoder, which does not run
+    frozen_towers     trains the projection of pictures on features that frozen towers gave once
     layerwise         also compares the vectors of every layer with a teacher's
     earlier_layers    also embeds at earlier layers (2-D Matryoshka)
     classification    trains class heads with the encoder (MRL, MRL-E)
@@ -11,6 +12,7 @@ An objective has one signature, see `gemb.training.objectives.objective`. gin bi
 
 from gemb.training.objectives.classification import classification, with_classes
 from gemb.training.objectives.earlier_layers import earlier_layers
+from gemb.training.objectives.frozen import frozen_towers
 from gemb.training.objectives.head_only import head_only
 from gemb.training.objectives.layerwise import layerwise
 from gemb.training.objectives.objective import Encoding, Objective, Outputs
@@ -22,6 +24,7 @@ __all__ = [
     "Outputs",
     "classification",
     "earlier_layers",
+    "frozen_towers",
     "head_only",
     "layerwise",
     "pairs",

@@ -1,0 +1,172 @@
+"""What frozen towers say of texts and pictures, computed once: for a head that learns alone."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from gemb.checks import UserError
+from gemb.data.preprocess.texts import texts_of
+from gemb.data.sources.records import digest, kept
+from gemb.identity import fingerprint, tower_fingerprint
+from gemb.inference.encode import encode_examples, place, program
+from gemb.models.functional import functional
+from gemb.models.model import Model
+from gemb.models.spec import ModelSpec
+from gemb.pretrained.convolution import CLASSIFIER, read_classes
+from gemb.structs import Image
+from gemb.training.distillation.conse import class_vectors, conse
+from gemb.training.distillation.teacher import Teacher
+from gemb.training.objectives.frozen import FrozenTowers
+
+_CHUNK = 256  # pictures decoded at a time
+
+
+def frozen(*, caption_weight: float = 1.0, class_weight: float = 0.0) -> "FrozenTeacher":
+    """The vectors of a frozen text tower, and of a frozen image encoder before its head.
+
+    They are computed once for each value and kept in the cache folder. As the teacher's vector of
+    a picture, losses get unit(caption_weight caption + class_weight classes): the vector of its
+    caption, and the ConSE vector of what the image encoder's own classifier sees, which needs no
+    caption. Used with the objective `frozen_towers`, which is this teacher's default.
+
+    Args:
+        caption_weight: of the caption's vector.
+        class_weight: of the classes; above 0 the pictures' folder must hold a classifier.
+
+    Raises:
+        UserError: for weights that are not 0 or above. An experiment raises it for a model that
+            does not have towers of texts and of pictures.
+    """
+    return FrozenTeacher(caption_weight, class_weight)
+
+
+class FrozenTeacher(Teacher):
+    """See `frozen`."""
+
+    normalizes = True
+
+    def __init__(self, caption_weight: float, class_weight: float):
+        if min(caption_weight, class_weight) < 0 or caption_weight + class_weight <= 0:
+            raise UserError(
+                f"caption_weight, class_weight: expected 0 or above and not both 0, got "
+                f"{caption_weight} and {class_weight}"
+            )
+        self._weights = (caption_weight, class_weight)
+        self._classes: list[dict] = []
+        self.objective = FrozenTowers()
+        self._rows: dict[bytes, int] = {}
+        self._features = self._targets = np.zeros((0, 0), np.float32)
+        self._texts: dict[str, np.ndarray] = {}
+
+    def attach(self, model: Model) -> None:
+        """Takes the towers of the experiment's model: texts as queries, pictures as documents.
+
+        Raises:
+            UserError: for a model that is not of this kind, or one whose folder lacks classes.
+        """
+        if model.shared or model.document.params is None or model.query.params is None:
+            raise UserError("teacher: frozen needs a model of two towers with weights")
+        if model.query.processor.modality != "text" or model.document.processor.modality != "image":
+            raise UserError("teacher: frozen needs texts as queries and pictures as documents")
+        if not model.document.spec.dense:
+            raise UserError("teacher: frozen needs a projection behind the image encoder")
+        self.model, self.dim = model, model.spec.dim
+        if self._weights[1]:
+            kept_tensors = model.document.origin.kept
+            if f"{CLASSIFIER}kernel" not in kept_tensors or model.document.origin.folder is None:
+                raise UserError("class_weight: the image encoder's folder holds no classifier")
+            self._classes = read_classes(model.document.origin.folder)
+
+    @property
+    def backbone(self) -> str:
+        """The fingerprint of the image encoder alone."""
+        tower = self.model.document
+        params = {path: value for path, value in tower.params.items() if path.startswith("image/")}
+        definition, settings = tower.processor.identity()
+        return fingerprint(params, definition, encoder=repr(tower.spec.encoder), **settings)
+
+    @property
+    def identity(self) -> str:
+        """Both towers, and the weights of the targets."""
+        return f"frozen {tower_fingerprint(self.model.query)} {self.backbone} {self._weights}"
+
+    def join(self, spec: ModelSpec, loss: Callable, batches, mesh: Mesh, workdir: Path) -> Any:
+        """Computes what is not in the cache, then as every teacher."""
+        self.check(spec, loss)
+        self._collect(batches)
+        batches.annotate_with(self.fields, self.identity)
+        return self.params(mesh)
+
+    def fields(self, queries: Sequence[Any], documents: Sequence[Any]) -> dict[str, Any]:
+        """Vectors of captions and pictures, and the features of pictures."""
+        rows = [self._rows[value.content()] for value in documents]
+        query = np.stack([self._texts[text] for text in queries])
+        caption, classes = self._weights
+        target = caption * query
+        if classes:
+            target = target + classes * self._targets[rows]
+        target /= np.linalg.norm(target, axis=1, keepdims=True)
+        return {
+            "teacher_query": query,
+            "teacher_document": target,
+            "document_features": self._features[rows],
+        }
+
+    def example_fields(self, queries: Sequence[Any], documents: Sequence[Any]) -> dict[str, Any]:
+        """Ones of the same shapes."""
+        width = self.model.document.spec.encoder.width
+        sizes = {
+            "teacher_query": (len(queries), self.dim),
+            "teacher_document": (len(documents), self.dim),
+            "document_features": (len(documents), width),
+        }
+        return {name: np.ones(shape, np.float32) for name, shape in sizes.items()}
+
+    def _collect(self, batches) -> None:
+        images: dict[bytes, tuple[Any, int]] = {}
+        captions: dict[str, None] = {}
+        for part in batches.parts:
+            for row in range(len(part.selection)):
+                record = part.selection[row]
+                captions |= dict.fromkeys(texts_of(record, "captions"))
+                images.setdefault(record["image"].content(), (part.selection, row))
+        self._rows = {key: row for row, key in enumerate(images)}
+        name = digest(self.backbone, *(key.hex() for key in images))
+        self._features, _ = kept("features", name, lambda: (self._encode(images), {}))
+        vectors = self._encode_texts(list(captions))
+        self._texts = dict(zip(captions, vectors, strict=True))
+        if self._classes:
+            tensors = self.model.document.origin.kept
+            logits = self._features @ tensors[f"{CLASSIFIER}kernel"] + tensors[f"{CLASSIFIER}bias"]
+            self._targets = conse(logits, class_vectors(self._classes, self._encode_texts))
+
+    def _encode(self, images: dict[bytes, tuple[Any, int]]) -> np.ndarray:
+        """[images, width] features; pictures are read and decoded a part at a time."""
+        tower = self.model.document
+        run = program(functional(ModelSpec.of(tower.spec)).document.pooled)
+        params, width = place(tower.params), tower.spec.encoder.width
+        made = np.empty((len(images), width), np.float32)
+        places = list(images.values())
+        starts = range(0, len(places), _CHUNK)
+        for start in tqdm(starts, "features of pictures", unit="part", file=sys.stderr):
+            chosen = places[start : start + _CHUNK]
+            values: list[Image] = [selection[row]["image"] for selection, row in chosen]
+            examples = tower.processor.prepare(values, "document")
+            made[start : start + len(chosen)] = encode_examples(
+                run, params, examples, tower.processor, dim=width
+            )
+        return made
+
+    def _encode_texts(self, texts: list[str]) -> np.ndarray:
+        tower = self.model.query
+        run = program(functional(ModelSpec.of(tower.spec)).query.embed)
+        examples = tower.processor.prepare(texts, "query")
+        params = place(tower.params)
+        return encode_examples(
+            run, params, examples, tower.processor, dim=self.dim, progress="captions"
+        )

@@ -1,0 +1,142 @@
+"""Indexes of pictures, and near-duplicates, through the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from absl import flags
+from picture_folders import captioned_folder, drawn, encoded
+
+from gemb.checks import UserError
+from gemb.cli.__main__ import run
+from gemb.curation.duplicates.pictures import PictureLikeness, picture_pairs
+from gemb.inference.embedder import Embedder
+from gemb.inference.picture_search import encode_pictures, open_picture_index
+from gemb.models.model import Model
+from gemb.models.scratch import of_pictures
+from gemb.pretrained import saving
+from gemb.processors.hashes import near_hashes, perceptual_hash
+from gemb.processors.text import of_bytes
+from gemb.structs import Image
+
+pytestmark = pytest.mark.extra("images")
+
+
+def call(verb, *arguments):
+    for name in (
+        "model",
+        "corpus",
+        "output",
+        "kind",
+        "index",
+        "page",
+        "image",
+        "count",
+        "input",
+        "columns",
+        "workdir",
+        "picture_similarity",
+    ):
+        if name in flags.FLAGS:
+            flags.FLAGS[name].unparse()  # what another verb in this process has set
+    with pytest.raises(SystemExit) as ended:
+        run(verb, [str(argument) for argument in arguments])
+    return ended.value.code
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    place = tmp_path_factory.mktemp("pictures")
+    saving.save(of_pictures(of_bytes(), width=16), place / "model")
+    captioned_folder(place / "corpus", copies=2)
+    options = (f"--model={place / 'model'}", f"--corpus={place / 'corpus'}")
+    assert call("index", *options, f"--output={place / 'index'}") == 0
+    return place
+
+
+def test_a_text_and_a_picture_find_pictures(made, tmp_path, capsys):
+    page = tmp_path / "found.html"
+    assert call("search", f"--index={made / 'index'}", f"--page={page}", "red left") == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 6
+    assert shown[-1] == f"page: {page}"
+    html = page.read_text()
+    assert html.count("data:image/jpeg;base64,") == 5
+    assert 'src="http' not in html
+    own = tmp_path / "own.png"
+    own.write_bytes(encoded(drawn("green", "top", noise=2)))
+    search = (f"--index={made / 'index'}", f"--page={page}", f"--image={own}", "--count=1")
+    assert call("search", *search) == 0
+    assert "1.000  green top" in capsys.readouterr().out
+    ask = open_picture_index(made / "index")
+    embedder = Embedder.load(made / "model")
+    hits = ask("red left", 32)
+    vectors = encode_pictures(embedder, [hit.image for hit in hits])
+    expected = vectors @ embedder.encode(["red left"], kind="query")[0]
+    np.testing.assert_allclose([hit.score for hit in hits], expected, atol=1e-5)
+
+
+def test_mistakes_are_one_line(made, tmp_path, capsys):
+    assert call("search", f"--index={made / 'index'}", "--image=gone.png") == 2
+    assert "gone.png: no such file" in capsys.readouterr().err
+    assert call("index", f"--model={made / 'model'}", f"--corpus={made / 'corpus'}",
+                f"--output={tmp_path / 'i'}", "--kind=bm25") == 2  # fmt: skip
+    assert "pictures have no words" in capsys.readouterr().err
+    text = Model.of(of_pictures(of_bytes(), width=16).query)
+    with pytest.raises(UserError, match="documents are no pictures"):
+        encode_pictures(Embedder(text), [Image(drawn("red", "top"))])
+
+
+def test_hashes():
+    picture = np.random.default_rng(0).integers(0, 255, (9, 12, 3)).astype(np.uint8)
+    picture = np.kron(picture, np.ones((8, 8, 1), np.uint8))
+    first = perceptual_hash(Image(picture))
+    jpeg = perceptual_hash(Image(encoded(picture, "JPEG", quality=40)))
+    other = perceptual_hash(Image(picture[::-1].copy()))
+    assert (first ^ jpeg).bit_count() < 8 < (first ^ other).bit_count()
+    hashes = [first, other, jpeg]
+    assert near_hashes(hashes, 8, block=2).tolist() == [[0, 2]]
+    numbers = np.random.default_rng(1).integers(0, 64, 40).tolist()
+    expected = [[a, b] for a in range(40) for b in range(a + 1, 40)
+                if (numbers[a] ^ numbers[b]).bit_count() < 2]  # fmt: skip
+    assert sorted(near_hashes(numbers, 2, block=7).tolist()) == expected
+
+
+def test_pairs_by_embedding_or_by_hash():
+    vectors = np.array([[1, 0], [0.8, 0.6], [0.5, 0.866], [0, 1]], np.float32)
+    hashes = [0, (1 << 40) - 1, 1, 3]
+    likeness = PictureLikeness(similarity=0.79, hash_bits=3, floor=0.4)
+    found = picture_pairs(vectors, hashes, likeness)
+    # (2, 3) by both, (0, 1) and (1, 2) by cosine, (0, 2) by its hash; (0, 3) is below the floor
+    assert found.edges.tolist() == [[0, 1], [0, 2], [1, 2], [2, 3]]
+    assert found.by_hash.tolist() == [False, True, False, True]
+
+
+def test_near_duplicates_are_left_out(made, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(3):
+        pixels = np.kron(random.integers(0, 255, (6, 6, 3)), np.ones((6, 6, 1))).astype(np.uint8)
+        (folder / f"{number}.png").write_bytes(encoded(pixels))
+        (folder / f"{number}-again.jpg").write_bytes(encoded(pixels, "JPEG", quality=90))
+    out = tmp_path / "out"
+    options = (f"--input={folder}", f"--model={made / 'model'}", f"--output={out}")
+    assert call("dedup", *options, "--picture_similarity=1") == 0
+    assert "3 of 6 pictures kept" in capsys.readouterr().out
+    lines = (out / "kept.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["name"][0] for line in lines}) == 3
+    assert (out / "report.html").read_text().count("data:image/jpeg;base64,") == 6
+
+
+def test_a_file_that_has_changed_is_noticed(made, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for colour in ("red", "blue"):
+        (folder / f"{colour}.png").write_bytes(encoded(drawn(colour, "top")))
+    options = (f"--model={made / 'model'}", f"--corpus={folder}", f"--output={tmp_path / 'index'}")
+    assert call("index", *options) == 0
+    assert open_picture_index(tmp_path / "index")("x", 5)[0].name in ("red.png", "blue.png")
+    (folder / "red.png").write_bytes(encoded(drawn("green", "top")))
+    with pytest.raises(UserError, match="have changed"):
+        open_picture_index(tmp_path / "index")
