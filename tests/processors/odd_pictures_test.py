@@ -86,7 +86,7 @@ def test_bytes_changed_at_random_end_in_pixels_or_one_line(form):
 
 
 def text_bomb() -> bytes:
-    return chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000)))
+    return chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(20_000_000)))
 
 
 _WILD_BMP = b"BM" + struct.pack("<IHHIIiiHH", 60, 0, 0, 2**31, 40, 4, 4, 1, 24) + bytes(24)

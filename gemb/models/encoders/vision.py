@@ -31,7 +31,7 @@ class VisionSpec:
         stack: the transformer over the patches.
         positions: "learned": a table; "sincos": fixed sines and cosines of row and column;
             "rotary": queries and keys are turned by row and column; or "none".
-        first: whether a learned vector ([CLS]) stands before the patches.
+        first: whether a learned vector ([CLS]) precedes the patches.
         registers: learned vectors behind it, which no pooler sees.
         first_position: whether the table has a row for the first vector.
         pools_first: whether poolers see the first vector.
