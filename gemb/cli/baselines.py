@@ -118,7 +118,7 @@ def _vectors(data, split):
     from gemb.checks import UserError
     from gemb.evaluation.link_validation import tower_vectors
     from gemb.inference.embedder import Embedder
-    from gemb.pretrained.feature_models import is_feature_model
+    from gemb.pretrained.feature_models.folder import is_feature_model
     from gemb.recommendation.links import Links
 
     if not is_feature_model(Path(FLAGS.towers)):
