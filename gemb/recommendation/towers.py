@@ -152,7 +152,7 @@ def _column(side: str, feature: Feature, links: Links, words: dict, texts: dict)
         try:
             return column.learn(values)
         except ValueError as error:
-            raise UserError(str(error)) from None
+            raise UserError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from None
     table = _vocabulary_of(side, feature)
     history = feature.kind == "history"
     split = _SPLITS.get(feature.kind, "")

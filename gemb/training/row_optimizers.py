@@ -1,6 +1,6 @@
 """Optimizers of tables of ids, which touch only the rows of a batch.
 
-Beside them the dense parameters of a model have their usual optimizer. See gemb.parallel.lookup.
+The dense parameters of a model keep their usual optimizer. See gemb.parallel.lookup.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class RowAdagrad(NamedTuple):
     initial: float = 0.0
 
     def init(self, table: jax.Array) -> jax.Array:
-        """[rows] float32, laid out like the table."""
+        """[rows] float32, with the layout of the table."""
         return jnp.full_like(table[:, 0], self.initial, dtype=jnp.float32)
 
     def rows(self, values: jax.Array, state: jax.Array, gradient: jax.Array):
