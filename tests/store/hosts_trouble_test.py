@@ -46,7 +46,7 @@ def test_addresses_and_names_that_are_none(tmp_path):
         with pytest.raises(UserError, match="name: use lower-case letters"):
             open_host(str(tmp_path), name=name)
     pytest.importorskip("pymilvus")
-    with pytest.raises(UserError, match="there is no folder"):
+    with pytest.raises(UserError, match="does not exist"):
         open_host(f"milvus:{tmp_path}/none/x.db")
 
 

@@ -38,8 +38,8 @@ _TEXT_KINDS = ("bm25", "hybrid")
 class LocalHost:
     """`IndexHost` in a folder: a `VersionStore` whose versions hold an index each.
 
-    Documents of an unfinished version are kept in the folder, so that loading goes on after a
-    kill. A finished version never changes; single documents that are added, changed or removed
+    Documents of an unfinished version are kept in the folder, so that loading can continue after
+    a kill. A finished version never changes; single documents that are added, changed or removed
     later are in a log next to it and are searched exactly, up to 10,000 of them: a refresh takes
     them in, where the caller loads them. Their bytes leave the disk with the version.
 
@@ -252,7 +252,7 @@ class LocalHost:
         self._store.pin(version, why=why, pinned=pinned)
 
     def warm(self, version: Version) -> None:
-        """Opens a version before it is searched, beside those that are open.
+        """Opens a version before it is searched; others stay open.
 
         Raises:
             UserError: it cannot be opened.

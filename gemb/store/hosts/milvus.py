@@ -78,7 +78,7 @@ class _Collections:
         self._pymilvus, self._name, self._timeout = pymilvus, name, timeout
         self._where = re.sub(r"//[^/@]*@", "//", address)
         if "://" not in address and not Path(address).absolute().parent.is_dir():
-            raise UserError(f"{self}: there is no folder {Path(address).absolute().parent}")
+            raise UserError(f"{self}: folder {Path(address).absolute().parent} does not exist")
         token = os.environ.get("MILVUS_TOKEN", "") if token is None else token
         with self._answers():
             self._client = pymilvus.MilvusClient(
@@ -141,7 +141,7 @@ class _Collections:
     def _locked(self) -> Iterator[Callable[[], None]]:
         """Holds the lock, a collection that only one writer can make.
 
-        A lock that nobody gave back in `_LEASE` seconds is removed: its writer was killed.
+        A lock that was not given back in `_LEASE` seconds is removed: its writer was killed.
 
         Yields:
             A function that raises HostError where the lock was lost.

@@ -77,7 +77,7 @@ class Settings:
 class IndexHost(Protocol):
     """An index of documents in several versions, of which one is live.
 
-    A version is begun, loaded in batches, verified, published: until then it answers nobody. A
+    A version is begun, loaded in batches, verified, published: until then it answers no search. A
     search names the space of its queries; what is stored with the vectors is compared with it.
     """
 
