@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -198,8 +199,9 @@ class Host:
             os.close(reading)
             try:
                 say(writing, *self._check(said))
-            finally:
-                os._exit(0)
+            except Exception:
+                traceback.print_exc()
+            os._exit(0)
         os.close(writing)
         with os.fdopen(reading) as file:
             found = file.readline().split()
@@ -236,6 +238,9 @@ class Host:
     @staticmethod
     def _lost(host, each, said: list[list[str]]) -> int:
         """Whether acknowledged batches of an unfinished version are there, by finishing it."""
+        from gemb.store.hosts import Settings
+
+        host.begin(each.space, settings=Settings(kind="hnsw"))  # it may have stopped within that
         put = [
             int(words[2]) for words in said if words[0] == "put" and words[1] == str(each.version)
         ]
