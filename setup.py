@@ -83,7 +83,7 @@ setup(
     packages=[*find_packages(include=["gemb", "gemb.*"]), "gemb.configs"],
     package_dir={"gemb.configs": "configs"},
     package_data={
-        "gemb": ["py.typed", "*.pyi", "pretrained/*.txt", "serving/*.html"],
+        "gemb": ["py.typed", "*.pyi", "pretrained/*.txt", "serving/http/*.html"],
         "gemb.configs": ["*", "*/*.gin", "*/*.py"],
     },
     install_requires=BASE,
