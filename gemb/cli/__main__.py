@@ -121,7 +121,7 @@ def _overview() -> str:
     summaries = []
     for verb in VERBS:
         first = importlib.import_module(_module(verb)).__doc__.splitlines()[0]
-        summaries.append(f"    {verb:<16}{first.split(': ', 1)[1]}")
+        summaries.append(f"    {verb:<18}{first.split(': ', 1)[1]}")
     return __doc__.format(verbs="\n".join(summaries)).strip()
 
 
