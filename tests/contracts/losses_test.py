@@ -25,8 +25,8 @@ TABLE = {
     "cosent": ({}, np.log(1 + BATCH * (BATCH - 1) / 2)),
     "cosine_regression": ({}, np.square(1 - np.arange(BATCH))),
     "embedding_distance": ({}, 0.0),
-    # q->d and, without the row's own pair, q->q and p->p
-    "gist": ({"guide_margin": -3.0}, np.log(CANDIDATES + 2 * (BATCH - 1))),
+    # q->d and, without the row's own pair, q->q and p->p; log_q is -1, of documents alone
+    "gist": ({"guide_margin": -3.0}, np.log(CANDIDATES + (BATCH - 1) + (BATCH - 1) / np.e)),
     "global_orthogonal": ({}, 1 + (1 - 1 / DIM)),
     "info_nce": ({}, LOG),
     "info_nce, blockwise": ({"form": "blockwise"}, LOG),
@@ -34,7 +34,7 @@ TABLE = {
     "jasper": ({}, 0.0),
     "jasper_cosine": ({}, 0.0),
     # q->d, q->q without itself, d->q, d->d without the query's own documents
-    "joint_info_nce": ({}, np.log(2 * CANDIDATES - 1 - NEGATIVES + 2 * BATCH - 1)),
+    "joint_info_nce": ({}, np.log(2 * CANDIDATES - 1 - NEGATIVES + (2 * BATCH - 1) / np.e)),
     "layerwise_distance": ({}, np.arange(BATCH) + 2.0),
     "margin_mse": ({}, 0.0),
     "matryoshka": ({"widths": WIDTHS}, 2 * LOG),
