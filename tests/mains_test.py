@@ -220,7 +220,7 @@ def test_evaluate_and_search(folder, finished):
     assert (note in result.stdout) == (not installed("scann"))
     assert (finished / "report.html").stat().st_size > 10_000
     again = gemb("evaluate", f"--workdir={finished}")
-    assert "results.json is there" in again.stdout
+    assert "results.json exists" in again.stdout
     found = gemb("search", f"--workdir={finished}", "--count=3", "round a number up")
     assert found.returncode == 0, found.stderr
     assert len(found.stdout.strip().splitlines()) == 3
