@@ -34,6 +34,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .tile b { display: block; font-size: 28px; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr));
   gap: 24px; }
+.thumbnails { display: flex; flex-wrap: wrap; gap: 24px; } .thumbnails figure { width: 150px; }
 figure { margin: 0; min-width: 0; max-width: 720px; }
 figcaption { font-weight: 600; font-size: 14px; }
 svg { width: 100%; height: auto; display: block; } svg text { font-family: inherit !important; }

@@ -41,7 +41,7 @@ def write_pairs(
 
 def grid(shown: Sequence[Shown]) -> str:
     """Pictures side by side."""
-    return f'<div class="grid">{"".join(picture(*one) for one in shown)}</div>'
+    return f'<div class="thumbnails">{"".join(picture(*one) for one in shown)}</div>'
 
 
 def picture(src: str, caption: str, remark: str) -> str:
