@@ -28,7 +28,8 @@ def test_piece_gives_a_finite_loss(path):
     text = path.read_text()
     assert text.startswith("# LOSS: ")
     assert "arXiv" in text.split("from __gin__")[0]
-    weights = "".join(f"{name} = 0.5\n" for name in set(re.findall(r"%(\w+_WEIGHT)\b", text)))
+    macros = set(re.findall(r"%(\w+_WEIGHT|TEMPERATURE)\b", text))
+    weights = "".join(f"{name} = 0.5\n" for name in macros)
     gin.parse_config(f"WIDTHS = (8, 4)\nWIDTH_WEIGHTS = (1.0, 0.5)\n{weights}{text}")
     loss = gin.query_parameter("LOSS/gin.macro.value").scoped_configurable_fn
     batch = reference.make(dim=8, dtype=np.float32)
@@ -41,6 +42,8 @@ def test_piece_gives_a_finite_loss(path):
         batch[f"{side}_layerwise"] = jnp.ones(len(array), jnp.float32)
         batch[f"{side}_layers"] = jnp.roll(array, 1, axis=0)[None]
     batch["scores"] = jnp.linspace(0, 1, 6)
+    if path.stem == "in_batch_logq":
+        batch["log_q"] = jnp.full(len(arrays[1]), -1.0)
     run = functools.partial(losses.evaluate, loss)
     value, terms = jax.jit(run)(*arrays, batch)
     assert value.shape == (6,)
