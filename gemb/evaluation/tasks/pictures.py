@@ -27,7 +27,10 @@ _SHOWN, _HITS, _SIDE = 6, 4, 96  # captions, pictures and pixels of a report's e
 
 
 def evaluate_pictures(
-    captions: np.ndarray, pictures: np.ndarray, positives: np.ndarray
+    captions: np.ndarray,
+    pictures: np.ndarray,
+    positives: np.ndarray,
+    texts: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Recall of pictures by captions and of captions by pictures.
 
@@ -35,6 +38,7 @@ def evaluate_pictures(
         captions: [captions, dim] float32, of unit length for cosine.
         pictures: [pictures, dim] float32, likewise.
         positives: [captions, pictures] bool, which picture a caption is of.
+        texts: of the captions; pictures look among the different ones. Default: all differ.
 
     Returns:
         "text_to_image_recall@k", the share of captions with one of their pictures among the first
@@ -53,17 +57,19 @@ def evaluate_pictures(
     Reference: Karpathy and Fei-Fei, 2015, arXiv 1412.2306 (recall); Liang et al., Mind the Gap,
         2022, arXiv 2203.02053.
     """
-    items = _recalls(captions, pictures, positives)
+    items = _recalls(captions, pictures, positives, texts)
     return {name: float(np.mean(values)) for name, values in items.items()} | {
         "modality_gap": _gap(captions, pictures)
     }
 
 
-def _recalls(captions, pictures, positives) -> dict[str, np.ndarray]:
+def _recalls(captions, pictures, positives, texts) -> dict[str, np.ndarray]:
     checks.check_shape("positives", positives, (len(captions), len(pictures)))
+    first = {text: row for row, text in reversed(list(enumerate(texts or range(len(captions)))))}
+    distinct = np.array(sorted(first.values()))
     found = {}
     sides = (("text_to_image", captions, pictures, positives),)
-    sides += (("image_to_text", pictures, captions, positives.T),)
+    sides += (("image_to_text", pictures, captions[distinct], positives[distinct].T),)
     for name, queries, documents, right in sides:
         ranks = _ranks(queries, documents, right)
         found |= {f"{name}_recall@{cut}": (ranks < cut).astype(np.float64) for cut in CUTS}
@@ -148,7 +154,7 @@ def _positives(texts: Sequence[str], owners: Sequence[int], pictures: int) -> np
 def _measure(vectors: Mapping[str, np.ndarray], data: Data) -> Measured:
     images = vectors["images"]
     right = _positives(data["captions"], data["owners"], len(images))
-    items = _recalls(vectors["captions"], images, right)
+    items = _recalls(vectors["captions"], images, right, data["captions"])
     figures = {name: float(values.mean()) for name, values in items.items()}
     figures["modality_gap"] = _gap(vectors["captions"], images)
     for language, rows in data["languages"].items():

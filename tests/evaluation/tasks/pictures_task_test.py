@@ -51,6 +51,17 @@ def test_equal_scores_do_not_count_as_found():
     assert found["text_to_image_recall@10"] == pytest.approx(10 / 12)
 
 
+def test_a_caption_of_many_pictures_counts_once():
+    """Seven pictures, six of the same caption: the seventh's own caption is the second of two."""
+    captions = unit(np.array([[1.0, 0.0]] * 6 + [[0.8, 0.6]]))
+    pictures = unit(np.array([[1.0, 0.0]] * 7))
+    texts = ["cat"] * 6 + ["dog"]
+    positives = np.array([[text == other for other in texts] for text in texts])
+    found = evaluate_pictures(captions, pictures, positives, texts)
+    assert found["image_to_text_recall@1"] == pytest.approx(6 / 7)
+    assert found["image_to_text_recall@5"] == 1.0
+
+
 def test_nearest_classes():
     classes = np.array([[2.0, 0.0], [0.0, 1.0]], np.float32)
     pictures = unit(np.array([[1.0, 0.2], [0.9, 1.0], [0.1, 1.0]]))
