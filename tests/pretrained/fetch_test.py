@@ -290,12 +290,13 @@ def test_models_txt_is_complete():
     for entry in known.values():
         assert "--hash=sha256:" in entry["wheel"]
         assert all(entry[key] for key in ("folder", "licence", "about"))
-        assert int(entry["max_length"]) > 0
+        pictures = entry.get("convert", "").endswith(".pth")
+        assert pictures or int(entry["max_length"]) > 0
         assert entry.get("pooling", "cls") in ("mean", "cls")
         assert isinstance(json.loads(entry.get("query_prompt", '""')), str)
         assert entry.get("tokenizer", fetching.DEFAULT_MODEL) in known
         if "convert" in entry:
-            assert entry["convert"].endswith((".onnx", ".gguf"))
+            assert entry["convert"].endswith((".onnx", ".gguf", ".pth"))
         else:
             assert len(entry["sha256.model.safetensors"]) == 64
             assert len(entry["hub"].partition("@")[2]) == 40, "the hub's revision must be a commit"
