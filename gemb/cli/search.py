@@ -65,10 +65,11 @@ def main(argv: list[str]) -> None:
         raise UserError("the query is empty")
     from gemb.evaluation.search_session import converse, of_host, of_index, of_run
     from gemb.inference.picture_search import is_picture_index
+    from gemb.store.opening import index_of
 
     if FLAGS.image and query:
         raise UserError("--image: give a text or a picture, not both")
-    if FLAGS.index and is_picture_index(FLAGS.index):
+    if FLAGS.index and is_picture_index(index_of(FLAGS.index)):
         if FLAGS.adapter:
             raise UserError("--adapter maps queries of texts; an index of pictures takes none")
         _pictures(query)
