@@ -1,6 +1,7 @@
 """The house's rules: imports go down, single importers, rooms that need no TensorFlow."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,8 @@ SINGLE_IMPORTERS = {
 MODULES = sorted((ROOT / "gemb").rglob("*.py"))
 
 
-def imports(path: Path) -> set[str]:
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -97,7 +99,7 @@ def imports(path: Path) -> set[str]:
             names |= {f"gemb.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module)
-    return names
+    return frozenset(names)
 
 
 def module_name(path: Path) -> str:
