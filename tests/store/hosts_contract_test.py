@@ -97,7 +97,7 @@ def test_hnsw(host_opener):
     if host_opener.kind == "local":
         pytest.importorskip("usearch")
     host, space = host_opener(), Space("q", "d", 16, True)
-    version, ids, vectors = live(host, space, rows=1500, settings=Settings(kind="hnsw"))
+    version, ids, vectors = live(host, space, rows=1500, settings=Settings(kind="hnsw", target=0.9))
     queries = unit(20, seed=9, dim=16)
     hits = host.search(queries, 10, space=space, generation=1)
     expected = [best(ids, vectors, query, 10)[0] for query in queries]

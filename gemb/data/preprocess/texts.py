@@ -35,7 +35,7 @@ def titled_text(record: dict) -> str:
 
 
 def untitled(text: str, record: dict) -> str:
-    """A text of `titled_text` without the title that it put in front.
+    r"""A text of `titled_text` without the title that it put in front.
 
     Args:
         text: as it gave it.
