@@ -139,7 +139,7 @@ class Embedder:
         kind: str = "document",
         progress: str = "",
     ) -> np.ndarray:
-        """Encodes texts, `gemb.Image`s, or other values that the model's processors read.
+        """Encodes texts, `gemb.Image` values, or other values that the model's processors read.
 
         Args:
             texts: a list of values; a single one gives a single vector.

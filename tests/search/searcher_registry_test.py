@@ -20,6 +20,8 @@ def _unit(rows, dim=24, seed=0):
 def test_each_kind_is_built_and_kept(kind, tmp_path):
     if "scann" in kind and not scann.available():
         pytest.skip("scann ships for Linux only")
+    if kind == "hnsw":
+        pytest.importorskip("usearch")
     documents, queries = _unit(1_500), _unit(200, seed=1)
     made = build(kind, documents, texts=TEXTS, sample=queries[:100], target=0.9)
     search.save_index(tmp_path / "index", made, model="aaaa")

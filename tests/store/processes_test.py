@@ -46,6 +46,8 @@ HOST_ROUNDS = [pytest.param(2, id="few"), pytest.param(200, id="many", marks=pyt
 
 @pytest.mark.parametrize("rounds", HOST_ROUNDS)
 def test_killed_loaders_of_an_index_host(host_opener, rounds):
+    if host_opener.kind == "local":
+        pytest.importorskip("usearch")
     found = run("hosts", host_opener.address, rounds, 3)
     print(found)
     assert (found["kills"], found["broken"], found["lost"]) == (rounds, 0, 0)
