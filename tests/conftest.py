@@ -56,6 +56,10 @@ def pytest_runtest_setup(item):
             for library in hiding.EXTRAS[extra]:
                 if not installed(library):
                     pytest.skip(f"needs {library}: pip install 'gemb[{extra}]'")
+    for mark in item.iter_markers("peers"):
+        for library in mark.args:
+            if not installed(library):
+                pytest.skip(f"compares with {library}: pip install 'gemb[peers]'")
 
 
 def pytest_collection_modifyitems(items):

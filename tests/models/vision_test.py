@@ -96,7 +96,7 @@ def test_a_flexible_encoder_reads_more_than_64_patches_a_side():
     assert np.isfinite(apply.embed(params, long)).all()
 
 
-@pytest.mark.peers
+@pytest.mark.peers("torch")
 @pytest.mark.parametrize("count", [1, 3, 4, 7, 90])
 def test_flexible_positions_are_those_of_torch(count):
     import torch
@@ -110,7 +110,7 @@ def test_flexible_positions_are_those_of_torch(count):
     np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
-@pytest.mark.peers
+@pytest.mark.peers("torch")
 @pytest.mark.parametrize("new", [(4, 5), (7, 3), (2, 9)])
 def test_resized_positions_are_those_of_torch(new):
     import torch

@@ -15,7 +15,7 @@ from gemb.pretrained.vision.preprocessing import read_processor
 from gemb.structs import Image, Images
 from gemb.tokenizers import byte_tokenizer_json
 
-pytestmark = [pytest.mark.extra("images"), pytest.mark.peers]
+pytestmark = [pytest.mark.extra("images"), pytest.mark.peers("transformers", "torch")]
 SMALL = {
     "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 3,
 }  # fmt: skip

@@ -163,7 +163,7 @@ def test_explain_says_what_the_model_sees(photo, tmp_path):
     np.testing.assert_array_equal(np.asarray(picture), processor.pixels(Image(file)))
 
 
-@pytest.mark.peers
+@pytest.mark.peers("transformers", "torch")
 @pytest.mark.parametrize(
     ("name", "options", "settings"),
     [
