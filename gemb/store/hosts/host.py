@@ -16,6 +16,7 @@ from gemb.store.hosts.local import published
 from gemb.store.hosts.protocol import Attributes, Health, Hits, Settings
 from gemb.store.keyed.protocol import HostError
 from gemb.store.ledger import KEEP_GENERATIONS, Ledger
+from gemb.store.marking import Marking
 from gemb.store.rows import RowsDigest, check_vectors, id_bytes
 
 _BATCH = 1_000
@@ -100,7 +101,7 @@ class Collections(Protocol):
         ...
 
 
-class ServerHost:
+class ServerHost(Marking):
     """`IndexHost` on a server.
 
     Args:
@@ -111,7 +112,6 @@ class ServerHost:
 
     def __init__(self, collections: Collections, *, seconds: float = _SECONDS):
         self.collections, self._seconds = collections, seconds
-        self._parsed = (None, Ledger())
         self._known, self._until = Ledger(), 0.0
 
     def __str__(self) -> str:
@@ -280,41 +280,6 @@ class ServerHost:
         self.collections.count(version)  # it is there
         self._change(lambda ledger: ledger.publish(version, self))
 
-    def roll_back(self, version: Version | None = None, *, why: str) -> Version:
-        """Makes an older version live, and returns its number."""
-        chosen = []
-
-        def pointed(ledger: Ledger) -> Ledger:
-            ledger = ledger.roll_back(version, self)
-            live = ledger.live
-            chosen[:] = [live.version]
-            about = live.about | {"rolled_back": why}
-            return ledger.with_version(dataclasses.replace(live, about=about))
-
-        self._change(pointed)
-        return chosen[0]
-
-    def mark_bad(self, version: Version, *, why: str) -> None:
-        """Marks a version so that it is never read; the live one has to be rolled back first."""
-
-        def marked(ledger: Ledger) -> Ledger:
-            ledger = ledger.mark(version, "bad", self)
-            found = ledger.find(version, self)
-            about = found.about | {"marked_bad": why}
-            return ledger.with_version(dataclasses.replace(found, about=about))
-
-        self._change(marked)
-
-    def pin(self, version: Version, *, why: str, pinned: bool = True) -> None:
-        """Keeps a version whatever its age, or no longer."""
-
-        def kept(ledger: Ledger) -> Ledger:
-            found = ledger.find(version, self)
-            about = found.about | {"pinned": why}
-            return ledger.with_version(dataclasses.replace(found, pinned=pinned, about=about))
-
-        self._change(kept)
-
     def warm(self, version: Version) -> None:
         """Searches a version once.
 
@@ -439,16 +404,6 @@ class ServerHost:
             self._known = self._parse(self.collections.read())
             self._until = time.monotonic() + self._seconds
         return self._known
-
-    def _parse(self, text: bytes | None) -> Ledger:
-        """Parsed once for as long as it stays the same."""
-        if text is None:
-            return Ledger()
-        known, ledger = self._parsed
-        if known != text:
-            ledger = Ledger.read(text, self)
-            self._parsed = (text, ledger)
-        return ledger
 
 
 def check_place(found: str | None, space: Space, where: object) -> None:

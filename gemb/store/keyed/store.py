@@ -12,12 +12,13 @@ from gemb.identity import Listed, Space, Version
 from gemb.store.keyed import values
 from gemb.store.keyed.protocol import Found, HostError, Rows
 from gemb.store.ledger import KEEP_GENERATIONS, Ledger
+from gemb.store.marking import Marking
 from gemb.store.rows import DTYPES, RowsDigest, check_vectors, id_bytes
 
 _BATCH = 5_000
 
 
-class KeyedStore:
+class KeyedStore(Marking):
     """`KeyedVectors` over a backend.
 
     A generation's vectors are kept once: a refresh replaces them, so of each generation only the
@@ -37,7 +38,6 @@ class KeyedStore:
         if dtype not in DTYPES:
             raise UserError(f"dtype: expected one of {DTYPES}, got {dtype!r}")
         self._rows, self.dtype = rows, dtype
-        self._parsed = (None, Ledger())
 
     def __str__(self) -> str:
         return str(self._rows)
@@ -49,7 +49,7 @@ class KeyedStore:
             HostError: the host does not answer.
             UserError: its list of versions is of another format.
         """
-        return list(self._ledger(self._rows.read()).versions)
+        return list(self._parse(self._rows.read()).versions)
 
     def begin(self, space: Space, *, of: str, version: Version | None = None) -> Version:
         """The number to put vectors under.
@@ -104,7 +104,7 @@ class KeyedStore:
             HostError: the host does not answer; rows of earlier calls are kept.
             UserError: an id or a vector that is not accepted, or a version that does not exist.
         """
-        found = self._ledger(self._rows.read()).find(version, self)
+        found = self._parse(self._rows.read()).find(version, self)
         if found.state == "bad":
             raise UserError(f"{self}: version {version} is marked bad")
         keys = id_bytes(ids, self)
@@ -129,7 +129,7 @@ class KeyedStore:
             UserError: the generation holds something else, or the version is marked bad or older
                 than the live one.
         """
-        found = self._ledger(self._rows.read()).find(version, self)
+        found = self._parse(self._rows.read()).find(version, self)
         if found.state == "loading" or rows is not None or digest is not None:
             self._compare(found, rows, digest)
 
@@ -166,52 +166,6 @@ class KeyedStore:
                 "again and remove what is gone, or clear the version. Nothing was published"
             )
 
-    def roll_back(self, version: Version | None = None, *, why: str) -> Version:
-        """Makes an older version live.
-
-        Args:
-            version: None for the newest older one that was live before.
-            why: kept with the version.
-
-        Returns:
-            The version that is live now.
-
-        Raises:
-            UserError: there is none, or it is marked bad.
-        """
-        chosen = []
-
-        def pointed(ledger: Ledger) -> Ledger:
-            ledger = ledger.roll_back(version, self)
-            live = ledger.live
-            chosen[:] = [live.version]
-            about = live.about | {"rolled_back": why}
-            return ledger.with_version(dataclasses.replace(live, about=about))
-
-        self._change(pointed)
-        return chosen[0]
-
-    def mark_bad(self, version: Version, *, why: str) -> None:
-        """Marks a version so that it is never read; the live one has to be rolled back first."""
-
-        def marked(ledger: Ledger) -> Ledger:
-            ledger = ledger.mark(version, "bad", self)
-            found = ledger.find(version, self)
-            about = found.about | {"marked_bad": why}
-            return ledger.with_version(dataclasses.replace(found, about=about))
-
-        self._change(marked)
-
-    def pin(self, version: Version, *, why: str, pinned: bool = True) -> None:
-        """Keeps a version whatever its age, or no longer."""
-
-        def kept(ledger: Ledger) -> Ledger:
-            found = ledger.find(version, self)
-            about = found.about | {"pinned": why}
-            return ledger.with_version(dataclasses.replace(found, pinned=pinned, about=about))
-
-        self._change(kept)
-
     def get(self, ids: Sequence[str | int], generations: Sequence[int]) -> Found:
         """The newest vector of each id among some generations, in one round trip.
 
@@ -228,9 +182,7 @@ class KeyedStore:
         if not keys or not asked:
             return found
         text, held = self._rows.fetch(keys, asked)
-        readable = {
-            e.version.generation: e.space for e in self._ledger(text).versions if e.readable
-        }
+        readable = {e.version.generation: e.space for e in self._parse(text).versions if e.readable}
         spaces = [
             (generation, readable[generation]) for generation in asked if generation in readable
         ]
@@ -251,7 +203,7 @@ class KeyedStore:
         Raises:
             UserError: there is no such version.
         """
-        found = self._ledger(self._rows.read()).find(version, self)
+        found = self._parse(self._rows.read()).find(version, self)
         for keys, _ in self._batches(found):
             yield from (key.decode() for key in keys)
 
@@ -274,7 +226,7 @@ class KeyedStore:
         Raises:
             UserError: something of the generation is published.
         """
-        held = self._ledger(self._rows.read())
+        held = self._parse(self._rows.read())
         held.find(version, self)
         same = [e for e in held.versions if e.version.generation == version.generation]
         if any(each.readable for each in same):
@@ -296,7 +248,7 @@ class KeyedStore:
             What was removed.
         """
         if dry_run:
-            return [each.version for each in self._ledger(self._rows.read()).old(keep, 1)]
+            return [each.version for each in self._parse(self._rows.read()).old(keep, 1)]
         removed = []
 
         def listed(ledger: Ledger) -> Ledger:
@@ -307,7 +259,7 @@ class KeyedStore:
             return dataclasses.replace(left, dropping=left.dropping | gone)
 
         self._change(listed)
-        for generation in sorted(self._ledger(self._rows.read()).dropping):
+        for generation in sorted(self._parse(self._rows.read()).dropping):
             self._rows.drop(generation)
             self._change(
                 lambda ledger, gone=generation: dataclasses.replace(
@@ -346,17 +298,7 @@ class KeyedStore:
             yield keys, values.decode_rows(keys, kept, found.space.dim, self)
 
     def _change(self, function: Callable[[Ledger], Ledger]) -> None:
-        self._rows.change(lambda text: function(self._ledger(text)).write())
-
-    def _ledger(self, text: bytes | None) -> Ledger:
-        """Parsed once for as long as it stays the same."""
-        if text is None:
-            return Ledger()
-        known, ledger = self._parsed
-        if known != text:
-            ledger = Ledger.read(text, self)
-            self._parsed = (text, ledger)
-        return ledger
+        self._rows.change(lambda text: function(self._parse(text)).write())
 
     @staticmethod
     def _row_bytes(found: Listed) -> int:
