@@ -1,4 +1,4 @@
-"""Encoding pictures with a ViT-B/32: gemb beside transformers, on the same random weights.
+"""Encoding pictures with a ViT-B/32: gemb next to transformers, on the same random weights.
 
     python benchmarks/images.py           # extras: images, peers; one JSON line
 

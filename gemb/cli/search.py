@@ -69,7 +69,8 @@ def main(argv: list[str]) -> None:
 
     if FLAGS.image and query:
         raise UserError("--image: give a text or a picture, not both")
-    if FLAGS.index and is_picture_index(index_of(FLAGS.index)):
+    index = index_of(FLAGS.index) if FLAGS.index else None
+    if index and is_picture_index(index):
         if FLAGS.adapter:
             raise UserError("--adapter maps queries of texts; an index of pictures takes none")
         _pictures(query)
@@ -80,7 +81,7 @@ def main(argv: list[str]) -> None:
         names = {"name": FLAGS.name, "corpus": FLAGS.corpus, "dim": FLAGS.dim}
         ask = of_host(FLAGS.host, FLAGS.model[0], count=FLAGS.count, **names)
     elif FLAGS.index:
-        ask = of_index(FLAGS.index, count=FLAGS.count, adapter=FLAGS.adapter)
+        ask = of_index(index, count=FLAGS.count, adapter=FLAGS.adapter)
     else:
         ask = of_run(FLAGS.workdir, corpus=FLAGS.corpus, dim=FLAGS.dim, count=FLAGS.count)
     if argv:

@@ -60,7 +60,7 @@ def headline(tree: Tree) -> str:
         remark = f"width {width}"
         if "kinds" in means:
             remark += f"; {means['kinds']} {rows[width]['kinds']:.3f}"
-        what = means.get("tasks") or next(iter(tree["tasks"]))
+        what = _what(tree)
         shown.append((f"{rows[width]['tasks']:.3f}", f"{model}, {what}", remark))
     return html.tiles(shown)
 
@@ -71,6 +71,11 @@ def _means(tree: Tree) -> dict[str, str]:
     if len({info["kind"] for info in tree["tasks"].values()}) > 1:
         means["kinds"] = "mean of task types"
     return means
+
+
+def _what(tree: Tree) -> str:
+    """What the average of a model is called: of a single task it is that task."""
+    return _means(tree).get("tasks") or next(iter(tree["tasks"]))
 
 
 def main_section(tree: Tree) -> str:
@@ -180,7 +185,7 @@ def curves_section(tree: Tree) -> str:
         model: [(4 * int(width), row["tasks"], width) for width, row in rows.items()]
         for model, rows in tree["averages"].items()
     }
-    drawn, mean = {}, _means(tree).get("tasks") or next(iter(tree["tasks"]))
+    drawn, mean = {}, _what(tree)
     if len(tree["tasks"]) > 1:
         drawn["Mean of tasks"] = figures.curves_figure(tree["averages"], ["tasks"], mean)
     drawn["Quality against size"] = figures.trade_figure(

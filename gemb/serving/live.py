@@ -19,7 +19,7 @@ def read(address: str) -> Samples:
         address: such as http://127.0.0.1:8000.
 
     Raises:
-        UserError: it does not answer, or is no server of gemb.
+        UserError: it does not answer, or is not a gemb server.
     """
     try:
         with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
