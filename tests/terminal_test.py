@@ -138,3 +138,20 @@ def test_a_process_without_stdout_runs(monkeypatch):
     terminal.print_anything()
     with terminal.ends_well("index"):
         print("nobody reads this")
+
+
+def test_a_verb_does_not_see_flags_of_an_earlier_one(capsys):
+    from gemb.cli.__main__ import run
+
+    # `model` is a list for search and a text for refresh; absl keeps the object that was set.
+    for verb, arguments in (
+        ("search", ["--model=one"]),
+        ("refresh", ["--model=two", "--corpus=none.jsonl"]),
+        ("search", ["--model=three"]),
+    ):
+        with pytest.raises(SystemExit) as left:
+            run(verb, arguments)
+        error = capsys.readouterr().err
+        assert left.value.code == 2
+        assert "times" not in error, error
+        assert "expected" in error or "required" in error or "give" in error, error

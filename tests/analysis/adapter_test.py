@@ -134,8 +134,6 @@ def saved_model(folder, seed):
 
 
 def test_gemb_adapter_with_index_and_search(tmp_path, capsys, monkeypatch):
-    from absl import flags
-
     from gemb.cli.__main__ import run
 
     monkeypatch.chdir(tmp_path)
@@ -143,8 +141,6 @@ def test_gemb_adapter_with_index_and_search(tmp_path, capsys, monkeypatch):
     def call(verb, *arguments):
         with pytest.raises(SystemExit) as left:
             run(verb, list(arguments))
-        for flag in flags.FLAGS.get_flags_for_module(f"gemb.cli.{verb}"):
-            flag.unparse()
         return left.value.code, *capsys.readouterr()
 
     for name, seed in (("m1", 0), ("m2", 1)):

@@ -154,8 +154,6 @@ def test_sizes_and_releases():
 
 
 def test_gemb_ab(tmp_path, capsys, monkeypatch):
-    from absl import flags
-
     from gemb.cli.__main__ import run
 
     monkeypatch.chdir(tmp_path)
@@ -163,8 +161,6 @@ def test_gemb_ab(tmp_path, capsys, monkeypatch):
     def call(*arguments):
         with pytest.raises(SystemExit) as left:
             run("ab", list(arguments))
-        for flag in flags.FLAGS.get_flags_for_module("gemb.cli.ab"):
-            flag.unparse()
         return left.value.code, *capsys.readouterr()
 
     exposures, outcomes = logs(0, lift=0.25)

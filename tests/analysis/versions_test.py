@@ -106,14 +106,10 @@ def test_maps_are_turned_onto_each_other():
 
 
 def call(capsys, verb, *arguments):
-    from absl import flags
-
     from gemb.cli.__main__ import run
 
     with pytest.raises(SystemExit) as left:
         run(verb, [str(argument) for argument in arguments])
-    for flag in flags.FLAGS.get_flags_for_module(f"gemb.cli.{verb.replace('-', '_')}"):
-        flag.unparse()
     return left.value.code, *capsys.readouterr()
 
 

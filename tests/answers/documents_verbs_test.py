@@ -46,8 +46,6 @@ def model(tmp_path_factory):
 @pytest.fixture
 def gemb(capsys, tmp_path, monkeypatch):
     """Calls a verb in an empty folder; gives (exit status, stdout, stderr)."""
-    from absl import flags
-
     monkeypatch.chdir(tmp_path)
     for name in ("GEMB_LLM_KEY", "OPENAI_API_KEY", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -56,8 +54,6 @@ def gemb(capsys, tmp_path, monkeypatch):
     def call(verb, *arguments):
         with pytest.raises(SystemExit) as left:
             run(verb, [str(argument) for argument in arguments])
-        for flag in flags.FLAGS.get_flags_for_module(f"gemb.cli.{verb}"):
-            flag.unparse()
         said = capsys.readouterr()
         return left.value.code, said.out, said.err
 

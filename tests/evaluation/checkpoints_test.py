@@ -175,12 +175,8 @@ def test_what_cannot_be_measured_is_told(made, tmp_path):
     ],
 )
 def test_mistakes_at_the_terminal_end_in_one_line(tmp_path, capsys, arguments, message):
-    from absl import flags
-
     with pytest.raises(SystemExit) as left:
         run("evaluate", [argument.format(tmp=tmp_path) for argument in arguments])
-    for name in ("checkpoints", "workdir", "model"):
-        flags.FLAGS[name].unparse()
     error = capsys.readouterr().err
     assert left.value.code == 2
     assert message in error

@@ -4,7 +4,6 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from absl import flags
 from stub_encoder import StubEncoder
 from task_folders import STS, house, write
 
@@ -31,9 +30,6 @@ def call(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as left:
             run("evaluate", list(arguments))
         out = capsys.readouterr()
-        flags.FLAGS.unparse_flags()
-        for name in ("model", "tasks", "mteb", "widths", "workdir", "output", "scann"):
-            flags.FLAGS[name].unparse()
         return left.value.code, out.out, out.err
 
     return call
@@ -102,7 +98,6 @@ def test_the_verb_passes_models_widths_and_prompts_to_mteb(call, tmp_path, monke
         "--model=x/a,x/bb", f"--mteb=STS12,{local}", f"--output={output}", "--widths=16,8",
         f"--mteb_prompts={prompts}",
     )  # fmt: skip
-    flags.FLAGS["mteb_prompts"].unparse()
     assert status == 0, error
     given = {"STS": "say "}
     assert seen == [(name, width, given) for name in ("a", "bb") for width in (None, 8)]

@@ -164,8 +164,6 @@ def test_prompts_of_a_tasks_folder_reach_mteb(tmp_path):
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
-    from absl import flags
-
     from gemb.inference.embedder import Embedder
 
     monkeypatch.setattr(Embedder, "load", staticmethod(lambda place: StubEncoder(seed=len(place))))
@@ -174,8 +172,6 @@ def call(tmp_path, monkeypatch, capsys):
     def call(*arguments):
         with pytest.raises(SystemExit) as left:
             run("evaluate", list(arguments))
-        for name in ("model", "tasks", "mteb", "widths", "output", "mteb_prompts"):
-            flags.FLAGS[name].unparse()
         return left.value.code, capsys.readouterr()
 
     return call

@@ -20,13 +20,9 @@ def saved(folder, seed):
 
 
 def test_gemb_check_of_a_model(tmp_path, capsys):
-    from absl import flags
-
     def call(*arguments):
         with pytest.raises(SystemExit) as left:
             run("check", [str(argument) for argument in arguments])
-        for flag in flags.FLAGS.get_flags_for_module("gemb.cli.check"):
-            flag.unparse()
         return left.value.code, *capsys.readouterr()
 
     one, other = saved(tmp_path / "one", 0), saved(tmp_path / "other", 1)

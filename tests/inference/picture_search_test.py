@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from absl import flags
 from picture_folders import captioned_folder, drawn, encoded
 
 from gemb.checks import UserError
@@ -23,22 +22,6 @@ pytestmark = pytest.mark.extra("images")
 
 
 def call(verb, *arguments):
-    for name in (
-        "model",
-        "corpus",
-        "output",
-        "kind",
-        "index",
-        "page",
-        "image",
-        "count",
-        "input",
-        "columns",
-        "workdir",
-        "picture_similarity",
-    ):
-        if name in flags.FLAGS:
-            flags.FLAGS[name].unparse()  # what another verb in this process has set
     with pytest.raises(SystemExit) as ended:
         run(verb, [str(argument) for argument in arguments])
     return ended.value.code

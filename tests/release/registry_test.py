@@ -6,7 +6,6 @@ import sys
 import time
 
 import pytest
-from absl import flags
 
 from gemb.cli.__main__ import run
 from gemb.release.refresh import refresh
@@ -35,7 +34,6 @@ def test_versions_names_readers_other_stores_and_costs(
         with pytest.raises(SystemExit):
             run("versions", [str(store), address, "--gb_price=1000"])
     finally:
-        flags.FLAGS["gb_price"].unparse()
         process.kill()
         process.wait()
     said = capsys.readouterr().out

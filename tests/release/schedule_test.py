@@ -32,8 +32,6 @@ def parsed(monkeypatch):
         assert left.value.code == 0
         flags.FLAGS([verb, *words[2:]])
         found = {name: flags.FLAGS[name].value for name in flags.FLAGS if flags.FLAGS[name].present}
-        for flag in flags.FLAGS.get_flags_for_module(f"gemb.cli.{verb}"):
-            flag.unparse()
         return verb, found
 
     return check

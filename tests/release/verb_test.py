@@ -12,15 +12,11 @@ from gemb.store import VersionStore
 @pytest.fixture
 def gemb(capsys, tmp_path, monkeypatch):
     """Calls a verb in an empty folder; gives (exit status, stdout, stderr)."""
-    from absl import flags
-
     monkeypatch.chdir(tmp_path)
 
     def call(verb, *arguments):
         with pytest.raises(SystemExit) as left:
             run(verb, [str(argument) for argument in arguments])
-        for flag in flags.FLAGS.get_flags_for_module(f"gemb.cli.{verb}"):
-            flag.unparse()
         said = capsys.readouterr()
         return left.value.code, said.out, said.err
 

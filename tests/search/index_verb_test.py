@@ -21,8 +21,6 @@ NOUNS = ("apple", "bridge", "candle", "desert", "engine", "forest", "glacier", "
 ACTS = ("burns", "falls", "grows", "leaks", "moves", "opens")
 TEXTS = [f"the {a} {v} by the {b}" for a in NOUNS for v in ACTS for b in NOUNS[:5]]
 TEXTS = [f"{text} on day {i}" for i, text in enumerate(TEXTS)]
-FLAGS = ("model", "corpus", "output", "kind", "dim", "target", "workdir", "index", "count")
-FLAGS += ("host", "name", "input", "column", "vectors", "dtype", "matmul_dtype")
 
 
 class Stub:
@@ -59,8 +57,6 @@ class Stub:
 @pytest.fixture
 def gemb(monkeypatch, capsys):
     """Calls a verb with the stub; gives (exit status, stdout, stderr)."""
-    from absl import flags
-
     from gemb.inference.embedder import Embedder
 
     monkeypatch.setattr(Embedder, "load", staticmethod(Stub))
@@ -69,9 +65,6 @@ def gemb(monkeypatch, capsys):
     def call(verb, *arguments):
         with pytest.raises(SystemExit) as left:
             run(verb, [str(argument) for argument in arguments])
-        for name in FLAGS:
-            if name in flags.FLAGS:
-                flags.FLAGS[name].unparse()
         said = capsys.readouterr()
         return left.value.code, said.out, said.err
 

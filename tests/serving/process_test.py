@@ -91,8 +91,6 @@ def test_a_drain_answers_what_is_in_flight_and_logs_no_texts(process):
 
 
 def test_mistakes_of_the_command_are_one_line(places, tmp_path, capsys):
-    from absl import flags
-
     from gemb.cli.__main__ import run
 
     short = tmp_path / "short.txt"
@@ -106,8 +104,6 @@ def test_mistakes_of_the_command_are_one_line(places, tmp_path, capsys):
     ):
         with pytest.raises(SystemExit) as left:
             run("serve", given)
-        for name in ("model", "keys", "index", "release"):
-            flags.FLAGS[name].unparse()
         errors = capsys.readouterr().err
         assert left.value.code == 2
         assert errors.count("\n") == 1, errors

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import tagged
-from absl import flags
 
 from gemb.cli.__main__ import run
 from gemb.identity import Version
@@ -21,8 +20,6 @@ def gemb(capsys):
     def called(*arguments):
         with pytest.raises(SystemExit) as left:
             run(arguments[0], [str(each) for each in arguments[1:]])
-        for flag in flags.FLAGS.get_flags_for_module(f"gemb.cli.{arguments[0]}"):
-            flag.unparse()  # other verbs of this process have flags of the same names
         said = capsys.readouterr()
         return left.value.code, said.out, said.err
 
