@@ -1,6 +1,9 @@
 """Strict by default: 8 virtual CPU devices, no network, quiet TensorFlow."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import hiding
 import pytest
@@ -17,6 +20,15 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_use_fusion_emitters=false",
     ]
 )
+# A program that several tests need is compiled once, by the worker or child that needs it first.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _PROGRAMS = tempfile.mkdtemp(prefix="gemb-tests-")
+    atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": _PROGRAMS,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,6 +43,9 @@ _SLOWEST = (
     "pretrained/families_test.py", "parallel/sharding_test.py",
 )  # fmt: skip
 
+
+# What doctest would take for modules of their own.
+collect_ignore_glob = ["*/conftest.py"]
 
 _EXTRAS = tuple(sorted({library for extra in hiding.EXTRAS.values() for library in extra}))
 
