@@ -22,6 +22,7 @@ class Origin:
         kept: published tensors that embeddings do not need.
         manifest: gemb.json, or {} if gemb did not write the folder.
         settings: config_sentence_transformers.json: prompts by name, default prompt, similarity.
+        parts: the origins of the "text" and "image" parts of a tower that reads both.
     """
 
     folder: Path | None = None
@@ -29,6 +30,7 @@ class Origin:
     kept: dict = dataclasses.field(default_factory=dict)
     manifest: dict = dataclasses.field(default_factory=dict)
     settings: dict = dataclasses.field(default_factory=dict)
+    parts: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

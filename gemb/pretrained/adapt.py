@@ -11,6 +11,7 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.models.encoders.text import TextSpec
+from gemb.models.encoders.vision import VisionSpec
 from gemb.models.functional import functional, initial_params
 from gemb.models.model import Model, Tower
 from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
@@ -130,9 +131,11 @@ class _Changes:
 
 def _adapted(tower: Tower, changes: _Changes) -> Tower:
     try:
+        text = tower.spec.encoder.modality == "text"
+        if not text:
+            _check_not_of_texts(tower, changes)
         if changes.attention is not None:
             tower = _with_attention(tower, changes.attention)
-        text = tower.spec.encoder.modality == "text"
         static = text and config_of(tower)["model_type"] == "static"
         if changes.pooling not in (None, "mean") and static:
             raise ValueError(f"pooling: a static model is a mean, not {changes.pooling!r}")
@@ -150,6 +153,16 @@ def _adapted(tower: Tower, changes: _Changes) -> Tower:
             replaced.append("pooler/")
         params = _complete(params, spec, replaced, changes.seed)
     return dataclasses.replace(tower, spec=spec, params=params, processor=processor)
+
+
+def _check_not_of_texts(tower: Tower, changes: _Changes) -> None:
+    """Refuses what only encoders of texts have."""
+    kind = tower.spec.encoder.modality
+    for name in ("attention", "layers"):
+        if getattr(changes, name) is not None:
+            raise ValueError(f"{name}: only of models of texts; this one reads {kind!r}")
+    if changes.lora[0] and not isinstance(tower.spec.encoder, VisionSpec):
+        raise ValueError(f"lora: only of transformers of texts or pictures, not of {kind!r}")
 
 
 def _changed_spec(spec: TowerSpec, changes: _Changes) -> TowerSpec:

@@ -12,6 +12,7 @@ from gemb.identity import fingerprint, tower_fingerprint
 from gemb.models.encoders.convolution import ConvolutionSpec
 from gemb.models.encoders.video import VideoSpec
 from gemb.models.encoders.vision import VisionSpec
+from gemb.models.encoders.vision_language import VisionLanguageSpec
 from gemb.models.model import Model, Tower
 from gemb.models.spec import TowerSpec
 from gemb.pretrained import convolution
@@ -23,6 +24,7 @@ from gemb.pretrained.publishing.card import with_card
 from gemb.pretrained.router import ROUTER, router_config
 from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS
 from gemb.pretrained.vision import folder as vision
+from gemb.pretrained.vision import language
 from gemb.pretrained.weights import tensors_from_params
 from gemb.structs import SIDES
 
@@ -66,7 +68,7 @@ def save(
     for tower in model.towers.values():
         encoder = tower.spec.encoder
         if encoder.modality != "text" and not isinstance(
-            encoder, ConvolutionSpec | VideoSpec | VisionSpec
+            encoder, ConvolutionSpec | VideoSpec | VisionLanguageSpec | VisionSpec
         ):
             raise UserError(
                 f"{folder}: sentence-transformers folders hold text models, and the model's "
@@ -101,6 +103,10 @@ def save(
 def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> str:
     if isinstance(tower.spec.encoder, ConvolutionSpec):
         return _save_convolution(tower, temporary, training, dtype)
+    if isinstance(tower.spec.encoder, VisionLanguageSpec):
+        return language.save_tower(
+            tower, temporary, lambda part, place: _save_tower(part, place, {}, dtype), training
+        )
     if isinstance(tower.spec.encoder, VideoSpec | VisionSpec):
         return vision.save_tower(tower, temporary, training, dtype)
     tower = _rounded(merge_lora(tower), dtype)
