@@ -260,12 +260,16 @@ class ModelSpec:
         shared: whether both sides are the same tower with shared weights.
         temperature: initial value of a learned temperature, which is given to the loss;
             0 for none.
+        bias: initial value of a learned bias of the logits, likewise; None for none.
+        least_temperature: the learned temperature is not let below this.
     """
 
     query: TowerSpec
     document: TowerSpec
     shared: bool = False
     temperature: float = 0.0
+    bias: float | None = None
+    least_temperature: float = 0.0
 
     def __post_init__(self):
         check(
@@ -279,6 +283,14 @@ class ModelSpec:
             f"{self.query.similarity}",
         )
         check(self.temperature >= 0, f"temperature: expected 0 or more, got {self.temperature}")
+        least = self.least_temperature
+        check(least >= 0, f"least_temperature: expected 0 or more, got {least}")
+        whole = self.temperature > 0 or (self.bias is None and not least)
+        check(whole, "bias, least_temperature: they need a learned temperature")
+        check(
+            not self.temperature or self.temperature >= least,
+            f"temperature: {self.temperature} is below the least, {least}",
+        )
         check(
             not self.shared or self.query == self.document,
             "shared: the specs of the two sides differ",

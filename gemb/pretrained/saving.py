@@ -22,7 +22,7 @@ from gemb.pretrained.folder import MANIFEST, config_of, family_of
 from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, SETTINGS, WEIGHTS, module_list
 from gemb.pretrained.publishing.card import with_card
 from gemb.pretrained.router import ROUTER, router_config
-from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS
+from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS, read_json
 from gemb.pretrained.vision import folder as vision
 from gemb.pretrained.vision import language
 from gemb.pretrained.weights import tensors_from_params
@@ -82,21 +82,32 @@ def save(
             )
     with atomic_folder(folder) as temporary, with_card(temporary, folder, model.folder):
         if model.shared:
-            return _save_tower(model.document, temporary, training or {}, dtype)
-        if vision.is_published_pair(model):
-            return vision.save_pair(model, temporary, training or {}, dtype)
-        identities = {}
-        for side in SIDES:
-            (temporary / side).mkdir()
-            identities[side] = _save_tower(getattr(model, side), temporary / side, {}, dtype)
-        identity = fingerprint({}, "", **identities)
-        texts = all(tower.spec.encoder.modality == "text" for tower in model.towers.values())
-        for name, content in {
-            **(_router(temporary) if texts else _TWO_TOWERS),
-            SETTINGS: _router_settings(model),
-            MANIFEST: {"fingerprint": identity, "training": training or {}},
-        }.items():
-            (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            identity = _save_tower(model.document, temporary, training or {}, dtype)
+        elif vision.is_published_pair(model):
+            identity = vision.save_pair(model, temporary, training or {}, dtype)
+        else:
+            identity = _save_two_towers(model, temporary, training or {}, dtype)
+        if model.logit_scale is not None:
+            manifest = read_json(temporary / MANIFEST)
+            scale = {"logit_scale": dataclasses.asdict(model.logit_scale)}
+            text = json.dumps(manifest | scale, indent=2)
+            (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return identity
+
+
+def _save_two_towers(model: Model, temporary: Path, training: dict, dtype: str) -> str:
+    identities = {}
+    for side in SIDES:
+        (temporary / side).mkdir()
+        identities[side] = _save_tower(getattr(model, side), temporary / side, {}, dtype)
+    identity = fingerprint({}, "", **identities)
+    texts = all(tower.spec.encoder.modality == "text" for tower in model.towers.values())
+    for name, content in {
+        **(_router(temporary) if texts else _TWO_TOWERS),
+        SETTINGS: _router_settings(model),
+        MANIFEST: {"fingerprint": identity, "training": training},
+    }.items():
+        (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return identity
 
 

@@ -21,7 +21,7 @@ from gemb.identity import model_fingerprint, tower_fingerprint
 from gemb.models.encoders.video import VideoSpec
 from gemb.models.encoders.vision import VisionSpec, resized_positions
 from gemb.models.functional import functional
-from gemb.models.model import Model, Origin, Tower
+from gemb.models.model import LogitScale, Model, Origin, Tower
 from gemb.models.spec import DenseSpec, ModelSpec, Rotary, StackSpec, TowerSpec
 from gemb.pretrained.families.config_keys import COMMON
 from gemb.pretrained.families.vision import PAIRS, TEXT, VISION, flat, half_spec, unflat
@@ -102,7 +102,15 @@ def read_pair(folder: Path, *, weights: bool = True) -> Model:
         processor = _texts(folder, spec, own) if half == "text" else _pictures(folder)
         origin = Origin(folder, own, kept if half == "vision" else {}, manifest)
         halves.append(_tower(spec, params, processor, origin))
-    return Model(*halves, manifest=manifest)
+    return Model(*halves, manifest=manifest, logit_scale=_scale(kept))
+
+
+def _scale(kept: dict[str, np.ndarray]) -> LogitScale | None:
+    """How the published model makes logits; both numbers are arrays of one element."""
+    if "logit_scale" not in kept:
+        return None
+    numbers = {name: float(np.asarray(value, np.float32).ravel()[0]) for name, value in kept.items()}
+    return LogitScale(numbers["logit_scale"], numbers.get("logit_bias"))
 
 
 def _projected(kind: str, own: dict, values: dict) -> int | None:
@@ -355,6 +363,11 @@ def save_pair(model: Model, folder: Path, training: dict, dtype: str) -> str:
     defaults = {"logit_scale": np.log(np.float32(1 / 0.07))}
     if name != "clip":
         defaults = {"logit_scale": np.zeros(1, np.float32), "logit_bias": np.zeros(1, np.float32)}
+    if model.logit_scale is not None:
+        learned = {"logit_scale": model.logit_scale.log, "logit_bias": model.logit_scale.bias}
+        for tensor, value in defaults.items():
+            if learned[tensor] is not None:
+                tensors[tensor] = np.full(np.shape(value), learned[tensor], np.float32)
     identity = model_fingerprint(model)
     config = {"architectures": [_CLASSES[name]], "model_type": name, "dtype": "float32"}
     config |= {f"{half}_config": tower.origin.config for half, tower in halves.items()}
