@@ -233,9 +233,7 @@ def learned_scale(model: Model, *, kind: str = "siglip") -> Model:
     if (known := model.logit_scale) is not None:
         temperature = max(float(np.exp(-known.log)), least)
         bias = bias if bias is None or known.bias is None else known.bias
-    return dataclasses.replace(
-        model, temperature=temperature, bias=bias, least_temperature=least
-    )
+    return dataclasses.replace(model, temperature=temperature, bias=bias, least_temperature=least)
 
 
 # kind -> (temperature, bias, least temperature)

@@ -80,6 +80,7 @@ class StackSpec:
         final_norm: whether a norm follows the last layer.
         head_norm: whether queries and keys are normalised per head.
         qkv_bias, output_bias, mlp_bias: which linears have biases.
+        key_bias: whether keys have one too, where qkv_bias says so (not so in DINOv3).
         score_scale: factor of the queries; default head_size ** -0.5.
         score_cap: attention scores become cap tanh(score / cap); 0 for none.
         causal: whether a token attends only to itself and earlier tokens.
@@ -122,10 +123,11 @@ class StackSpec:
     lora_rank: int = 0
     lora_scale: float = 1.0
     layer_scale: bool = False
+    key_bias: bool = True
 
     def __repr__(self) -> str:
         """Without what is as usual and was not there once: fingerprints are made of it."""
-        return _shown(self, hidden=("layer_scale",))
+        return _shown(self, hidden=("layer_scale", "key_bias"))
 
     def __post_init__(self):
         if not self.head_size:

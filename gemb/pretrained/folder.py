@@ -139,6 +139,11 @@ def _config(modules: Modules, table: dict | None) -> dict:
     file = modules.encoder / "config.json"
     config = read_json(file)
     kind = config.get("model_type")
+    if kind in ("embedding_gemma2", "embedding_gemma2_text"):
+        raise UserError(
+            f"{file}: model_type {kind!r} (EmbeddingGemma 2) is not supported: gemb has no layers "
+            "whose heads differ in size"
+        )
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
             f"{file}: model_type {kind!r} is not supported; known: {', '.join(FAMILIES)}"

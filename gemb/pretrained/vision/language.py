@@ -1,9 +1,9 @@
 """Models that read texts and pictures through one transformer: made of two, saved, loaded.
 
-    config.json                 "model_type": "gemb_vision_language", the projection pool
-    model.safetensors           its weights
-    text/                       the text model, which sentence-transformers loads
-    image/                      the image encoder
+config.json                 "model_type": "gemb_vision_language", the projection pool
+model.safetensors           its weights
+text/                       the text model, which sentence-transformers loads
+image/                      the image encoder
 """
 
 import dataclasses
