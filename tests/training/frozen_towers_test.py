@@ -24,6 +24,7 @@ from gemb.models.model import Model
 from gemb.models.scratch import of_pictures
 from gemb.models.spec import ModelSpec
 from gemb.parallel.mesh import make_mesh
+from gemb.pretrained.vision.language import vision_language
 from gemb.processors.text import of_bytes
 from gemb.training.distillation.conse import class_texts, class_vectors, conse
 from gemb.training.distillation.frozen import frozen
@@ -115,6 +116,32 @@ def test_its_fields_are_what_the_towers_say(pictures):
     np.testing.assert_allclose(fields["document_features"], pooled, atol=1e-5)
     assert len(captions) == 32
     assert "parameters" in dry_run(experiment(pictures))
+
+
+def test_texts_stay_to_the_bit_when_pictures_learn_to_go_through_their_transformer(
+    pictures, tmp_path
+):
+    pair = of_pictures(of_bytes(), width=16)
+    model = vision_language(pair, pair, tokens=3)
+    trained = train(experiment(pictures, model=model, execution=Execution()), tmp_path)[0]
+    changed = {p for p, value in model.params.items() if (value != trained.params[p]).any()}
+    pool = {path for path in model.params if path.startswith("vision_language/pool/")}
+    still = {"vision_language/pool/key/bias"}  # softmax does not see what all keys share
+    assert pool - still <= changed <= pool
+    texts = ["show me cute dogs", "a cat", ""]
+    both = (Embedder(model).encode(texts, kind="query") for model in (pair, trained))
+    np.testing.assert_array_equal(*both)
+    records = captioned(pictures, split="train")
+    images = [records[row]["image"] for row in range(16)]
+    captions = [records[row]["captions"][0] for row in range(16)]
+    scores = []
+    for made in (model, trained):
+        encode = Embedder(made).encode
+        scores.append((encode(images) * encode(captions, kind="query")).sum(1).mean())
+    assert scores[1] > scores[0]
+    adaptive = vision_language(pair, pair, tokens=3, pool="adaptive")
+    with pytest.raises(UserError, match="pool 'attention'"):
+        experiment(pictures, model=adaptive)
 
 
 def test_class_vectors_against_the_formula():
