@@ -1,5 +1,6 @@
 """Learned temperature and bias of logits, as CLIP and SigLIP have them."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -71,12 +72,14 @@ def test_training_learns_both_and_records_them(trained):
     assert not {TEMPERATURE, BIAS} & set(model.params)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_learns_the_same_numbers(trained, tmp_path):
     run(tmp_path, steps=4, **SIGLIP)
     again = run(tmp_path, **SIGLIP)[0]
     assert again.logit_scale == trained[0][0].logit_scale
 
 
+@pytest.mark.slow
 def test_eight_devices_learn_what_one_learns(trained, tmp_path):
     eight = run(tmp_path, **SIGLIP | {"mesh": partial(make_mesh, 2, 2, 2)})[0].logit_scale
     one = trained[0][0].logit_scale
@@ -113,8 +116,6 @@ def test_what_was_learned_is_saved_and_is_where_training_starts(trained, tmp_pat
 def test_settings_that_do_not_fit_are_one_line():
     with pytest.raises(UserError, match="kind: expected one of"):
         learned_scale(tiny(0), kind="clipped")
-    import dataclasses
-
     with pytest.raises(UserError, match="they need a learned temperature"):
         dataclasses.replace(tiny(0), bias=1.0)
     scaled = dataclasses.replace(tiny(0), logit_scale=LogitScale(9.0))

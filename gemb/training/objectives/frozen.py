@@ -10,6 +10,7 @@ from gemb.structs import Batch, Visual
 from gemb.training.objectives.objective import Encoding, Objective, Outputs, batch_fields
 
 FEATURES = "document_features"
+_POOL = "vision_language/pool/"
 
 
 class FrozenTowers(Objective):
@@ -25,7 +26,7 @@ class FrozenTowers(Objective):
         """
         if not hasattr(teacher, "backbone"):  # else the teacher has looked at the model
             raise UserError("objective: frozen_towers needs the teacher frozen")
-        return "vision_language/pool/" if model.shared else "document/dense/"
+        return _POOL if model.shared else "document/dense/"
 
     def outputs(
         self, encoding: Encoding, params: dict, batch: Batch, key: jax.Array | None
@@ -42,6 +43,10 @@ class FrozenTowers(Objective):
             document = apply.project(params, features, execution)
         else:
             inputs = Visual(features, jnp.ones(features.shape[:2], bool))
+            params = {  # no time for gradients that are not used
+                path: value if path.startswith(_POOL) else jax.lax.stop_gradient(value)
+                for path, value in params.items()
+            }
             document = apply.embed(params, inputs, dataclasses.replace(execution, dropout=0.0))
         return Outputs(fields["teacher_query"], document, batch.positive, fields)
 
