@@ -151,3 +151,13 @@ def test_what_does_not_fit_is_one_line(tmp_path):
     config.write_text(config.read_text().replace("attention", "adaptive"))
     with pytest.raises(UserError, match="left over"):
         adapt.load(str(tmp_path / "model"))
+
+
+@pytest.mark.peers("sentence_transformers")
+def test_the_text_part_of_a_saved_model_is_read_by_sentence_transformers(tmp_path):
+    import sentence_transformers
+
+    embedder, texts = Embedder(model()), ["a dog", "a cat in a long garden"]
+    embedder.save(tmp_path / "model")
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "model" / "text"))
+    np.testing.assert_allclose(theirs.encode(texts), embedder.encode(texts), atol=1e-5)
