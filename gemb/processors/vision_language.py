@@ -1,7 +1,7 @@
 """Texts and pictures for one encoder: each value goes to the processor of its kind."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -168,16 +168,22 @@ def _is_picture(value) -> bool:
     return isinstance(value, Image)
 
 
-def _prepared(values: Sequence, texts, image, drawn: Sequence) -> list[Example]:
-    """Examples in the order of the values; an error names a value by its place."""
-    made: list[Example] = []
+def _prepared(values: Sequence, texts: Callable, image, drawn: Sequence) -> list[Example]:
+    """Examples in the order of the values; an error names a value by its place.
+
+    Args:
+        values: texts and pictures.
+        texts: (texts, their part of `drawn`) -> Examples.
+        image: the processor of pictures.
+        drawn: one for each value.
+    """
+    made: list = [None] * len(values)
     for place, value in enumerate(values):
         if not isinstance(value, str | Image):
             kind = type(value).__name__
             raise UserError(
                 f"values[{place}]: the model reads texts and gemb.Image values, not {kind}"
             )
-        made.append(None)
     for picture in (False, True):
         places = [place for place, value in enumerate(values) if _is_picture(value) == picture]
         own = [values[place] for place in places]
