@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from picture_folders import captioned_folder
+from picture_folders import captioned_folder, drawn, encoded
 
 from gemb import losses
 from gemb.checks import UserError
@@ -229,3 +229,34 @@ def test_the_experiment_runs_at_debug_size(pictures, tmp_path):
     model = adapt.load(str(tmp_path / "run" / "model"))
     assert model.document.processor.modality == "image"
     assert model.spec.widths == (32, 16, 8)
+
+
+@pytest.mark.slow
+def test_one_model_of_both_is_trained_indexed_and_searched(pictures, tmp_path, capsys):
+    """By the commands, at debug size."""
+    from gemb.cli.__main__ import run
+
+    files = ("experiments/pictures_jasper.gin", "debug.gin", "model/tiny_vision_language.gin")
+    model, index, photos = tmp_path / "run" / "model", tmp_path / "index", tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.png").write_bytes(encoded(drawn("red", "left")))
+    commands = {
+        "train": [
+            *(f"--gin_file={name}" for name in files),
+            f"--gin_param=pictures.captioned.folder = '{pictures}'",
+            f"--workdir={tmp_path / 'run'}",
+        ],
+        "index": [f"--model={model}", f"--corpus={pictures}", f"--output={index}"],
+        "search": [f"--index={index}", "--count=3", "red left"],
+        "embed": [f"--model={model}", f"--images={photos}", f"--output={tmp_path / 'vectors'}"],
+    }
+    for verb, arguments in commands.items():
+        with pytest.raises(SystemExit) as ended:
+            run(verb, arguments)
+        assert ended.value.code == 0, verb
+        if verb == "search":
+            assert capsys.readouterr().out.count("\n") >= 3
+    embedder = Embedder.load(str(model))
+    assert embedder.widths == (32, 16, 8)
+    image = captioned(pictures, split="train")[0]["image"]
+    assert embedder.encode(["red left", image]).shape == (2, 32)

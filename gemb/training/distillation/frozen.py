@@ -84,7 +84,10 @@ class FrozenTeacher(Teacher):
             self._text, self._image = model.query, model.document
         kinds = self._text.processor.modality, self._image.processor.modality
         if kinds != ("text", "image") or model.shared != joined:
-            raise UserError("teacher: frozen needs texts as queries and pictures as documents")
+            raise UserError(
+                "teacher: frozen needs two towers, texts as queries and pictures as documents, or "
+                "one that reads both"
+            )
         if not joined and not self._image.spec.dense:
             raise UserError("teacher: frozen needs a projection behind the image encoder")
         self.model, self.dim = model, model.spec.dim
