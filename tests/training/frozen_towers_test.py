@@ -18,14 +18,17 @@ from gemb.data.mixing import Task
 from gemb.data.sources.pictures import captioned
 from gemb.identity import tower_fingerprint
 from gemb.inference.embedder import Embedder
+from gemb.models.encoders.vision import VisionSpec
 from gemb.models.execution import Execution
-from gemb.models.functional import functional
-from gemb.models.model import Model
+from gemb.models.functional import functional, initial_params
+from gemb.models.model import Model, Tower
 from gemb.models.scratch import of_pictures
-from gemb.models.spec import ModelSpec
+from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
 from gemb.parallel.mesh import make_mesh
 from gemb.pretrained.vision.language import vision_language
+from gemb.processors.image import ImageProcessor
 from gemb.processors.text import of_bytes
+from gemb.structs import Visual
 from gemb.training.distillation.conse import class_texts, class_vectors, conse
 from gemb.training.distillation.frozen import frozen
 from gemb.training.experiment import Experiment
@@ -142,6 +145,28 @@ def test_texts_stay_to_the_bit_when_pictures_learn_to_go_through_their_transform
     adaptive = vision_language(pair, pair, tokens=3, pool="adaptive")
     with pytest.raises(UserError, match="pool 'attention'"):
         experiment(pictures, model=adaptive)
+
+
+def test_registers_are_no_parts_of_a_picture(pictures):
+    """What training reads of the cache gives the vectors that the whole model gives."""
+    stack = StackSpec(1, 16, 2, 32, norm_place="pre", final_norm=True)
+    spec = TowerSpec(VisionSpec((16, 16), 8, stack, registers=3, pools_first=False))
+    tower = Tower(spec, None, ImageProcessor(16, 16))
+    params = jax.jit(lambda key: initial_params(ModelSpec.of(spec), key))(jax.random.key(0))
+    image = Model.of(dataclasses.replace(tower, params=jax.device_get(params)))
+    model = vision_language(of_pictures(of_bytes(), width=16), image, tokens=3)
+    run = experiment(pictures, model=model)
+    run.teacher.join(run.spec, run.loss, run.batches(), run.mesh(), None)
+    records = captioned(pictures, split="train")
+    images, queries = [], []
+    for row in (3, 17):
+        images.append(records[row]["image"])
+        queries.append(records[row]["captions"][0])
+    features = run.teacher.fields(queries, images)["document_features"]
+    assert features.shape == (2, 4, 16)
+    apply = functional(model.spec).document.embed
+    found = apply(model.params, Visual(features, np.ones((2, 4), bool)))
+    np.testing.assert_allclose(found, Embedder(model).encode(images), atol=1e-5)
 
 
 def test_class_vectors_against_the_formula():

@@ -1,5 +1,6 @@
 """What frozen towers say of texts and pictures, computed once: for a head that learns alone."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jax.sharding import Mesh
 from tqdm import tqdm
 
@@ -80,6 +82,8 @@ class FrozenTeacher(Teacher):
             self._text, self._image = parts_of(model.document)
             if model.document.spec.encoder.pool != "attention":
                 raise UserError("teacher: frozen needs the pool 'attention'; others learn nothing")
+            if getattr(self._image.spec.encoder, "flexible", False):
+                raise UserError("teacher: frozen needs an image encoder of pictures of one size")
         else:
             self._text, self._image = model.query, model.document
         kinds = self._text.processor.modality, self._image.processor.modality
@@ -174,20 +178,22 @@ class FrozenTeacher(Teacher):
             values: list[Image] = [selection[row]["image"] for selection, row in chosen]
             examples = tower.processor.prepare(values, "document")
             for rows, output in outputs(run, params, examples, tower.processor):
-                made[start + rows] = output
+                made[start + rows] = output if len(shape) == 1 else output[:, self._counted]
         return made
 
     @property
     def _shape(self) -> tuple[int, ...]:
         """(width,) of a picture's pooled features, or (parts, width) of its parts."""
-        tower = self._image
-        width = tower.spec.encoder.width
-        if not self.model.shared:
-            return (width,)
-        empty = tower.processor.collate([None], tower.processor.limit)
-        functions = functional(ModelSpec.of(tower.spec))
-        hidden = jax.eval_shape(functions.document.hidden, functions.shapes, empty)
-        return hidden.shape[1:]
+        width = self._image.spec.encoder.width
+        return (int(self._counted.sum()), width) if self.model.shared else (width,)
+
+    @functools.cached_property
+    def _counted(self) -> np.ndarray:
+        """[positions] bool: which of the image encoder's vectors are parts of a picture."""
+        processor, spec = self._image.processor, self._image.spec.encoder
+        empty = processor.collate([None], processor.limit)
+        encoder = nnx.eval_shape(lambda: spec.build(jax.random.key(0)))
+        return np.asarray(encoder.pooled(empty._replace(mask=np.ones_like(empty.mask))))[0]
 
     @property
     def _part_names(self) -> tuple[str, ...]:
