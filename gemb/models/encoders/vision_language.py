@@ -21,7 +21,7 @@ from gemb.models.encoders.text import TextSpec
 from gemb.models.execution import Execution
 from gemb.models.initial import normal
 from gemb.models.layers import Linear, Norm, parameter
-from gemb.models.spec import StackSpec
+from gemb.models.spec import EncoderSpec, StackSpec
 from gemb.structs import Images, Patches, Tokens, Visual
 
 POOLS = ("attention", "adaptive")
@@ -188,6 +188,12 @@ class ProjectionPool(nnx.Module):
         weights = jax.nn.softmax(scores, axis=-1)
         mixed = jnp.einsum("bhnp,bphd->bnhd", weights, split(self.value(x)))
         return self.output(mixed.reshape(*mixed.shape[:2], -1))
+
+
+def counted_parts(spec: EncoderSpec, inputs: Images | Patches) -> np.ndarray:
+    """[batch, positions] bool: which of an image encoder's vectors are parts of a picture."""
+    encoder = nnx.eval_shape(lambda: spec.build(jax.random.key(0)))
+    return np.asarray(encoder.pooled(inputs))
 
 
 def adaptive_pool(values: jax.Array, mask: jax.Array, tokens: int, width: int) -> jax.Array:

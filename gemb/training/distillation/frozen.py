@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 from tqdm import tqdm
 
@@ -17,6 +15,7 @@ from gemb.data.preprocess.texts import texts_of
 from gemb.data.sources.records import digest, kept
 from gemb.identity import fingerprint, tower_fingerprint
 from gemb.inference.encode import encode_examples, outputs, place, program
+from gemb.models.encoders.vision_language import counted_parts
 from gemb.models.functional import functional
 from gemb.models.model import Model
 from gemb.models.spec import ModelSpec
@@ -190,10 +189,10 @@ class FrozenTeacher(Teacher):
     @functools.cached_property
     def _counted(self) -> np.ndarray:
         """[positions] bool: which of the image encoder's vectors are parts of a picture."""
-        processor, spec = self._image.processor, self._image.spec.encoder
+        processor = self._image.processor
         empty = processor.collate([None], processor.limit)
-        encoder = nnx.eval_shape(lambda: spec.build(jax.random.key(0)))
-        return np.asarray(encoder.pooled(empty._replace(mask=np.ones_like(empty.mask))))[0]
+        real = empty._replace(mask=np.ones_like(empty.mask))
+        return counted_parts(self._image.spec.encoder, real)[0]
 
     @property
     def _part_names(self) -> tuple[str, ...]:
