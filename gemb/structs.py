@@ -111,6 +111,23 @@ class Clips(NamedTuple):
         return self.mask
 
 
+class Visual(NamedTuple):
+    """Vectors of the parts of pictures, from an image encoder: Inputs of vision-language encoders.
+
+    Attributes:
+        values: [batch, parts, width of the image encoder] float32.
+        mask: [batch, parts] bool, True where a part is real.
+    """
+
+    values: Array
+    mask: Array
+
+    @property
+    def real(self) -> Array:
+        """The mask."""
+        return self.mask
+
+
 class _Media:
     """A file of some kind, not yet read; equal sources are equal values.
 

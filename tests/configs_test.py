@@ -67,13 +67,16 @@ DRY_RUNS = [
 
 
 # Experiments on pictures: a model of debug.gin's size, and a folder made here.
-PICTURES = ("pictures",)
+PICTURES = {
+    "pictures": "configs/model/tiny_pictures.gin",
+    "pictures_jasper": "configs/model/tiny_vision_language.gin",
+}
 
 
 def debug_files(path):
     if path.stem in LINKS:
         return [str(path), "configs/debug_features.gin"]
-    more = ["configs/model/tiny_pictures.gin"] if path.stem in PICTURES else []
+    more = [PICTURES[path.stem]] if path.stem in PICTURES else []
     return [str(path), "configs/debug.gin", *more]
 
 

@@ -204,7 +204,7 @@ def _explain() -> None:
         raise UserError(f"--output: expected the name of a .png file, got {output}")
     model = load(FLAGS.model, weights=False)
     sides = [getattr(model, side).processor for side in SIDES]
-    readers = [processor for processor in sides if processor.modality == "image"]
+    readers = [processor for processor in sides if hasattr(processor, "explain")]
     if not readers:
         raise UserError(f"--explain: {FLAGS.model} reads {sides[-1].modality}, not pictures")
     facts, picture = readers[-1].explain(Image(FLAGS.explain))

@@ -79,6 +79,11 @@ def export(
     for library in FORMATS[form].libraries:
         require(library, f"the format {form}", extra="export")
     loaded = load(model) if isinstance(model, str) else model
+    for tower in loaded.towers.values():
+        if (kind := tower.processor.modality) != "text":
+            raise UserError(
+                f"export: only models of texts can be exported; this one reads {kind!r}"
+            )
     manifests, whole = {}, model_fingerprint(loaded)
     with atomic_folder(output) as folder:
         for start, tower in loaded.towers.items():

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -163,9 +163,7 @@ class Embedder:
         vectors = np.empty((len(values), dim), np.float32)
         for side, rows in self._by_side(values, kind).items():
             tower, (apply, params) = getattr(self.model, side), self._programs[side]
-            at_once = len(rows) if tower.processor.modality == "text" else _AT_ONCE
-            for start in range(0, len(rows), max(1, at_once)):  # pictures fill the memory
-                own = rows[start : start + at_once]
+            for own in _parts(tower.processor, values, rows):
                 made = encode_examples(
                     apply,
                     params,
@@ -258,6 +256,15 @@ class Embedder:
         if other and (not place.is_dir() or any(place.iterdir())):
             raise UserError(f"folder: {place} is not a model folder; choose another")
         return saving.save(self.model, place)
+
+
+def _parts(processor: Processor, values: list, rows: list[int]) -> Iterator[list[int]]:
+    """The rows that are prepared together: all texts, or a part of what fills the memory."""
+    texts = [row for row in rows if isinstance(values[row], str)]
+    if texts and processor.modality in ("text", "vision_language"):
+        yield texts
+        rows = [row for row in rows if not isinstance(values[row], str)]
+    yield from (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
 
 
 def _prepared(processor: Processor, values: list, rows: list[int], side: str) -> list[Example]:

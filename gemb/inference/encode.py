@@ -117,7 +117,7 @@ def outputs(
             bar.update(len(rows))
             return rows, np.asarray(output)[: len(rows)]
 
-        for rows in _batches(sizes, processor.bucket, budget):
+        for rows in _batches_of(examples, sizes, processor, budget):
             size = processor.bucket(int(sizes[rows].max()))
             count = _row_bucket(len(rows), max(1, budget // size), ways)
             inputs = processor.collate([examples[row] for row in rows], size, count)
@@ -127,6 +127,17 @@ def outputs(
                 yield read()
         while pending:
             yield read()
+
+
+def _batches_of(
+    examples: Sequence[Example], sizes: np.ndarray, processor: Processor, budget: int
+) -> Iterator[np.ndarray]:
+    """Row numbers of each batch; of a processor of several kinds, each batch is of one kind."""
+    groups = getattr(processor, "groups", None)
+    for group in [range(len(examples))] if groups is None else groups(examples):
+        places = np.fromiter(group, np.int64, len(group))
+        for rows in _batches(sizes[places], processor.bucket, budget):
+            yield places[rows]
 
 
 def _batches(sizes: np.ndarray, bucket: Callable[[int], int], budget: int) -> Iterator[np.ndarray]:

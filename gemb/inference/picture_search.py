@@ -39,7 +39,7 @@ def encode_pictures(
     Raises:
         UserError: for a model whose documents are no pictures, or a picture that cannot be read.
     """
-    if embedder.model.document.processor.modality != "image":
+    if embedder.model.document.processor.modality not in ("image", "vision_language"):
         raise UserError(
             "the model's documents are no pictures; train one with experiments/pictures.gin"
         )

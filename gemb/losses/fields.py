@@ -30,6 +30,7 @@ class Fields(NamedTuple):
         in_batch: [batch] bool, False for queries that compete with their own hard negatives alone
             (classification-style tasks).
         temperature: [] float, learned, or that of the batch's task: replaces the loss's option.
+        bias: [] float, learned: replaces the loss's option.
         scores: [batch] floats, the grade of each pair.
         guide_query: [batch, guide dim] floats, a guide model's unit-length vectors.
         guide_document: [candidates, guide dim] floats, likewise.
@@ -64,6 +65,7 @@ class Fields(NamedTuple):
     document_id: jax.Array | None = None
     in_batch: jax.Array | None = None
     temperature: jax.Array | float | None = None
+    bias: jax.Array | float | None = None
     scores: jax.Array | None = None
     guide_query: jax.Array | None = None
     guide_document: jax.Array | None = None
@@ -116,6 +118,7 @@ SHAPES = {
     "document_id": (checks.check_integer, ("candidates",)),
     "in_batch": (checks.check_bool, ("batch",)),
     "temperature": (checks.check_floating, ()),
+    "bias": (checks.check_floating, ()),
     "scores": (checks.check_floating, ("batch",)),
     "guide_query": (checks.check_floating, ("batch", None)),
     "guide_document": (checks.check_floating, ("candidates", None)),

@@ -63,7 +63,7 @@ class Attention(nnx.Module):
         wide, outer, inner = spec.width, *(n * spec.head_size for n in (spec.heads, spec.kv_heads))
         axes, bias = ("width", "heads"), spec.qkv_bias
         self.query = _linear(spec, "query", wide, outer, axes, bias, keys[0])
-        self.key = _linear(spec, "key", wide, inner, axes, bias, keys[1])
+        self.key = _linear(spec, "key", wide, inner, axes, bias and spec.key_bias, keys[1])
         self.value = _linear(spec, "value", wide, inner, axes, bias, keys[2])
         self.output = _linear(spec, "output", outer, wide, axes[::-1], spec.output_bias, keys[3])
         if spec.head_norm:

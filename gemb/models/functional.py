@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from gemb.checks import check
@@ -19,7 +20,7 @@ from gemb.models.network import Network
 from gemb.models.spec import ModelSpec, TowerSpec
 from gemb.structs import SIDES
 
-TEMPERATURE = "temperature/log"
+TEMPERATURE, BIAS = "temperature/log", "temperature/bias"
 
 
 class TowerFunctions(NamedTuple):
@@ -58,6 +59,9 @@ class Functional(NamedTuple):
         temperature: params -> the learned temperature, a scalar; None if it is not learned.
         shapes: {path: jax.ShapeDtypeStruct}.
         logical_axes: {path: tuple of logical axis names}.
+        bias: params -> the learned bias of the logits, a scalar; None if it is not learned.
+        limited: params -> params with a learned temperature that is not below its least; None
+            where there is no least.
     """
 
     query: TowerFunctions
@@ -65,6 +69,8 @@ class Functional(NamedTuple):
     temperature: Callable | None
     shapes: dict[str, jax.ShapeDtypeStruct]
     logical_axes: dict[str, tuple]
+    bias: Callable | None = None
+    limited: Callable | None = None
 
 
 @cache
@@ -72,7 +78,8 @@ def functional(spec: ModelSpec) -> Functional:
     """Builds the functions of a model without allocating arrays.
 
     Parameters of a shared tower have no prefix; those of two towers start with "query/"
-    and "document/". A learned temperature is "temperature/log".
+    and "document/". A learned temperature is "temperature/log", a learned bias of logits
+    "temperature/bias".
 
     Raises:
         ValueError: for a parameter without logical axes, or with axes that do not match its shape.
@@ -86,8 +93,33 @@ def functional(spec: ModelSpec) -> Functional:
     sides = [functions.get(f"{side}/", functions.get("")) for side in SIDES]
     if not spec.temperature:
         return Functional(*sides, None, shapes, axes)
-    shapes[TEMPERATURE], axes[TEMPERATURE] = jax.ShapeDtypeStruct((), jnp.float32), ()
-    return Functional(*sides, lambda params: jnp.exp(params[TEMPERATURE]), shapes, axes)
+    for path in scale_of(spec):
+        shapes[path], axes[path] = jax.ShapeDtypeStruct((), jnp.float32), ()
+
+    def limited(params):
+        least = jnp.log(jnp.float32(spec.least_temperature))
+        return params | {TEMPERATURE: jnp.maximum(params[TEMPERATURE], least)}
+
+    return Functional(
+        *sides,
+        lambda params: jnp.exp(params[TEMPERATURE]),
+        shapes,
+        axes,
+        None if spec.bias is None else lambda params: params[BIAS],
+        limited if spec.least_temperature else None,
+    )
+
+
+def scale_of(spec) -> dict[str, np.float32]:
+    """The initial values of a learned temperature and bias by their paths; {} for none.
+
+    Args:
+        spec: a `ModelSpec`, or a `gemb.models.model.Model`.
+    """
+    if not spec.temperature:
+        return {}
+    made = {TEMPERATURE: np.log(np.float32(spec.temperature))}
+    return made if spec.bias is None else made | {BIAS: np.float32(spec.bias)}
 
 
 @cache
@@ -189,9 +221,7 @@ def initial_params(spec: ModelSpec, key: jax.Array) -> dict[str, jax.Array]:
         for (start, tower), own in zip(spec.towers.items(), keys, strict=True)
         for path, value in _flatten(nnx.state(Network(tower, key=own))).items()
     }
-    if spec.temperature:
-        params[TEMPERATURE] = jnp.log(jnp.float32(spec.temperature))
-    return params
+    return params | {path: jnp.asarray(value) for path, value in scale_of(spec).items()}
 
 
 def _flatten(state) -> dict:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.models.functional import TEMPERATURE, part_of
+from gemb.models.functional import BIAS, TEMPERATURE, part_of, scale_of
 from gemb.models.spec import ModelSpec, TowerSpec
 from gemb.structs import SIDES, Processors
 
@@ -22,6 +22,7 @@ class Origin:
         kept: published tensors that embeddings do not need.
         manifest: gemb.json, or {} if gemb did not write the folder.
         settings: config_sentence_transformers.json: prompts by name, default prompt, similarity.
+        parts: the origins of the "text" and "image" parts of a tower that reads both.
     """
 
     folder: Path | None = None
@@ -29,6 +30,7 @@ class Origin:
     kept: dict = dataclasses.field(default_factory=dict)
     manifest: dict = dataclasses.field(default_factory=dict)
     settings: dict = dataclasses.field(default_factory=dict)
+    parts: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +55,28 @@ class Tower:
 
 
 @dataclasses.dataclass(frozen=True)
+class LogitScale:
+    """How a score becomes a logit in training: exp(log) score + bias, as CLIP and SigLIP learn it.
+
+    Attributes:
+        log: of the factor (`logit_scale` of published weights).
+        bias: `logit_bias` of published weights; None for models without one.
+    """
+
+    log: float
+    bias: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Model:
     """A model: the tower of each side.
 
     Attributes:
         query, document: the towers; one tower with shared weights if both are the same object.
         temperature: initial value of a learned temperature; 0 for none.
+        bias: initial value of a learned bias of the logits; None for none.
+        least_temperature: the learned temperature is not let below this.
+        logit_scale: what was learned before; None where nothing was. No vector depends on it.
         manifest: gemb.json of the folder of two towers.
 
     Raises:
@@ -69,6 +87,9 @@ class Model:
     document: Tower
     temperature: float = 0.0
     manifest: dict = dataclasses.field(default_factory=dict)
+    bias: float | None = None
+    least_temperature: float = 0.0
+    logit_scale: "LogitScale | None" = None
 
     def __post_init__(self):
         if (self.query.params is None) != (self.document.params is None):
@@ -86,6 +107,10 @@ class Model:
         """A model whose two sides are the same tower."""
         return cls(tower, tower, temperature, tower.origin.manifest)
 
+    def with_tower(self, tower: Tower) -> "Model":
+        """The model with another tower on both sides."""
+        return dataclasses.replace(self, query=tower, document=tower)
+
     @property
     def shared(self) -> bool:
         """Whether both sides are the same tower."""
@@ -94,7 +119,14 @@ class Model:
     @property
     def spec(self) -> ModelSpec:
         """The spec of both sides."""
-        return ModelSpec(self.query.spec, self.document.spec, self.shared, self.temperature)
+        return ModelSpec(
+            self.query.spec,
+            self.document.spec,
+            self.shared,
+            self.temperature,
+            self.bias,
+            self.least_temperature,
+        )
 
     @property
     def params(self) -> dict | None:
@@ -106,9 +138,7 @@ class Model:
             for start, tower in self.towers.items()
             for path, value in tower.params.items()
         }
-        if self.temperature:
-            params[TEMPERATURE] = np.log(np.float32(self.temperature))
-        return params
+        return params | scale_of(self)
 
     @property
     def towers(self) -> dict[str, Tower]:
@@ -128,9 +158,16 @@ class Model:
         return self.document.origin.folder
 
     def trained(self, spec: ModelSpec, params: dict) -> "Model":
-        """The model with the trained spec and parameters, without a temperature."""
-        params = {path: value for path, value in params.items() if path != TEMPERATURE}
-        return dataclasses.replace(self.with_spec(spec).with_params(params), temperature=0.0)
+        """The model with the trained spec and parameters; what was learned of logits is set."""
+        scale = self.logit_scale
+        if TEMPERATURE in params:
+            learned = learned_temperature(params)
+            scale = LogitScale(-float(np.asarray(params[TEMPERATURE])), learned.get("bias"))
+        params = {path: v for path, v in params.items() if path not in (TEMPERATURE, BIAS)}
+        made = self.with_spec(spec).with_params(params)
+        return dataclasses.replace(
+            made, temperature=0.0, bias=None, least_temperature=0.0, logit_scale=scale
+        )
 
     def with_spec(self, spec: ModelSpec) -> "Model":
         """The model with other specs of its towers."""
@@ -171,6 +208,44 @@ def two_towers(query: Model, document: Model | None = None, temperature: float =
     return Model(query.query, document.document, temperature)
 
 
+def learned_scale(model: Model, *, kind: str = "siglip") -> Model:
+    """Lets training learn how scores become logits; a loss reads it in place of its own options.
+
+    It starts from what the model has learned before (published weights hold it), else from the
+    numbers of the papers:
+
+    siglip: temperature 0.1 and bias -10, for `losses.sigmoid`
+    clip:   temperature 0.07, never below 0.01 (a factor of at most 100), for `losses.info_nce`
+
+    Args:
+        model: the model.
+        kind: "siglip" or "clip".
+
+    Raises:
+        UserError: for another kind.
+
+    Reference: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023, arXiv 2303.15343;
+        Radford et al., "CLIP", 2021, arXiv 2103.00020.
+    """
+    if kind not in _SCALES:
+        raise UserError(f"kind: expected one of {sorted(_SCALES)}, got {kind!r}")
+    temperature, bias, least = _SCALES[kind]
+    if (known := model.logit_scale) is not None:
+        temperature = max(float(np.exp(-known.log)), least)
+        bias = bias if bias is None or known.bias is None else known.bias
+    return dataclasses.replace(model, temperature=temperature, bias=bias, least_temperature=least)
+
+
+# kind -> (temperature, bias, least temperature)
+_SCALES: dict[str, tuple[float, float | None, float]] = {
+    "siglip": (0.1, -10.0, 0.0),
+    "clip": (0.07, None, 0.01),
+}
+
+
 def learned_temperature(params: dict) -> dict[str, float]:
-    """{"temperature": value} if it was learned, else {}."""
-    return {"temperature": float(np.exp(params[TEMPERATURE]))} if TEMPERATURE in params else {}
+    """{"temperature": value} if it was learned, and "bias" likewise, else {}."""
+    if TEMPERATURE not in params:
+        return {}
+    made = {"temperature": float(np.exp(params[TEMPERATURE]))}
+    return made | ({"bias": float(params[BIAS])} if BIAS in params else {})

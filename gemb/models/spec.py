@@ -80,6 +80,7 @@ class StackSpec:
         final_norm: whether a norm follows the last layer.
         head_norm: whether queries and keys are normalised per head.
         qkv_bias, output_bias, mlp_bias: which linears have biases.
+        key_bias: whether keys have one too, where qkv_bias says so (not so in DINOv3).
         score_scale: factor of the queries; default head_size ** -0.5.
         score_cap: attention scores become cap tanh(score / cap); 0 for none.
         causal: whether a token attends only to itself and earlier tokens.
@@ -122,10 +123,11 @@ class StackSpec:
     lora_rank: int = 0
     lora_scale: float = 1.0
     layer_scale: bool = False
+    key_bias: bool = True
 
     def __repr__(self) -> str:
         """Without what is as usual and was not there once: fingerprints are made of it."""
-        return _shown(self, hidden=("layer_scale",))
+        return _shown(self, hidden=("layer_scale", "key_bias"))
 
     def __post_init__(self):
         if not self.head_size:
@@ -260,12 +262,16 @@ class ModelSpec:
         shared: whether both sides are the same tower with shared weights.
         temperature: initial value of a learned temperature, which is given to the loss;
             0 for none.
+        bias: initial value of a learned bias of the logits, likewise; None for none.
+        least_temperature: the learned temperature is not let below this.
     """
 
     query: TowerSpec
     document: TowerSpec
     shared: bool = False
     temperature: float = 0.0
+    bias: float | None = None
+    least_temperature: float = 0.0
 
     def __post_init__(self):
         check(
@@ -279,6 +285,14 @@ class ModelSpec:
             f"{self.query.similarity}",
         )
         check(self.temperature >= 0, f"temperature: expected 0 or more, got {self.temperature}")
+        least = self.least_temperature
+        check(least >= 0, f"least_temperature: expected 0 or more, got {least}")
+        whole = self.temperature > 0 or (self.bias is None and not least)
+        check(whole, "bias, least_temperature: they need a learned temperature")
+        check(
+            not self.temperature or self.temperature >= least,
+            f"temperature: {self.temperature} is below the least, {least}",
+        )
         check(
             not self.shared or self.query == self.document,
             "shared: the specs of the two sides differ",

@@ -11,8 +11,9 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.models.encoders.text import TextSpec
+from gemb.models.encoders.vision import VisionSpec
 from gemb.models.functional import functional, initial_params
-from gemb.models.model import Model, Tower
+from gemb.models.model import LogitScale, Model, Tower
 from gemb.models.spec import DenseSpec, ModelSpec, TowerSpec
 from gemb.pretrained.feature_models.folder import is_feature_model, load_features
 from gemb.pretrained.fetch import model_folder
@@ -79,7 +80,27 @@ def load(
         if changes != _Changes(None, {}, (), None, None, None, (), None, (0, 16.0), seed):
             raise UserError(f"{folder}: a model over features is loaded as it is")
         return load_features(folder)
-    folder = model_folder(model)
+    made = _loaded(model, model_folder(model), changes, weights)
+    return made if made.logit_scale is not None else _with_scale(made)
+
+
+def _with_scale(model: Model) -> Model:
+    """The model with what gemb.json says of logits."""
+    given = model.manifest.get("logit_scale")
+    if given is None:
+        return model
+    try:
+        scale = LogitScale(**given)
+        whole = all(isinstance(v, float) for v in (scale.log, scale.bias or 0.0))
+        if not (whole and np.isfinite([scale.log, scale.bias or 0.0]).all()):
+            raise ValueError("expected numbers")
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{MANIFEST}: logit_scale: cannot be read ({error})") from None
+    return dataclasses.replace(model, logit_scale=scale)
+
+
+def _loaded(model: str, folder: Path, changes: "_Changes", weights: bool) -> Model:
+    """The adapted towers of a folder."""
     if (place := vision.pair_place(folder)) is not None:
         pair = vision.read_pair(place, weights=weights)
         return dataclasses.replace(
@@ -130,9 +151,11 @@ class _Changes:
 
 def _adapted(tower: Tower, changes: _Changes) -> Tower:
     try:
+        text = tower.spec.encoder.modality == "text"
+        if not text:
+            _check_not_of_texts(tower, changes)
         if changes.attention is not None:
             tower = _with_attention(tower, changes.attention)
-        text = tower.spec.encoder.modality == "text"
         static = text and config_of(tower)["model_type"] == "static"
         if changes.pooling not in (None, "mean") and static:
             raise ValueError(f"pooling: a static model is a mean, not {changes.pooling!r}")
@@ -150,6 +173,16 @@ def _adapted(tower: Tower, changes: _Changes) -> Tower:
             replaced.append("pooler/")
         params = _complete(params, spec, replaced, changes.seed)
     return dataclasses.replace(tower, spec=spec, params=params, processor=processor)
+
+
+def _check_not_of_texts(tower: Tower, changes: _Changes) -> None:
+    """Refuses what only encoders of texts have."""
+    kind = tower.spec.encoder.modality
+    for name in ("attention", "layers"):
+        if getattr(changes, name) is not None:
+            raise ValueError(f"{name}: only of models of texts; this one reads {kind!r}")
+    if changes.lora[0] and not isinstance(tower.spec.encoder, VisionSpec):
+        raise ValueError(f"lora: only of transformers of texts or pictures, not of {kind!r}")
 
 
 def _changed_spec(spec: TowerSpec, changes: _Changes) -> TowerSpec:

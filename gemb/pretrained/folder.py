@@ -20,6 +20,7 @@ from gemb.pretrained.keys import Rule, read_keys, warn_unknown, whole
 from gemb.pretrained.modules import SETTINGS
 from gemb.pretrained.sentence_transformers import Modules, read_json, read_modules
 from gemb.pretrained.vision import folder as vision
+from gemb.pretrained.vision import language
 from gemb.pretrained.weights import TensorFiles, params_from_tensors
 from gemb.processors.text import TextProcessor, from_folder
 from gemb.structs import Prompts
@@ -64,6 +65,10 @@ def read(model: str, *, weights: bool = True, steps: list[dict] | None = None) -
     folder = model_folder(model)
     if convolution.is_convolution(folder):
         return convolution.read_tower(folder, weights=weights)
+    if language.is_vision_language(folder):
+        return language.read_tower(
+            folder, lambda part: read(str(part), weights=weights), weights=weights
+        )
     if vision.is_vision(folder):
         return vision.read_tower(folder, weights=weights)
     modules = read_modules(folder, steps)
@@ -134,6 +139,11 @@ def _config(modules: Modules, table: dict | None) -> dict:
     file = modules.encoder / "config.json"
     config = read_json(file)
     kind = config.get("model_type")
+    if kind in ("embedding_gemma2", "embedding_gemma2_text"):
+        raise UserError(
+            f"{file}: model_type {kind!r} (EmbeddingGemma 2) is not supported: gemb has no layers "
+            "whose heads differ in size"
+        )
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
             f"{file}: model_type {kind!r} is not supported; known: {', '.join(FAMILIES)}"

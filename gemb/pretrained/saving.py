@@ -12,6 +12,7 @@ from gemb.identity import fingerprint, tower_fingerprint
 from gemb.models.encoders.convolution import ConvolutionSpec
 from gemb.models.encoders.video import VideoSpec
 from gemb.models.encoders.vision import VisionSpec
+from gemb.models.encoders.vision_language import VisionLanguageSpec
 from gemb.models.model import Model, Tower
 from gemb.models.spec import TowerSpec
 from gemb.pretrained import convolution
@@ -21,8 +22,9 @@ from gemb.pretrained.folder import MANIFEST, config_of, family_of
 from gemb.pretrained.modules import DTYPES, POOLING_FLAGS, SETTINGS, WEIGHTS, module_list
 from gemb.pretrained.publishing.card import with_card
 from gemb.pretrained.router import ROUTER, router_config
-from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS
+from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS, read_json
 from gemb.pretrained.vision import folder as vision
+from gemb.pretrained.vision import language
 from gemb.pretrained.weights import tensors_from_params
 from gemb.structs import SIDES
 
@@ -66,7 +68,7 @@ def save(
     for tower in model.towers.values():
         encoder = tower.spec.encoder
         if encoder.modality != "text" and not isinstance(
-            encoder, ConvolutionSpec | VideoSpec | VisionSpec
+            encoder, ConvolutionSpec | VideoSpec | VisionLanguageSpec | VisionSpec
         ):
             raise UserError(
                 f"{folder}: sentence-transformers folders hold text models, and the model's "
@@ -80,27 +82,42 @@ def save(
             )
     with atomic_folder(folder) as temporary, with_card(temporary, folder, model.folder):
         if model.shared:
-            return _save_tower(model.document, temporary, training or {}, dtype)
-        if vision.is_published_pair(model):
-            return vision.save_pair(model, temporary, training or {}, dtype)
-        identities = {}
-        for side in SIDES:
-            (temporary / side).mkdir()
-            identities[side] = _save_tower(getattr(model, side), temporary / side, {}, dtype)
-        identity = fingerprint({}, "", **identities)
-        texts = all(tower.spec.encoder.modality == "text" for tower in model.towers.values())
-        for name, content in {
-            **(_router(temporary) if texts else _TWO_TOWERS),
-            SETTINGS: _router_settings(model),
-            MANIFEST: {"fingerprint": identity, "training": training or {}},
-        }.items():
-            (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            identity = _save_tower(model.document, temporary, training or {}, dtype)
+        elif vision.is_published_pair(model):
+            identity = vision.save_pair(model, temporary, training or {}, dtype)
+        else:
+            identity = _save_two_towers(model, temporary, training or {}, dtype)
+        if model.logit_scale is not None:
+            manifest = read_json(temporary / MANIFEST)
+            scale = {"logit_scale": dataclasses.asdict(model.logit_scale)}
+            text = json.dumps(manifest | scale, indent=2)
+            (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return identity
+
+
+def _save_two_towers(model: Model, temporary: Path, training: dict, dtype: str) -> str:
+    identities = {}
+    for side in SIDES:
+        (temporary / side).mkdir()
+        identities[side] = _save_tower(getattr(model, side), temporary / side, {}, dtype)
+    identity = fingerprint({}, "", **identities)
+    texts = all(tower.spec.encoder.modality == "text" for tower in model.towers.values())
+    for name, content in {
+        **(_router(temporary) if texts else _TWO_TOWERS),
+        SETTINGS: _router_settings(model),
+        MANIFEST: {"fingerprint": identity, "training": training},
+    }.items():
+        (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return identity
 
 
 def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> str:
     if isinstance(tower.spec.encoder, ConvolutionSpec):
         return _save_convolution(tower, temporary, training, dtype)
+    if isinstance(tower.spec.encoder, VisionLanguageSpec):
+        return language.save_tower(
+            tower, temporary, lambda part, place: _save_tower(part, place, {}, dtype), training
+        )
     if isinstance(tower.spec.encoder, VideoSpec | VisionSpec):
         return vision.save_tower(tower, temporary, training, dtype)
     tower = _rounded(merge_lora(tower), dtype)

@@ -10,6 +10,8 @@ from gemb.processors.image import ImageProcessor
 from gemb.processors.processor import Example
 from gemb.structs import Images
 
+PICTURES = ("image", "vision_language")  # modalities whose processors read pictures
+
 
 @dataclass(frozen=True)
 class Undecoded:

@@ -13,7 +13,7 @@ from gemb.models.functional import functional
 from gemb.models.model import Model
 from gemb.models.spec import ModelSpec
 from gemb.parallel.mesh import make_mesh
-from gemb.processors.undecoded import Undecoded
+from gemb.processors.undecoded import PICTURES, Undecoded
 from gemb.structs import Processors
 from gemb.training.objectives.objective import Encoding, Objective
 from gemb.training.optimizers import transformation
@@ -161,6 +161,6 @@ class Experiment:
         processors = self.model.processors
         if not self.trained_by.runs_encoder:
             processors = Processors(
-                *(Undecoded(p) if p.modality == "image" else p for p in processors)
+                *(Undecoded(p) if p.modality in PICTURES else p for p in processors)
             )
         return self.data(processors, self.seed, shard)

@@ -169,8 +169,8 @@ def transformation(
         trained: path prefix of the trained parameters; others do not change. '' trains all.
     """
     made = optimizer(steps=steps)
-    if trained:
-        made = _without(made, lambda path: not path.startswith(trained))
+    if trained:  # and what is learned of logits
+        made = _without(made, lambda path: not path.startswith((trained, "temperature/")))
     if ema_decay:
         made = with_ema(made, ema_decay)
     return optax.apply_if_finite(made, skip_bad_steps) if skip_bad_steps else made

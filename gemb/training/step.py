@@ -31,7 +31,7 @@ def batch_loss(
 
     Args:
         encoding: the model's functions.
-        loss: an in-batch loss (see gemb.losses); a learned temperature is its `temperature`.
+        loss: an in-batch loss (see gemb.losses); a learned temperature and bias are its fields.
         params: {path: array}.
         batch: the pairs.
         objective: makes embeddings and fields from the batch.
@@ -51,6 +51,8 @@ def batch_loss(
             "temperature: bind it in the model (learned) or in the tasks, not in both",
         )
         fields["temperature"] = temperature(params)
+    if encoding.model.bias is not None:
+        fields["bias"] = encoding.model.bias(params)
     values, terms = losses.evaluate(loss, query, document, positive, fields)
     real = batch.query_mask.astype(jnp.float32)
 
@@ -59,8 +61,8 @@ def batch_loss(
 
     total = mean(values)
     metrics = {name: mean(value) for name, value in terms.items()}
-    if temperature is not None:
-        metrics["temperature"] = fields["temperature"]
+    learned = {"temperature": temperature, "bias": encoding.model.bias}
+    metrics |= {name: fields[name] for name, value in learned.items() if value is not None}
     return total, metrics | {"loss": total} | objective.watch(outputs, batch)
 
 
@@ -107,6 +109,8 @@ def make_step(
         (_, metrics), gradients = jax.value_and_grad(value, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
+        if encoding.model.limited is not None:
+            params = encoding.model.limited(params)
         metrics["gradient_norm"] = optax.tree.norm(gradients)
         metrics["parameter_norm"] = optax.tree.norm(params)
         return TrainState(state.step + 1, params, moments), metrics

@@ -1,16 +1,20 @@
 """Published image encoders and pairs against transformers' own classes, with random weights."""
 
+import copy
+import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
 import gemb
 from gemb.checks import UserError
 from gemb.models.functional import functional
-from gemb.models.model import Model
+from gemb.models.model import LogitScale, Model, learned_scale
 from gemb.models.spec import ModelSpec
 from gemb.pretrained import adapt, saving
+from gemb.pretrained.vision.folder import pair_tensors, published_tensors
 from gemb.pretrained.vision.preprocessing import read_processor
 from gemb.structs import Image, Images
 from gemb.tokenizers import byte_tokenizer_json
@@ -22,6 +26,7 @@ SMALL = {
 # transformers takes an end with the number 2 for that of a broken config
 END = 299
 TEXT = {"vocab_size": 300, "bos_token_id": 1, "eos_token_id": END, "pad_token_id": 0}
+ALONE = ("vit", "dinov2", "dinov2_with_registers", "dinov3", "dinov3_gated")
 TEXTS = ["a dog", "zwei Katzen im Garten", "x"]
 
 
@@ -58,6 +63,9 @@ def made(kind):
     elif kind == "dinov2":
         sizes = {k: v for k, v in vision.items() if k != "intermediate_size"}
         model = t.Dinov2Model(t.Dinov2Config(**sizes, mlp_ratio=2))
+    elif kind.startswith("dinov3"):  # heads of 8, as rotary positions want a multiple of 4
+        more = {"num_register_tokens": 2, "use_gated_mlp": kind.endswith("gated")}
+        model = t.DINOv3ViTModel(t.DINOv3ViTConfig(**vision, **more))
     else:
         sizes = {k: v for k, v in vision.items() if k != "intermediate_size"}
         config = t.Dinov2WithRegistersConfig(**sizes, mlp_ratio=2, num_register_tokens=2)
@@ -71,7 +79,7 @@ def made(kind):
 def folders(tmp_path_factory):
     """{kind: (folder, transformers' model)}"""
     places = {}
-    for kind in ("clip", "siglip", "siglip2", "vit", "dinov2", "dinov2_with_registers"):
+    for kind in ("clip", "siglip", "siglip2", *ALONE):
         folder, model = tmp_path_factory.mktemp(kind), made(kind)
         model.save_pretrained(folder)
         (folder / "tokenizer.json").write_text(tokenizer(), encoding="utf-8")
@@ -110,7 +118,7 @@ def their_texts(model, ids, mask):
     return (vectors / vectors.norm(dim=1, keepdim=True)).numpy()
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip", "vit", "dinov2", "dinov2_with_registers"])
+@pytest.mark.parametrize("kind", ["clip", "siglip", *ALONE])
 def test_vectors_of_pictures_are_those_of_transformers(folders, kind):
     folder, model = folders[kind]
     embedder, picture = gemb.load(str(folder)), pixels()
@@ -163,7 +171,7 @@ def test_vectors_of_texts_are_those_of_transformers(folders, kind):
     np.testing.assert_allclose(embedder.encode(TEXTS, kind="query"), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["vit", "dinov2_with_registers"])
+@pytest.mark.parametrize("kind", ["vit", "dinov2_with_registers", "dinov3", "dinov3_gated"])
 def test_vectors_of_patches_are_those_of_transformers(folders, kind):
     import torch
 
@@ -215,6 +223,121 @@ def test_a_saved_image_encoder_is_read_by_gemb(folders, kind, tmp_path):
     again = adapt.load(str(tmp_path / "again"))
     assert again.spec == model.spec
     assert gemb.Embedder(again).fingerprint == gemb.Embedder(model).fingerprint
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_a_saved_image_encoder_is_read_by_transformers(folders, kind, tmp_path):
+    import transformers as t
+
+    model = adapt.load(str(folders[kind][0]))
+    saving.save(model, tmp_path / "again")
+    again = adapt.load(str(tmp_path / "again"))
+    assert again.spec == model.spec
+    assert gemb.Embedder(again).fingerprint == gemb.Embedder(model).fingerprint
+    read = t.AutoModel.from_pretrained(tmp_path / "again").eval()
+    assert type(read) is type(folders[kind][1])
+    tensors = folders[kind][1].state_dict()
+    for name, value in read.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), tensors[name].numpy(), err_msg=name)
+
+
+def test_learned_numbers_of_logits_are_read_and_written(folders, tmp_path):
+    import transformers as t
+
+    folder, theirs = folders["siglip"]
+    model = adapt.load(str(folder))
+    scale = model.logit_scale
+    assert (scale.log, scale.bias) == (theirs.logit_scale.item(), theirs.logit_bias.item())
+    assert learned_scale(model).bias == scale.bias
+    changed = dataclasses.replace(model, logit_scale=LogitScale(1.5, -3.25))
+    saving.save(changed, tmp_path / "again")
+    read = t.SiglipModel.from_pretrained(tmp_path / "again")
+    assert (read.logit_scale.item(), read.logit_bias.item()) == (1.5, -3.25)
+    assert adapt.load(str(tmp_path / "again")).logit_scale == changed.logit_scale
+    clip = adapt.load(str(folders["clip"][0]))
+    assert clip.logit_scale.log == folders["clip"][1].logit_scale.item()
+
+
+def probe(rows, dim):
+    """What the scalar of a gradient test weighs vectors with."""
+    return np.random.default_rng(3).normal(size=(rows, dim)).astype(np.float32)
+
+
+def check_gradients(found, model, folder):
+    """Ours by the names of tensors, against torch's, which transformers itself names in a file."""
+    import torch
+    from safetensors.numpy import load_file
+
+    held = copy.deepcopy(model)
+    for one, source in zip(held.parameters(), model.parameters(), strict=True):
+        one.data = torch.zeros_like(source) if source.grad is None else source.grad.clone()
+    held.save_pretrained(folder)
+    theirs = load_file(folder / "model.safetensors")
+    largest = max(np.abs(value).max() for value in theirs.values())
+    used = {name for name, value in theirs.items() if np.abs(value).max() > 0}
+    assert used <= set(found)
+    assert len(used) > 20
+    for name in used:
+        size = np.abs(theirs[name]).max()
+        # keys' biases have a gradient of 0, and what is left of it is rounding
+        atol = 1e-4 * size + 1e-7 * largest
+        np.testing.assert_allclose(found[name], theirs[name], atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_gradients_of_a_pair_are_those_of_torch(folders, kind, tmp_path):
+    import torch
+
+    folder, model = folders[kind]
+    ours = adapt.load(str(folder))
+    examples = ours.query.processor.prepare(TEXTS, "query")
+    tokens = ours.query.processor.collate(examples, max(one.size for one in examples))
+    values = ((pixels() / 255 - 0.5) / 0.5).astype(np.float32)
+    functions, weights = functional(ours.spec), probe(3, ours.spec.dim)
+
+    def total(params):
+        pictures = functions.document.embed(params, Images(values, np.ones(3, bool)))
+        return ((functions.query.embed(params, tokens) + pictures) * weights).sum()
+
+    gradients = jax.device_get(jax.jit(jax.grad(total))(ours.params))
+    mask = None if kind == "siglip" else torch.tensor(tokens.mask.astype(np.int64))
+    given = {"input_ids": torch.tensor(tokens.ids.astype(np.int64)), "attention_mask": mask}
+    outputs = (
+        model.get_text_features(**given),
+        model.get_image_features(pixel_values=torch.tensor(values).permute(0, 3, 1, 2)),
+    )
+    vectors = [getattr(one, "pooler_output", one) for one in outputs]
+    model.zero_grad()
+    sum(torch.nn.functional.normalize(one) for one in vectors).mul(
+        torch.tensor(weights)
+    ).sum().backward()
+    check_gradients(pair_tensors(ours.with_params(gradients))[1], model, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["vit", "dinov2_with_registers", "dinov3_gated"])
+def test_gradients_of_an_image_encoder_are_those_of_torch(folders, kind, tmp_path):
+    import torch
+
+    folder, model = folders[kind]
+    tower = adapt.load(str(folder)).document
+    values = ((pixels() / 255 - 0.5) / 0.5).astype(np.float32)
+    apply, weights = functional(ModelSpec.of(tower.spec)).document.embed, probe(3, tower.spec.dim)
+
+    def total(params):
+        return (apply(params, Images(values, np.ones(3, bool))) * weights).sum()
+
+    gradients = jax.device_get(jax.jit(jax.grad(total))(tower.params))
+    found = model(pixel_values=torch.tensor(values).permute(0, 3, 1, 2)).last_hidden_state[:, 0]
+    model.zero_grad()
+    (torch.nn.functional.normalize(found) * torch.tensor(weights)).sum().backward()
+    tower = dataclasses.replace(tower, params=gradients)
+    check_gradients(published_tensors(tower), model, tmp_path)
+
+
+def test_embedding_gemma_2_is_refused_in_one_line(folders, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "embedding_gemma2"}')
+    with pytest.raises(UserError, match="EmbeddingGemma 2"):
+        adapt.load(str(tmp_path))
 
 
 def test_two_towers_of_different_origin_are_saved_in_two_folders(folders, tmp_path):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from picture_folders import captioned_folder
+from picture_folders import captioned_folder, drawn, encoded
 
 from gemb import losses
 from gemb.checks import UserError
@@ -18,13 +18,17 @@ from gemb.data.mixing import Task
 from gemb.data.sources.pictures import captioned
 from gemb.identity import tower_fingerprint
 from gemb.inference.embedder import Embedder
+from gemb.models.encoders.vision import VisionSpec
 from gemb.models.execution import Execution
-from gemb.models.functional import functional
-from gemb.models.model import Model
+from gemb.models.functional import functional, initial_params
+from gemb.models.model import Model, Tower
 from gemb.models.scratch import of_pictures
-from gemb.models.spec import ModelSpec
+from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
 from gemb.parallel.mesh import make_mesh
+from gemb.pretrained.vision.language import vision_language
+from gemb.processors.image import ImageProcessor
 from gemb.processors.text import of_bytes
+from gemb.structs import Visual
 from gemb.training.distillation.conse import class_texts, class_vectors, conse
 from gemb.training.distillation.frozen import frozen
 from gemb.training.experiment import Experiment
@@ -117,6 +121,54 @@ def test_its_fields_are_what_the_towers_say(pictures):
     assert "parameters" in dry_run(experiment(pictures))
 
 
+def test_texts_stay_to_the_bit_when_pictures_learn_to_go_through_their_transformer(
+    pictures, tmp_path
+):
+    pair = of_pictures(of_bytes(), width=16)
+    model = vision_language(pair, pair, tokens=3)
+    trained = train(experiment(pictures, model=model, execution=Execution()), tmp_path)[0]
+    changed = {p for p, value in model.params.items() if (value != trained.params[p]).any()}
+    pool = {path for path in model.params if path.startswith("vision_language/pool/")}
+    still = {"vision_language/pool/key/bias"}  # softmax does not see what all keys share
+    assert pool - still <= changed <= pool
+    texts = ["show me cute dogs", "a cat", ""]
+    both = (Embedder(model).encode(texts, kind="query") for model in (pair, trained))
+    np.testing.assert_array_equal(*both)
+    records = captioned(pictures, split="train")
+    images = [records[row]["image"] for row in range(16)]
+    captions = [records[row]["captions"][0] for row in range(16)]
+    scores = []
+    for made in (model, trained):
+        encode = Embedder(made).encode
+        scores.append((encode(images) * encode(captions, kind="query")).sum(1).mean())
+    assert scores[1] > scores[0]
+    adaptive = vision_language(pair, pair, tokens=3, pool="adaptive")
+    with pytest.raises(UserError, match="pool 'attention'"):
+        experiment(pictures, model=adaptive)
+
+
+def test_registers_are_no_parts_of_a_picture(pictures):
+    """What training reads of the cache gives the vectors that the whole model gives."""
+    stack = StackSpec(1, 16, 2, 32, norm_place="pre", final_norm=True)
+    spec = TowerSpec(VisionSpec((16, 16), 8, stack, registers=3, pools_first=False))
+    tower = Tower(spec, None, ImageProcessor(16, 16))
+    params = jax.jit(lambda key: initial_params(ModelSpec.of(spec), key))(jax.random.key(0))
+    image = Model.of(dataclasses.replace(tower, params=jax.device_get(params)))
+    model = vision_language(of_pictures(of_bytes(), width=16), image, tokens=3)
+    run = experiment(pictures, model=model)
+    run.teacher.join(run.spec, run.loss, run.batches(), run.mesh(), None)
+    records = captioned(pictures, split="train")
+    images, queries = [], []
+    for row in (3, 17):
+        images.append(records[row]["image"])
+        queries.append(records[row]["captions"][0])
+    features = run.teacher.fields(queries, images)["document_features"]
+    assert features.shape == (2, 4, 16)
+    apply = functional(model.spec).document.embed
+    found = apply(model.params, Visual(features, np.ones((2, 4), bool)))
+    np.testing.assert_allclose(found, Embedder(model).encode(images), atol=1e-5)
+
+
 def test_class_vectors_against_the_formula():
     random = np.random.default_rng(0)
     logits, vectors = random.normal(size=(3, 6)) * 4, random.normal(size=(6, 5))
@@ -202,3 +254,34 @@ def test_the_experiment_runs_at_debug_size(pictures, tmp_path):
     model = adapt.load(str(tmp_path / "run" / "model"))
     assert model.document.processor.modality == "image"
     assert model.spec.widths == (32, 16, 8)
+
+
+@pytest.mark.slow
+def test_one_model_of_both_is_trained_indexed_and_searched(pictures, tmp_path, capsys):
+    """By the commands, at debug size."""
+    from gemb.cli.__main__ import run
+
+    files = ("experiments/pictures_jasper.gin", "debug.gin", "model/tiny_vision_language.gin")
+    model, index, photos = tmp_path / "run" / "model", tmp_path / "index", tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.png").write_bytes(encoded(drawn("red", "left")))
+    commands = {
+        "train": [
+            *(f"--gin_file={name}" for name in files),
+            f"--gin_param=pictures.captioned.folder = '{pictures}'",
+            f"--workdir={tmp_path / 'run'}",
+        ],
+        "index": [f"--model={model}", f"--corpus={pictures}", f"--output={index}"],
+        "search": [f"--index={index}", "--count=3", "red left"],
+        "embed": [f"--model={model}", f"--images={photos}", f"--output={tmp_path / 'vectors'}"],
+    }
+    for verb, arguments in commands.items():
+        with pytest.raises(SystemExit) as ended:
+            run(verb, arguments)
+        assert ended.value.code == 0, verb
+        if verb == "search":
+            assert capsys.readouterr().out.count("\n") >= 3
+    embedder = Embedder.load(str(model))
+    assert embedder.widths == (32, 16, 8)
+    image = captioned(pictures, split="train")[0]["image"]
+    assert embedder.encode(["red left", image]).shape == (2, 32)

@@ -39,12 +39,13 @@ def sigmoid(
         query: [batch, dim] floats, unit-length rows.
         document: [candidates, dim] floats, unit-length rows.
         positive: [batch] int32.
-        scale: multiplies the scores; a float or a traced scalar.
+        scale: multiplies the scores; a float or a traced scalar. A learned temperature, or that of
+            a task, replaces it: 1 / temperature.
         bias: added to the logits; start it near -log(batch - 1), so that the many negatives cost
-            little at first.
+            little at first. A learned one replaces it.
         form: "dense", with the whole [batch, candidates] matrix, or "blockwise" or `Blockwise`,
             without it.
-        fields: masks, weights, query_id, document_id and in_batch; see `Fields`.
+        fields: masks, weights, query_id, document_id, in_batch, temperature and bias; see `Fields`.
 
     Returns:
         [batch] nats.
@@ -61,7 +62,12 @@ def sigmoid(
     Reference: Zhai et al., Sigmoid Loss for Language Image Pre-Training, 2023, arXiv 2303.15343.
     """
     how = settings(form, known=(Blockwise,))
-    p = _problem(prepare(query, document, positive, fields, reads=masks.READS))
+    reads = (*masks.READS, "temperature", "bias")
+    given = prepare(query, document, positive, fields, reads=reads)
+    if given.fields.temperature is not None:
+        scale = 1 / given.fields.temperature
+    bias = bias if given.fields.bias is None else given.fields.bias
+    p = _problem(given)
 
     def row(vector, queries):
         one = jax.tree.map(lambda leaf: leaf[None], queries)

@@ -107,10 +107,34 @@ class TextEncoder(nnx.Module):
         limit = spec.max_length
         fits = not spec.positions or length <= limit
         check(fits, f"ids: length {length} exceeds the {limit} positions")
-        keys = (None, None) if key is None else jax.random.split(key)
+        return self.run(self.embed(ids), ids, mask, execution, key, every_layer=every_layer)
+
+    def embed(self, ids: jax.Array) -> jax.Array:
+        """The vectors of tokens before positions: [batch, length] ids -> [batch, length, width]."""
         x = self.token(ids)
-        if spec.embedding_scale != 1:
-            x = x * spec.embedding_scale
+        return x if self.spec.embedding_scale == 1 else x * self.spec.embedding_scale
+
+    def run(
+        self,
+        x: jax.Array,
+        ids: jax.Array,
+        mask: jax.Array,
+        execution: Execution,
+        key: jax.Array | None = None,
+        *,
+        every_layer: bool = False,
+    ) -> jax.Array:
+        """The encoder behind `embed`: types, positions, norm and stack.
+
+        Args:
+            x: [batch, length, width], from `embed`, or vectors of something else in their place.
+            ids: [batch, length]; RoBERTa finds padding by it. Vectors of something else have any
+                id that is not padding's.
+            mask: [batch, length] bool.
+            execution, key, every_layer: as for a call.
+        """
+        spec = self.spec
+        keys = (None, None) if key is None else jax.random.split(key)
         if spec.types:
             x = x + self.type(jnp.zeros(1, jnp.int32))
         if spec.positions:

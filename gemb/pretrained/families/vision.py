@@ -1,6 +1,6 @@
 """Families of published image encoders, and of the text encoders that were trained with them.
 
-ViT, DINOv2, CLIP, SigLIP and the fixed-size SigLIP 2, whose folders say "siglip" too.
+ViT, DINOv2, DINOv3, CLIP, SigLIP and the fixed-size SigLIP 2, whose folders say "siglip" too.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from gemb.pretrained.families.family import (
     activation_name,
     layer_tensors,
 )
-from gemb.pretrained.keys import ANY, epsilon, flag, only, whole
+from gemb.pretrained.keys import ANY, epsilon, flag, number, only, whole
 
 _LINEARS = {
     "attention/query": "self_attn.q_proj",
@@ -133,6 +133,30 @@ def dinov2(config: dict) -> VisionSpec:
     return VisionSpec((size, size), patch, stack, registers=config.get("num_register_tokens", 0))
 
 
+def dinov3(config: dict) -> VisionSpec:
+    """DINOv3: rotary positions, registers, keys without a bias."""
+    if config["query_bias"] != config["value_bias"]:
+        raise UserError("query_bias, value_bias: gemb computes only both or none")
+    size, patch = config["image_size"], config["patch_size"]
+    stack = _stack(
+        config,
+        qkv_bias=config["query_bias"],
+        key_bias=config["query_bias"] and config["key_bias"],
+        output_bias=config["proj_bias"],
+        mlp_bias=config["mlp_bias"],
+        gated=config["use_gated_mlp"],
+        layer_scale=True,
+    )
+    return VisionSpec(
+        (size, size),
+        patch,
+        stack,
+        positions="rotary",
+        registers=config["num_register_tokens"],
+        theta=float(config["rope_theta"]),
+    )
+
+
 def text_tensors(spec: TextSpec) -> dict[str, Tensor]:
     """Of CLIP's and SigLIP's text encoders."""
     return {
@@ -215,10 +239,39 @@ def dinov2_tensors(spec: VisionSpec) -> dict[str, Tensor]:
     layers = spec.stack.layers, "encoder.layer.{}"
     made = _vit_embeddings(spec)
     made |= _layers("image", *layers, linears, norms, bias=_has_bias(spec))
-    for layer in range(spec.stack.layers):
-        ours, theirs = f"image/stack/layers/{layer}", f"encoder.layer.{layer}"
-        made[f"{ours}/attention_scale"] = Tensor(f"{theirs}.layer_scale1.lambda1")
-        made[f"{ours}/mlp_scale"] = Tensor(f"{theirs}.layer_scale2.lambda1")
+    return made | _layer_scales(*layers)
+
+
+def dinov3_tensors(spec: VisionSpec) -> dict[str, Tensor]:
+    """Of DINOv3."""
+    stack = spec.stack
+    names = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"}
+    linears = {f"attention/{ours}": f"attention.{theirs}" for ours, theirs in names.items()}
+    parts = ("gate", "up", "down") if stack.gated else ("up", "down")
+    linears |= {part: f"mlp.{part}_proj" for part in parts}
+    biases = {f"attention/{name}": stack.qkv_bias for name in ("query", "value")}
+    biases |= {"attention/key": stack.qkv_bias and stack.key_bias}
+    biases |= {"attention/output": stack.output_bias, **dict.fromkeys(parts, stack.mlp_bias)}
+    norms = {"attention_norm": "norm1", "mlp_norm": "norm2"}
+    made = {
+        "image/first": Tensor("embeddings.cls_token"),
+        **_pair("image/patch", "embeddings.patch_embeddings"),
+        **_norm("image/stack/final_norm", "norm"),
+    }
+    if spec.registers:
+        made["image/registers"] = Tensor("embeddings.register_tokens")
+    has_bias = {"bias": lambda path: biases.get(path, True)}
+    made |= _layers("image", stack.layers, "layer.{}", linears, norms, **has_bias)
+    return made | _layer_scales(stack.layers, "layer.{}")
+
+
+def _layer_scales(layers: int, theirs: str) -> dict[str, Tensor]:
+    """Of DINOv2 and DINOv3."""
+    made = {}
+    for layer in range(layers):
+        for place, name in enumerate(("attention_scale", "mlp_scale"), 1):
+            tensor = Tensor(f"{theirs.format(layer)}.layer_scale{place}.lambda1")
+            made[f"image/stack/layers/{layer}/{name}"] = tensor
     return made
 
 
@@ -322,7 +375,35 @@ VISION["dinov2_with_registers"] = dataclasses.replace(
     prefixes=("dinov2_with_registers.",),
     keys=_DINOV2_KEYS | {"num_register_tokens": whole(4, least=0)},
 )
+VISION["dinov3_vit"] = Family(
+    dinov3,
+    (dinov3_tensors,),
+    prefixes=("model.",),
+    kept=("embeddings.mask_token", "embeddings.register_tokens"),
+    keys=_sizes(384, 1536, 6)
+    | _PICTURE
+    | {
+        "patch_size": whole(16),
+        "hidden_act": activation_name("gelu"),
+        "layer_norm_eps": epsilon(1e-5),
+        "rope_theta": number(100.0, above=0, whole=True),
+        "num_register_tokens": whole(0, least=0),
+        "use_gated_mlp": flag(False),
+        "query_bias": flag(True),
+        "key_bias": flag(False),
+        **{name: flag(True) for name in ("value_bias", "proj_bias", "mlp_bias")},
+        **dict.fromkeys(
+            ("apply_layernorm", "drop_path_rate", "layerscale_value", "out_features",
+             "out_indices", "pos_embed_jitter", "pos_embed_rescale", "pos_embed_shift",
+             "reshape_hidden_states", "stage_names"), ANY,
+        ),
+    },
+)  # fmt: skip
 # a parameter's published tensor has more axes than the parameter
+_PATCHES = tuple(
+    f"{name}.weight"
+    for name in ("patch_embedding", "patch_embeddings", "patch_embeddings.projection")
+)
 _AXES = {"cls_token": 2, "probe": 2, "position_embeddings": 1, "register_tokens": 1}
 # what kind of pair -> the model types of its two halves
 PAIRS = {
@@ -374,7 +455,7 @@ def flat(name: str, value: np.ndarray) -> np.ndarray:
 
 def unflat(name: str, value: np.ndarray, patch: int) -> np.ndarray:
     """The inverse of `flat`; a patch of 0 leaves a linear map what it is."""
-    if patch and name.endswith(("patch_embedding.weight", "patch_embeddings.projection.weight")):
+    if patch and name.endswith(_PATCHES):
         made = value.reshape(len(value), patch, patch, 3).transpose(0, 3, 1, 2)
         return np.ascontiguousarray(made)
     extra = _AXES.get(name.rpartition(".")[2], 0)

@@ -2,7 +2,7 @@
 
 A pair is read as a model whose queries are texts and whose documents are pictures. It is written in
 the layout that transformers and sentence-transformers read, as long as its shape is the published
-one; a vision transformer of any other shape in gemb's own:
+one, and so is an image encoder alone; a vision transformer of any other shape in gemb's own:
 
     config.json                 "model_type": "gemb_vision", the encoder, the tower
     model.safetensors           parameters by their paths
@@ -21,7 +21,7 @@ from gemb.identity import model_fingerprint, tower_fingerprint
 from gemb.models.encoders.video import VideoSpec
 from gemb.models.encoders.vision import VisionSpec, resized_positions
 from gemb.models.functional import functional
-from gemb.models.model import Model, Origin, Tower
+from gemb.models.model import LogitScale, Model, Origin, Tower
 from gemb.models.spec import DenseSpec, ModelSpec, Rotary, StackSpec, TowerSpec
 from gemb.pretrained.families.config_keys import COMMON
 from gemb.pretrained.families.vision import PAIRS, TEXT, VISION, flat, half_spec, unflat
@@ -102,7 +102,17 @@ def read_pair(folder: Path, *, weights: bool = True) -> Model:
         processor = _texts(folder, spec, own) if half == "text" else _pictures(folder)
         origin = Origin(folder, own, kept if half == "vision" else {}, manifest)
         halves.append(_tower(spec, params, processor, origin))
-    return Model(*halves, manifest=manifest)
+    return Model(*halves, manifest=manifest, logit_scale=_scale(kept))
+
+
+def _scale(kept: dict[str, np.ndarray]) -> LogitScale | None:
+    """How the published model makes logits; both numbers are arrays of one element."""
+    if "logit_scale" not in kept:
+        return None
+    numbers = {
+        name: float(np.asarray(value, np.float32).ravel()[0]) for name, value in kept.items()
+    }
+    return LogitScale(numbers["logit_scale"], numbers.get("logit_bias"))
 
 
 def _projected(kind: str, own: dict, values: dict) -> int | None:
@@ -208,7 +218,8 @@ def read_tower(folder: Path, *, weights: bool = True) -> Tower:
         files = TensorFiles(folder)
         tensors = {name: flat(name, np.asarray(files[name])) for name in files}
         params, kept = params_from_tensors(tensors, family, spec, folder)
-    if isinstance(processor, ImageProcessor) and kind.startswith("dinov2"):
+    spec = dataclasses.replace(spec, widths=tuple(manifest.get("widths", ())))
+    if isinstance(processor, ImageProcessor) and kind.startswith("dinov"):
         spec, params = with_size(spec, params, (processor.height, processor.width))
     return _tower(spec, params, processor, Origin(folder, config, kept, manifest))
 
@@ -283,7 +294,7 @@ def _own_params(tensors: TensorFiles, spec: TowerSpec, folder: Path) -> dict:
 
 
 def save_tower(tower: Tower, folder: Path, training: dict, dtype: str) -> str:
-    """Writes an image tower into an existing folder, in gemb's own layout.
+    """Writes an image tower into an existing folder, as transformers reads it or in gemb's layout.
 
     Returns:
         Its fingerprint.
@@ -294,6 +305,13 @@ def save_tower(tower: Tower, folder: Path, training: dict, dtype: str) -> str:
     if dtype != "float32":
         raise UserError(f"dtype: image encoders are saved in float32, not in {dtype}")
     spec, identity = tower.spec, tower_fingerprint(tower)
+    manifest = {"fingerprint": identity, "dim": spec.dim, "widths": spec.widths}
+    _write(folder / "gemb.json", manifest | {"training": training})
+    tower.processor.save(folder)
+    if (published := _published_config(tower)) is not None:
+        _write(folder / "config.json", published)
+        save_tensors(folder / WEIGHTS, published_tensors(tower), {"format": "pt"})
+        return identity
     own = {name: getattr(spec, name) for name in _TOWER}
     own["dense"] = [dataclasses.asdict(layer) for layer in spec.dense]
     own["heads"] = [
@@ -305,13 +323,31 @@ def save_tower(tower: Tower, folder: Path, training: dict, dtype: str) -> str:
             raise UserError(f"{folder}: only videos through vision transformers can be saved")
         encoder["count"] = tower.processor.count
     config = {"model_type": MODEL_TYPE, "encoder": encoder, "tower": own}
-    manifest = {"fingerprint": identity, "dim": spec.dim, "widths": spec.widths}
     _write(folder / "config.json", config)
-    _write(folder / "gemb.json", manifest | {"training": training})
-    tower.processor.save(folder)
     params = {path: np.asarray(value, np.float32) for path, value in tower.params.items()}
     save_tensors(folder / WEIGHTS, params, {"format": "pt"})
     return identity
+
+
+def _published_config(tower: Tower) -> dict | None:
+    """The config.json by which transformers reads a tower; None for one of another shape."""
+    given, encoder = tower.origin.config, tower.spec.encoder
+    kind = given.get("model_type")
+    halves = {half for pair in PAIRS.values() for half in pair}
+    square = isinstance(encoder, VisionSpec) and encoder.size[0] == encoder.size[1]
+    if kind not in VISION or kind in halves or not square:
+        return None
+    config = given | {"image_size": encoder.size[0], "dtype": "float32"}
+    said = half_spec(config, kind, None, "config.json")
+    same = dataclasses.replace(said, widths=tower.spec.widths) == tower.spec
+    return config if same else None
+
+
+def published_tensors(tower: Tower) -> dict[str, np.ndarray]:
+    """The tensors of an image encoder by the names and in the shapes that transformers has."""
+    family = VISION[tower.origin.config["model_type"]]
+    own = tensors_from_params(tower.params, tower.origin.kept, family, tower.spec)
+    return {name: unflat(name, value, tower.spec.encoder.patch) for name, value in own.items()}
 
 
 def is_published_pair(model: Model) -> bool:
@@ -339,6 +375,26 @@ def save_pair(model: Model, folder: Path, training: dict, dtype: str) -> str:
     """
     if dtype != "float32":
         raise UserError(f"dtype: image encoders are saved in float32, not in {dtype}")
+    name, tensors = pair_tensors(model)
+    halves = {"text": model.query, "vision": model.document}
+    identity = model_fingerprint(model)
+    config = {"architectures": [_CLASSES[name]], "model_type": name, "dtype": "float32"}
+    config |= {f"{half}_config": tower.origin.config for half, tower in halves.items()}
+    if name == "clip":
+        config["projection_dim"] = model.spec.dim
+        modules = [{"idx": 0, "name": "0", "path": "", "type": f"{TYPES}CLIPModel"}]
+        _write(folder / "modules.json", modules)
+    _write(folder / "config.json", config)
+    manifest = {"fingerprint": identity, "dim": model.spec.dim, "widths": model.spec.widths}
+    _write(folder / "gemb.json", manifest | {"training": training})
+    model.query.processor.save(folder, model.query.origin.folder)
+    model.document.processor.save(folder)
+    save_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
+    return identity
+
+
+def pair_tensors(model: Model) -> tuple[str, dict[str, np.ndarray]]:
+    """The kind of a pair, and its tensors by the names and in the shapes that transformers has."""
     kinds = tuple(tower.origin.config["model_type"] for tower in (model.query, model.document))
     name = next(name for name, halves in PAIRS.items() if halves == kinds)
     halves = dict(zip(("text", "vision"), (model.query, model.document), strict=True))
@@ -355,20 +411,12 @@ def save_pair(model: Model, folder: Path, training: dict, dtype: str) -> str:
     defaults = {"logit_scale": np.log(np.float32(1 / 0.07))}
     if name != "clip":
         defaults = {"logit_scale": np.zeros(1, np.float32), "logit_bias": np.zeros(1, np.float32)}
-    identity = model_fingerprint(model)
-    config = {"architectures": [_CLASSES[name]], "model_type": name, "dtype": "float32"}
-    config |= {f"{half}_config": tower.origin.config for half, tower in halves.items()}
-    if name == "clip":
-        config["projection_dim"] = model.spec.dim
-        modules = [{"idx": 0, "name": "0", "path": "", "type": f"{TYPES}CLIPModel"}]
-        _write(folder / "modules.json", modules)
-    _write(folder / "config.json", config)
-    manifest = {"fingerprint": identity, "dim": model.spec.dim, "widths": model.spec.widths}
-    _write(folder / "gemb.json", manifest | {"training": training})
-    model.query.processor.save(folder, model.query.origin.folder)
-    model.document.processor.save(folder)
-    save_tensors(folder / WEIGHTS, defaults | tensors, {"format": "pt"})
-    return identity
+    if model.logit_scale is not None:
+        learned = {"logit_scale": model.logit_scale.log, "logit_bias": model.logit_scale.bias}
+        for tensor, value in defaults.items():
+            if learned[tensor] is not None:
+                tensors[tensor] = np.full(np.shape(value), learned[tensor], np.float32)
+    return name, defaults | tensors
 
 
 def _write(file: Path, content) -> None:

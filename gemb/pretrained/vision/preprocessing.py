@@ -18,7 +18,7 @@ from gemb.pretrained.keys import (
     whole,
 )
 from gemb.processors.decoding import WHITE
-from gemb.processors.image import CLIP, HALF, METHODS, PREPROCESSOR, ImageProcessor
+from gemb.processors.image import CLIP, HALF, IMAGENET, METHODS, PREPROCESSOR, ImageProcessor
 from gemb.processors.patches import PatchProcessor
 
 
@@ -47,6 +47,7 @@ _DEFAULTS = {
     "CLIPImageProcessor": ({"shortest_edge": 224}, True, "bicubic", CLIP),
     "BitImageProcessor": ({"shortest_edge": 224}, True, "bicubic", CLIP),
     "SiglipImageProcessor": ({"height": 224, "width": 224}, False, "bicubic", HALF),
+    "DINOv3ViTImageProcessor": ({"height": 224, "width": 224}, False, "bilinear", IMAGENET),
     "ViTImageProcessor": ({"height": 224, "width": 224}, False, "bilinear", HALF),
 }
 _OLD = {"FeatureExtractor": "ImageProcessor", "ProcessorFast": "Processor"}

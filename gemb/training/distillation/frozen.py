@@ -1,5 +1,6 @@
 """What frozen towers say of texts and pictures, computed once: for a head that learns alone."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +14,13 @@ from gemb.checks import UserError
 from gemb.data.preprocess.texts import texts_of
 from gemb.data.sources.records import digest, kept
 from gemb.identity import fingerprint, tower_fingerprint
-from gemb.inference.encode import encode_examples, place, program
+from gemb.inference.encode import encode_examples, outputs, place, program
+from gemb.models.encoders.vision_language import counted_parts
 from gemb.models.functional import functional
 from gemb.models.model import Model
 from gemb.models.spec import ModelSpec
 from gemb.pretrained.convolution import CLASSIFIER, read_classes
+from gemb.pretrained.vision.language import parts_of
 from gemb.structs import Image
 from gemb.training.distillation.conse import class_vectors, conse
 from gemb.training.distillation.teacher import Teacher
@@ -66,26 +69,41 @@ class FrozenTeacher(Teacher):
     def attach(self, model: Model) -> None:
         """Takes the towers of the experiment's model: texts as queries, pictures as documents.
 
+        Of a model that reads both through one transformer, these are its two parts.
+
         Raises:
             UserError: for a model that is not of this kind, or one whose folder lacks classes.
         """
-        if model.shared or model.document.params is None or model.query.params is None:
-            raise UserError("teacher: frozen needs a model of two towers with weights")
-        if model.query.processor.modality != "text" or model.document.processor.modality != "image":
-            raise UserError("teacher: frozen needs texts as queries and pictures as documents")
-        if not model.document.spec.dense:
+        if model.document.params is None or model.query.params is None:
+            raise UserError("teacher: frozen needs a model with weights")
+        joined = model.document.spec.encoder.modality == "vision_language"
+        if joined:
+            self._text, self._image = parts_of(model.document)
+            if model.document.spec.encoder.pool != "attention":
+                raise UserError("teacher: frozen needs the pool 'attention'; others learn nothing")
+            if getattr(self._image.spec.encoder, "flexible", False):
+                raise UserError("teacher: frozen needs an image encoder of pictures of one size")
+        else:
+            self._text, self._image = model.query, model.document
+        kinds = self._text.processor.modality, self._image.processor.modality
+        if kinds != ("text", "image") or model.shared != joined:
+            raise UserError(
+                "teacher: frozen needs two towers, texts as queries and pictures as documents, or "
+                "one that reads both"
+            )
+        if not joined and not self._image.spec.dense:
             raise UserError("teacher: frozen needs a projection behind the image encoder")
         self.model, self.dim = model, model.spec.dim
         if self._weights[1]:
-            kept_tensors = model.document.origin.kept
-            if f"{CLASSIFIER}kernel" not in kept_tensors or model.document.origin.folder is None:
+            origin = self._image.origin
+            if f"{CLASSIFIER}kernel" not in origin.kept or origin.folder is None:
                 raise UserError("class_weight: the image encoder's folder holds no classifier")
-            self._classes = read_classes(model.document.origin.folder)
+            self._classes = read_classes(origin.folder)
 
     @property
     def backbone(self) -> str:
         """The fingerprint of the image encoder alone."""
-        tower = self.model.document
+        tower = self._image
         params = {path: value for path, value in tower.params.items() if path.startswith("image/")}
         definition, settings = tower.processor.identity()
         return fingerprint(params, definition, encoder=repr(tower.spec.encoder), **settings)
@@ -93,7 +111,7 @@ class FrozenTeacher(Teacher):
     @property
     def identity(self) -> str:
         """Both towers, and the weights of the targets."""
-        return f"frozen {tower_fingerprint(self.model.query)} {self.backbone} {self._weights}"
+        return f"frozen {tower_fingerprint(self._text)} {self.backbone} {self._weights}"
 
     def join(self, spec: ModelSpec, loss: Callable, batches, mesh: Mesh, workdir: Path) -> Any:
         """Computes what is not in the cache, then as every teacher."""
@@ -119,11 +137,10 @@ class FrozenTeacher(Teacher):
 
     def example_fields(self, queries: Sequence[Any], documents: Sequence[Any]) -> dict[str, Any]:
         """Ones of the same shapes."""
-        width = self.model.document.spec.encoder.width
         sizes = {
             "teacher_query": (len(queries), self.dim),
             "teacher_document": (len(documents), self.dim),
-            "document_features": (len(documents), width),
+            "document_features": (len(documents), *self._shape),
         }
         return {name: np.ones(shape, np.float32) for name, shape in sizes.items()}
 
@@ -136,34 +153,54 @@ class FrozenTeacher(Teacher):
                 captions |= dict.fromkeys(texts_of(record, "captions"))
                 images.setdefault(record["image"].content(), (part.selection, row))
         self._rows = {key: row for row, key in enumerate(images)}
-        name = digest(self.backbone, *(key.hex() for key in images))
+        name = digest(self.backbone, *self._part_names, *(key.hex() for key in images))
         self._features, _ = kept("features", name, lambda: (self._encode(images), {}))
         vectors = self._encode_texts(list(captions))
         self._texts = dict(zip(captions, vectors, strict=True))
         if self._classes:
-            tensors = self.model.document.origin.kept
-            logits = self._features @ tensors[f"{CLASSIFIER}kernel"] + tensors[f"{CLASSIFIER}bias"]
+            tensors, pooled = self._image.origin.kept, self._features
+            pooled = pooled.mean(1) if pooled.ndim == 3 else pooled
+            logits = pooled @ tensors[f"{CLASSIFIER}kernel"] + tensors[f"{CLASSIFIER}bias"]
             self._targets = conse(logits, class_vectors(self._classes, self._encode_texts))
 
     def _encode(self, images: dict[bytes, tuple[Any, int]]) -> np.ndarray:
-        """[images, width] features; pictures are read and decoded a part at a time."""
-        tower = self.model.document
-        run = program(functional(ModelSpec.of(tower.spec)).document.pooled)
-        params, width = place(tower.params), tower.spec.encoder.width
-        made = np.empty((len(images), width), np.float32)
+        """[images, ...] features; pictures are read and decoded a part at a time."""
+        tower, shape = self._image, self._shape
+        functions = functional(ModelSpec.of(tower.spec)).document
+        run = program(functions.pooled if len(shape) == 1 else functions.hidden)
+        params = place(tower.params)
+        made = np.empty((len(images), *shape), np.float32)
         places = list(images.values())
         starts = range(0, len(places), _CHUNK)
         for start in tqdm(starts, "features of pictures", unit="part", file=sys.stderr):
             chosen = places[start : start + _CHUNK]
             values: list[Image] = [selection[row]["image"] for selection, row in chosen]
             examples = tower.processor.prepare(values, "document")
-            made[start : start + len(chosen)] = encode_examples(
-                run, params, examples, tower.processor, dim=width
-            )
+            for rows, output in outputs(run, params, examples, tower.processor):
+                made[start + rows] = output if len(shape) == 1 else output[:, self._counted]
         return made
 
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """(width,) of a picture's pooled features, or (parts, width) of its parts."""
+        width = self._image.spec.encoder.width
+        return (int(self._counted.sum()), width) if self.model.shared else (width,)
+
+    @functools.cached_property
+    def _counted(self) -> np.ndarray:
+        """[positions] bool: which of the image encoder's vectors are parts of a picture."""
+        processor = self._image.processor
+        empty = processor.collate([None], processor.limit)
+        real = empty._replace(mask=np.ones_like(empty.mask))
+        return counted_parts(self._image.spec.encoder, real)[0]
+
+    @property
+    def _part_names(self) -> tuple[str, ...]:
+        """What tells features of parts from pooled ones in the cache's name."""
+        return ("parts",) if self.model.shared else ()
+
     def _encode_texts(self, texts: list[str]) -> np.ndarray:
-        tower = self.model.query
+        tower = self._text
         run = program(functional(ModelSpec.of(tower.spec)).query.embed)
         examples = tower.processor.prepare(texts, "query")
         params = place(tower.params)

@@ -199,7 +199,7 @@ def _with_layer(model: Model, kernel: np.ndarray, widths: Sequence[int]) -> Mode
     params[f"dense/layers/{len(layers)}/kernel"] = kernel
     params = {path: np.ascontiguousarray(value, np.float32) for path, value in params.items()}
     spec = dataclasses.replace(tower.spec, dense=(*layers, layer), widths=tuple(widths))
-    return Model.of(dataclasses.replace(tower, spec=spec, params=params), model.temperature)
+    return model.with_tower(dataclasses.replace(tower, spec=spec, params=params))
 
 
 def _token_vectors(tower: Tower) -> np.ndarray:

@@ -104,4 +104,4 @@ def with_classes(model: Model, classes: int, *, widths: Sequence[int] = (), seed
         starts = tuple(f"heads/{name}/" for name in names)
         own = {path: value for path, value in drawn.items() if path.startswith(starts)}
         params = params | jax.device_get(own)
-    return Model.of(dataclasses.replace(tower, spec=spec, params=params), model.temperature)
+    return model.with_tower(dataclasses.replace(tower, spec=spec, params=params))

@@ -1,12 +1,16 @@
-"""Trains the projection behind a frozen image encoder, next to a frozen text encoder."""
+"""Trains what stands between a frozen image encoder and the space of a frozen text encoder."""
+
+import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 from gemb.checks import UserError
-from gemb.structs import Batch
+from gemb.structs import Batch, Visual
 from gemb.training.objectives.objective import Encoding, Objective, Outputs, batch_fields
 
 FEATURES = "document_features"
+_POOL = "vision_language/pool/"
 
 
 class FrozenTowers(Objective):
@@ -15,34 +19,44 @@ class FrozenTowers(Objective):
     runs_encoder = False
 
     def trained(self, model, teacher) -> str:
-        """The paths of the documents' projection.
+        """The paths of the documents' projection, or of the pool before the text transformer.
 
         Raises:
             UserError: unless the teacher is `frozen` and of the same model.
         """
-        del model  # the teacher has looked at it
-        if not hasattr(teacher, "backbone"):
+        if not hasattr(teacher, "backbone"):  # else the teacher has looked at the model
             raise UserError("objective: frozen_towers needs the teacher frozen")
-        return "document/dense/"
+        return _POOL if model.shared else "document/dense/"
 
     def outputs(
         self, encoding: Encoding, params: dict, batch: Batch, key: jax.Array | None
     ) -> Outputs:
-        """The text tower's vectors, and the projection of the pictures' features."""
+        """The text side's vectors, and those of pictures, from their features."""
         encoding.check_whole("with the objective frozen_towers no encoder runs; it must be 1")
         fields = batch_fields(batch)
         features, rate = fields.pop(FEATURES), encoding.execution.dropout
         if key is not None and rate:
             keep = jax.random.bernoulli(key, 1 - rate, features.shape)
             features = features * keep / (1 - rate)
-        document = encoding.model.document.project(params, features, encoding.execution)
+        apply, execution = encoding.model.document, encoding.execution
+        if features.ndim == 2:
+            document = apply.project(params, features, execution)
+        else:
+            inputs = Visual(features, jnp.ones(features.shape[:2], bool))
+            params = {  # no time for gradients that are not used
+                path: value if path.startswith(_POOL) else jax.lax.stop_gradient(value)
+                for path, value in params.items()
+            }
+            document = apply.embed(params, inputs, dataclasses.replace(execution, dropout=0.0))
         return Outputs(fields["teacher_query"], document, batch.positive, fields)
 
 
 def frozen_towers() -> Objective:
     """Trains the projection of the documents' tower on features that the teacher `frozen` has.
 
-    No encoder runs and no picture is decoded, so that a head is trained in seconds. The execution
-    setting `dropout` applies to the features. The queries' tower stays bit for bit as it is.
+    No image encoder runs and no picture is decoded, so that a head is trained in seconds. The
+    execution setting `dropout` applies to the features. The queries' tower stays bit for bit as it
+    is. Of a model that reads pictures through the transformer of its texts, the pool before that
+    transformer is trained; then only the transformer runs, and texts keep their vectors.
     """
     return FrozenTowers()

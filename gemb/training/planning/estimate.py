@@ -160,9 +160,10 @@ def _loss_temporaries(work: Workload) -> int:
     )
     named = ("query_id", "document_id", "query_mask", "document_mask")
     fields = {name: getattr(work.batch, name) for name in named} | (work.batch.fields or {})
-    learned = functional(work.spec).temperature is not None
-    if learned or "temperature" in fields:
+    if work.spec.temperature or "temperature" in fields:
         fields["temperature"] = jax.ShapeDtypeStruct((), jnp.float32)
+    if work.spec.bias is not None:
+        fields["bias"] = jax.ShapeDtypeStruct((), jnp.float32)
 
     def total(vectors, positive, fields):
         return losses.evaluate(work.loss, *vectors, positive, fields)[0].sum()
