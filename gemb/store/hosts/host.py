@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.identity import Listed, Space, SpaceError, Version
+from gemb.identity import Listed, Space, SpaceError, Version, check_same_space
 from gemb.store.hosts import inputs
 from gemb.store.hosts.filters import Condition, check_attributes, parse_filter
 from gemb.store.hosts.local import published
-from gemb.store.hosts.protocol import Attributes, Health, Hits, Settings
+from gemb.store.hosts.protocol import Attributes, Health, Hits, OtherDocuments, Settings
 from gemb.store.keyed.protocol import HostError
 from gemb.store.ledger import KEEP_GENERATIONS, Ledger
 from gemb.store.marking import Marking
@@ -58,6 +58,14 @@ class Collections(Protocol):
         self, version: Version, ids: Sequence[str], vectors: np.ndarray, attributes: Sequence[dict]
     ) -> None:
         """Adds or replaces documents; they are kept when this returns."""
+        ...
+
+    def copy(self, version: Version, parent: Version, space: Space) -> None:
+        """Adds the documents of another version; those that are there may be replaced.
+
+        Raises:
+            SpaceError: one of the two is of another space.
+        """
         ...
 
     def delete(self, version: Version, ids: Sequence[str]) -> set[str]:
@@ -113,6 +121,7 @@ class ServerHost(Marking):
     def __init__(self, collections: Collections, *, seconds: float = _SECONDS):
         self.collections, self._seconds = collections, seconds
         self._known, self._until = Ledger(), 0.0
+        self.kinds = collections.kinds
 
     def __str__(self) -> str:
         return str(self.collections)
@@ -138,8 +147,8 @@ class ServerHost(Marking):
         """
         settings = settings or Settings(kind="hnsw")
         inputs.check_rankable(space, self)
-        if settings.kind not in self.collections.kinds:
-            known = ", ".join(self.collections.kinds)
+        if settings.kind not in self.kinds:
+            known = ", ".join(self.kinds)
             raise UserError(f"{self}: kind: expected one of {known}, got {settings.kind!r:.40}")
         chosen = []
 
@@ -183,10 +192,45 @@ class ServerHost(Marking):
             UserError: an id, vector or attribute that is not accepted, or a version that is not
                 being loaded.
         """
+        self._write(self._unfinished(version), ids, vectors, attributes)
+
+    def copy(self, version: Version, parent: Version) -> None:
+        """Gives an unfinished version the documents of a finished one of its space.
+
+        PostgreSQL copies them itself; those of Milvus pass through this process. What the version
+        has already may be replaced: copy first, then load.
+
+        Raises:
+            SpaceError: they are of two spaces.
+            HostError: the server does not answer.
+            UserError: one is not being loaded, or the other is not finished.
+        """
+        found, older = self._unfinished(version), self._finished(parent)
+        check_same_space(older.space, found.space, str(self))
+        self.collections.copy(version, parent, found.space)
+
+    def clear(self, version: Version) -> None:
+        """Removes the documents of an unfinished version, to load them again.
+
+        Raises:
+            HostError: the server does not answer.
+            UserError: it is not being loaded.
+        """
+        found = self._unfinished(version)
+        self.collections.drop(version)
+        self.collections.create(version, found.space)
+
+    def _unfinished(self, version: Version) -> Listed:
         found = self._ledger(fresh=True).find(version, self)
         if found.state != "loading":
             raise UserError(f"{self}: version {version} is not being loaded; begin one")
-        self._write(found, ids, vectors, attributes)
+        return found
+
+    def _finished(self, version: Version) -> Listed:
+        found = self._ledger(fresh=True).find(version, self)
+        if not found.readable:
+            raise UserError(f"{self}: version {version} is {found.state}; choose a finished one")
+        return found
 
     def put(
         self,
@@ -196,10 +240,7 @@ class ServerHost(Marking):
         attributes: Sequence[Attributes] | None = None,
     ) -> None:
         """Adds or changes single documents of a finished version; see `load`."""
-        found = self._ledger(fresh=True).find(version, self)
-        if not found.readable:
-            raise UserError(f"{self}: version {version} is {found.state}; choose a finished one")
-        self._write(found, ids, vectors, attributes)
+        self._write(self._finished(version), ids, vectors, attributes)
 
     def _write(self, found: Listed, ids, vectors, attributes) -> None:
         names = [each.decode() for each in id_bytes(ids, self)]
@@ -255,7 +296,7 @@ class ServerHost(Marking):
     def _check_rows(self, found: Listed, rows: int, digest: str | None) -> None:
         count = self.collections.count(found.version)
         if count != rows:
-            raise UserError(
+            raise OtherDocuments(
                 f"{self}: version {found.version} holds {count:,} documents, not {rows:,}; load "
                 "what is missing, delete what is gone"
             )
@@ -265,7 +306,9 @@ class ServerHost(Marking):
         for names, vectors in self.collections.scan(found.version):
             held.add([name.encode() for name in names], vectors)
         if held.hex() != digest:
-            raise UserError(f"{self}: version {found.version} holds other vectors; load them again")
+            raise OtherDocuments(
+                f"{self}: version {found.version} holds other vectors; load them again"
+            )
 
     def publish(self, version: Version) -> None:
         """Makes a verified version live; a refresh of an older generation is only published.
@@ -322,12 +365,12 @@ class ServerHost(Marking):
         ef = listed.about.get("ef", _EFS[0])
         return self.collections.search(listed.version, listed.space, queries, k, conditions, ef)
 
-    def delete(self, ids: Sequence[str | int]) -> int:
-        """Removes documents from every version; returns how many of them were there."""
+    def delete(self, ids: Sequence[str | int], *, version: Version | None = None) -> int:
+        """Removes documents from every version, or from one; how many of them were there."""
         names, there = [each.decode() for each in id_bytes(ids, self)], set()
-        for version in self.collections.held():
+        for each in self.collections.held() if version is None else [version]:
             with contextlib.suppress(Gone):  # it was retired meanwhile
-                there |= self.collections.delete(version, names)
+                there |= self.collections.delete(each, names)
         return len(there)
 
     def retire(self, *, keep: int = KEEP_GENERATIONS, dry_run: bool = False) -> list[Version]:

@@ -12,9 +12,9 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.files import users_errors
-from gemb.identity import Listed, Space, Version
+from gemb.identity import Listed, Space, Version, check_same_space
 from gemb.metrics.similarity import prepared
-from gemb.search import build, save_index
+from gemb.search import KINDS, build, save_index
 from gemb.store.disk import VersionStore, layout, writer
 from gemb.store.hosts import inputs
 from gemb.store.hosts.filters import check_attributes, parse_filter
@@ -27,7 +27,7 @@ from gemb.store.hosts.local_files import (
     loading_versions,
 )
 from gemb.store.hosts.local_version import ATTRIBUTES, INDEX, MOST_CHANGES, SET, LocalVersion
-from gemb.store.hosts.protocol import Attributes, Health, Hits, Settings
+from gemb.store.hosts.protocol import Attributes, Health, Hits, OtherDocuments, Settings
 from gemb.store.ledger import KEEP_GENERATIONS, Ledger
 from gemb.store.rows import RowsDigest, check_vectors, id_bytes
 
@@ -68,6 +68,7 @@ class LocalHost:
         self._known: tuple[object, Ledger] = (None, Ledger())
         self._opened: dict[Version, LocalVersion] = {}
         self._lock, self._warming = threading.Lock(), set()
+        self.kinds = tuple(kind for kind in KINDS if kind not in _TEXT_KINDS)
 
     def __str__(self) -> str:
         return str(self._store)
@@ -97,7 +98,9 @@ class LocalHost:
         """
         settings = settings or Settings()
         inputs.check_rankable(space, self)
-        _check_kind(settings.kind)
+        if settings.kind not in self.kinds:
+            known = ", ".join(self.kinds)
+            raise UserError(f"kind: expected one of {known}, got {settings.kind!r:.40}")
         with writer.writing(self.folder):
             ledger = self._with_loading(self._store.ledger())
             held = [each for each in ledger.versions if each.space == space]
@@ -136,6 +139,32 @@ class LocalHost:
         for start in range(0, len(keys), _BATCH):
             part = slice(start, start + _BATCH)
             loading.put(keys[part], vectors[part], attributes[part])
+
+    def copy(self, version: Version, parent: Version) -> None:
+        """Gives an unfinished version the documents of a finished one of its space.
+
+        What the version has already is replaced: copy first, then load.
+
+        Raises:
+            SpaceError: they are of two spaces.
+            UserError: one is not being loaded, or the other is not finished.
+        """
+        space, _, loading = self._loading(version)
+        self._finished(parent)
+        older = self._open(parent)
+        check_same_space(older.space, space, str(self))
+        for names, vectors, attributes in older.documents(_BATCH):
+            loading.put([name.encode() for name in names], vectors, attributes)
+
+    def clear(self, version: Version) -> None:
+        """Removes the documents of an unfinished version, to load them again.
+
+        Raises:
+            UserError: it is not being loaded.
+        """
+        space, settings, loading = self._loading(version)
+        loading.remove()
+        loading.create(space, settings)
 
     def _loading(self, version: Version) -> tuple[Space, Settings, Loading]:
         loading = Loading(self.folder, version)
@@ -197,7 +226,8 @@ class LocalHost:
         keys, vectors, attributes = loading.read(space.dim)
         ids = [key.decode() for key in keys]
         self._check_rows(version, keys, vectors, rows, digest)
-        with self._store.draft(space, version=version, about=_about(settings)) as draft:
+        about = {"of": "documents", "settings": dataclasses.asdict(settings), "digest": digest}
+        with self._store.draft(space, version=version, about=about) as draft:
             made = _build(settings, space, vectors, queries, self)
             found = [_named(ids, made.search(query[None], most)) for query in queries]
             reached = self._measure(version, found, expected, recall)
@@ -209,7 +239,7 @@ class LocalHost:
 
     def _check_rows(self, version, keys, vectors, rows: int, digest: str | None) -> None:
         if len(keys) != rows:
-            raise UserError(
+            raise OtherDocuments(
                 f"{self}: version {version} holds {len(keys):,} documents, not {rows:,}; load what "
                 "is missing, delete what is gone"
             )
@@ -217,7 +247,9 @@ class LocalHost:
             held = RowsDigest()
             held.add(keys, vectors)
             if held.hex() != digest:
-                raise UserError(f"{self}: version {version} holds other vectors; load them again")
+                raise OtherDocuments(
+                    f"{self}: version {version} holds other vectors; load them again"
+                )
 
     def _measure(self, version, found, expected, recall: float) -> float:
         most = max(map(len, expected))
@@ -310,8 +342,8 @@ class LocalHost:
         keys, vectors, attributes = self._accepted(found.space, ids, vectors, attributes)
         self._log(version, change_lines(keys, vectors, attributes), [k.decode() for k in keys])
 
-    def delete(self, ids: Sequence[str | int]) -> int:
-        """Removes documents from every version, unfinished ones included.
+    def delete(self, ids: Sequence[str | int], *, version: Version | None = None) -> int:
+        """Removes documents from every version, unfinished ones included, or from one.
 
         Searches no longer find them; their bytes leave the disk when the version is retired.
 
@@ -323,7 +355,7 @@ class LocalHost:
         """
         keys, there = id_bytes(ids, self), set()
         for each in self._ledger().versions:
-            if not each.readable:
+            if not each.readable or version not in (None, each.version):
                 continue
             opened = self._open(each.version)
             held = [key.decode() for key in keys if opened.holds(key.decode())]
@@ -332,8 +364,9 @@ class LocalHost:
                 there |= set(held)
         removed = len(there)
         for each in loading_versions(self.folder):
-            gone = Loading(self.folder, each.version).delete(keys)
-            removed = max(removed, gone)
+            if version in (None, each.version):
+                gone = Loading(self.folder, each.version).delete(keys)
+                removed = max(removed, gone)
         return removed
 
     def _finished(self, version: Version) -> Listed:
@@ -480,18 +513,6 @@ def published(ledger: Ledger, generation: int, where: object) -> Listed:
         if each.version.generation == generation and each.readable and each.published:
             return each
     raise UserError(f"{where}: nothing of generation {generation} is published here")
-
-
-def _check_kind(kind: str) -> None:
-    from gemb.search import KINDS
-
-    if kind not in KINDS or kind in _TEXT_KINDS:
-        known = ", ".join(name for name in KINDS if name not in _TEXT_KINDS)
-        raise UserError(f"kind: expected one of {known}, got {kind!r:.40}")
-
-
-def _about(settings: Settings) -> dict:
-    return {"of": "documents", "settings": dataclasses.asdict(settings)}
 
 
 def _build(settings: Settings, space: Space, vectors: np.ndarray, queries, where: object):

@@ -13,6 +13,10 @@ from gemb.identity import Listed, Space, Version
 Attributes = Mapping[str, str | int | float | bool]
 
 
+class OtherDocuments(UserError):
+    """A version of an index host holds other documents than it has to."""
+
+
 class Hits(NamedTuple):
     """What an index host found: best first, equal scores by the smaller id.
 
@@ -79,7 +83,12 @@ class IndexHost(Protocol):
 
     A version is begun, loaded in batches, verified, published: until then it answers no search. A
     search names the space of its queries; what is stored with the vectors is compared with it.
+
+    Attributes:
+        kinds: of indexes that it makes, see `Settings`.
     """
+
+    kinds: tuple[str, ...]
 
     def versions(self) -> list[Listed]:
         """What there is, newest first."""
@@ -99,6 +108,14 @@ class IndexHost(Protocol):
         attributes: Sequence[Attributes] | None = None,
     ) -> None:
         """Adds documents to an unfinished version; any batch in any order, and again."""
+        ...
+
+    def copy(self, version: Version, parent: Version) -> None:
+        """Gives an unfinished version the documents of a finished one of its space."""
+        ...
+
+    def clear(self, version: Version) -> None:
+        """Removes the documents of an unfinished version, to load them again."""
         ...
 
     def verify(
@@ -160,8 +177,8 @@ class IndexHost(Protocol):
         """Adds or changes single documents of a finished version; searches find them at once."""
         ...
 
-    def delete(self, ids: Sequence[str | int]) -> int:
-        """Removes documents from every version; returns how many of them were there."""
+    def delete(self, ids: Sequence[str | int], *, version: Version | None = None) -> int:
+        """Removes documents from every version, or from one; how many of them were there."""
         ...
 
     def retire(self, *, keep: int = 5, dry_run: bool = False) -> list[Version]:

@@ -131,7 +131,9 @@ class KeyedStore(Marking):
         """
         found = self._parse(self._rows.read()).find(version, self)
         if found.state == "loading" or rows is not None or digest is not None:
-            self._compare(found, rows, digest)
+            if rows is None or digest is None:
+                raise UserError(f"{self}: version {version} is new; publish needs rows and digest")
+            self.verify(version, rows=rows, digest=digest)
 
         def pointed(ledger: Ledger) -> Ledger:
             listed = ledger.find(version, self)
@@ -151,11 +153,18 @@ class KeyedStore(Marking):
 
         self._change(pointed)
 
-    def _compare(self, found: Listed, rows: int | None, digest: str | None) -> None:
-        if rows is None or digest is None:
-            raise UserError(
-                f"{self}: version {found.version} is new; publish needs rows and digest"
-            )
+    def verify(self, version: Version, *, rows: int, digest: str) -> None:
+        """Compares what a version's generation holds with what it has to hold.
+
+        Args:
+            version: of `begin`, or a later one.
+            rows: ids.
+            digest: of them, see `gemb.store.rows.rows_digest`.
+
+        Raises:
+            UserError: it holds something else.
+        """
+        found = self._parse(self._rows.read()).find(version, self)
         held = RowsDigest()
         for keys, vectors in self._batches(found):
             held.add(keys, vectors)
