@@ -4,10 +4,13 @@ Each gets what it lacks: where it holds an older version of the same space, only
 sent and gone ones removed. A digest of all rows is compared at the end.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.identity import Version, check_same_space
+from gemb.identity import Space, Version, check_same_space
 from gemb.metrics.similarity import prepared
 from gemb.release.content import Difference, compare
 from gemb.release.indexes import LOWEST_RECALL
@@ -170,6 +173,68 @@ def load_host(store: VersionStore, host: IndexHost, opened: Opened) -> dict[str,
     return {"put": len(rows), "removed": removed}
 
 
+class Measured(NamedTuple):
+    """How the index of an index host is made and measured.
+
+    Attributes:
+        settings: of the index; None for the host's own.
+        queries: [queries, dim] to sample from; None for some of the documents.
+        recall: share of the ten best that it has to find.
+    """
+
+    settings: Settings | None = None
+    queries: np.ndarray | None = None
+    recall: float = LOWEST_RECALL
+
+
+AS_USUAL = Measured()
+
+
+def publish_documents(
+    host: IndexHost,
+    space: Space,
+    ids,
+    vectors: np.ndarray,
+    measured: Measured = AS_USUAL,
+    send: Callable[[Version], None] | None = None,
+) -> tuple[Version, float | None]:
+    """Makes documents the live version of an index host, unless they are that already.
+
+    Args:
+        host: the index host.
+        space: of the vectors.
+        ids: one per document.
+        vectors: [documents, dim].
+        measured: how.
+        send: loads all documents into a version, such as by other processes; default here.
+
+    Returns:
+        The version, and the share of the ten best that its index finds; None where it was there.
+
+    Raises:
+        SpaceError: vectors of another dim.
+        UserError: the host does not answer, or finds too little.
+    """
+    digest = rows_digest(ids, vectors, "float32")
+    live = next((each for each in host.versions() if each.state == "live"), None)
+    if live and live.space == space and live.about.get("digest") == digest:
+        return live.version, None
+    version, rows = host.begin(space, settings=measured.settings), np.arange(len(ids))
+    send = send or (lambda to: _in_batches(host.load, to, ids, vectors, rows))
+    send(version)
+    asked = vectors if measured.queries is None else measured.queries
+    queries, expected = _sampled(space, ids, vectors, asked)
+    wanted = {"rows": len(ids), "digest": digest}
+    try:
+        found = host.verify(version, queries, expected, measured.recall, **wanted)
+    except OtherDocuments:  # of a call that was killed
+        host.clear(version)
+        send(version)
+        found = host.verify(version, queries, expected, measured.recall, **wanted)
+    host.publish(version)
+    return version, found
+
+
 def _in_batches(put, version: Version, ids, vectors, rows: np.ndarray) -> None:
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
@@ -178,10 +243,13 @@ def _in_batches(put, version: Version, ids, vectors, rows: np.ndarray) -> None:
 
 def _asked(opened: Opened) -> tuple[np.ndarray, list[list[str]]]:
     """Queries of a version, its own or some documents, and their exact answers."""
-    space = opened.space
     ids, vectors, _ = opened.sets[DOCUMENTS]
-    rng = np.random.default_rng(1)
     asked = opened.sets["queries" if "queries" in opened.sets else DOCUMENTS].vectors
+    return _sampled(opened.space, ids, vectors, asked)
+
+
+def _sampled(space: Space, ids, vectors: np.ndarray, asked: np.ndarray):
+    rng = np.random.default_rng(1)
     asked = np.asarray(asked[np.sort(rng.permutation(len(asked))[:_ASKED])], np.float32)
     documents = prepared(np.asarray(vectors, np.float32), space.dim, space.similarity)
     return exact_sample(ids, documents, prepared(asked, space.dim, space.similarity))
@@ -207,4 +275,3 @@ def exact_sample(ids, documents: np.ndarray, queries: np.ndarray) -> tuple[np.nd
     if not kept:
         return queries[:1], [[str(ids[row]) for row in hits.indices[0, :_HITS]]]
     return queries[kept], [expected[row] for row in kept]
-

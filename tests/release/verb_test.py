@@ -176,3 +176,20 @@ def test_a_release_writes_to_an_index_host(gemb, tiny_models, write_corpus, text
         status, said, _ = gemb("retire", "store", host_opener.address, "--generations=1")
         assert status == 0
         assert len(said.splitlines()) == 2
+
+
+def test_embed_publishes_to_an_index_host(gemb, tiny_models, write_corpus, texts):
+    corpus, model = write_corpus(texts), f"--model={tiny_models[0]}"
+    command = ["embed", model, f"--input={corpus}", "--output=vectors", "--host=host"]
+    for _ in range(2):  # the second time nothing is loaded
+        status, said, error = gemb(*command)
+        assert status == 0, error
+        assert said.splitlines()[-1] == "host: version 1.1 is live: 100 documents"
+    assert "d5" in gemb("search", "--host=host", model, "--count=3", texts["d5"])[1].split()
+    for more, message in [
+        ("--kind=query", "--host holds documents"),
+        ("--host=postgresql://127.0.0.1:1/none", "127.0.0.1"),
+    ]:
+        status, _, error = gemb(*command, more)
+        assert status == 2
+        assert message in error.splitlines()[-1]
