@@ -15,7 +15,6 @@ from gemb.metrics.similarity import prepared
 from gemb.release.content import Difference, compare
 from gemb.release.indexes import LOWEST_RECALL
 from gemb.release.making import read_hashes
-from gemb.search import ExactSearcher
 from gemb.store import VersionStore
 from gemb.store.disk import Opened
 from gemb.store.hosts import IndexHost, OtherDocuments, Settings
@@ -24,7 +23,7 @@ from gemb.store.rows import rows_digest
 
 DOCUMENTS = "documents"
 _BATCH = 5_000
-_HITS, _ASKED, _TIE = 10, 50, 1e-5
+_HITS, _ASKED, _TIE, _ROWS = 10, 50, 1e-5, 1 << 15
 
 
 def keyed_set(sets) -> str:
@@ -266,12 +265,20 @@ def exact_sample(ids, documents: np.ndarray, queries: np.ndarray) -> tuple[np.nd
         documents: [documents, dim] float32 whose inner products are the scores.
         queries: [queries, dim] float32.
     """
-    hits = ExactSearcher(documents).search(queries, min(_HITS + 1, len(ids)))
-    expected = []
-    for scores, rows in zip(hits.scores, hits.indices, strict=True):
-        clear = scores[:_HITS] > scores[-1] + _TIE if len(rows) > _HITS else scores[:_HITS] > -1e30
-        expected.append([str(ids[row]) for row in rows[:_HITS][clear]])
-    kept = [row for row, found in enumerate(expected) if found]
-    if not kept:
-        return queries[:1], [[str(ids[row]) for row in hits.indices[0, :_HITS]]]
-    return queries[kept], [expected[row] for row in kept]
+    scores = np.full((len(queries), 0), -np.inf, np.float32)
+    rows = np.zeros((len(queries), 0), np.int64)
+    for start in range(0, len(documents), _ROWS):
+        some = queries @ documents[start : start + _ROWS].T
+        scores = np.concatenate([scores, some], axis=1)
+        here = np.broadcast_to(start + np.arange(some.shape[1]), some.shape)
+        rows = np.concatenate([rows, here], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : _HITS + 1]
+        scores, rows = (np.take_along_axis(each, order, axis=1) for each in (scores, rows))
+    clear = np.ones((len(queries), min(_HITS, len(ids))), bool)
+    if len(ids) > _HITS:
+        clear = scores[:, :_HITS] > scores[:, _HITS:] + _TIE
+    if not clear.any():
+        queries, rows, clear = queries[:1], rows[:1], ~clear[:1]
+    kept = np.flatnonzero(clear.any(axis=1))
+    found = [[str(ids[row]) for row in rows[each, :_HITS][clear[each]]] for each in kept]
+    return queries[kept], found

@@ -127,24 +127,13 @@ class ServerHost(Marking):
         return str(self.collections)
 
     def versions(self) -> list[Listed]:
-        """What there is, newest first.
-
-        Raises:
-            HostError: the server does not answer.
-            UserError: its list of versions is of another format.
-        """
+        """See `IndexHost.versions`."""
         return list(self._ledger().versions)
 
     def begin(
         self, space: Space, *, settings: Settings | None = None, version: Version | None = None
     ) -> Version:
-        """The version to load documents into; see `LocalHost.begin`.
-
-        Raises:
-            SpaceError: the number is of another space here.
-            HostError: the server does not answer.
-            UserError: the number is taken, or the server has no such kind of index.
-        """
+        """See `IndexHost.begin`."""
         settings = settings or Settings(kind="hnsw")
         inputs.check_rankable(space, self)
         if settings.kind not in self.kinds:
@@ -178,44 +167,17 @@ class ServerHost(Marking):
         vectors: np.ndarray,
         attributes: Sequence[Attributes] | None = None,
     ) -> None:
-        """Adds or replaces documents of an unfinished version; any batch in any order, and again.
-
-        Args:
-            version: of `begin`.
-            ids: unique; an integer is the same id as its digits.
-            vectors: [ids, dim] float32 or float16.
-            attributes: one for each, to filter by.
-
-        Raises:
-            SpaceError: vectors of another dim.
-            HostError: the server does not answer; documents of earlier batches are kept.
-            UserError: an id, vector or attribute that is not accepted, or a version that is not
-                being loaded.
-        """
+        """See `IndexHost.load`."""
         self._write(self._unfinished(version), ids, vectors, attributes)
 
     def copy(self, version: Version, parent: Version) -> None:
-        """Gives an unfinished version the documents of a finished one of its space.
-
-        PostgreSQL copies them itself; those of Milvus pass through this process. What the version
-        has already may be replaced: copy first, then load.
-
-        Raises:
-            SpaceError: they are of two spaces.
-            HostError: the server does not answer.
-            UserError: one is not being loaded, or the other is not finished.
-        """
+        """See `IndexHost.copy`; documents of Milvus pass through this process."""
         found, older = self._unfinished(version), self._finished(parent)
         check_same_space(older.space, found.space, str(self))
         self.collections.copy(version, parent, found.space)
 
     def clear(self, version: Version) -> None:
-        """Removes the documents of an unfinished version, to load them again.
-
-        Raises:
-            HostError: the server does not answer.
-            UserError: it is not being loaded.
-        """
+        """See `IndexHost.clear`."""
         found = self._unfinished(version)
         self.collections.drop(version)
         self.collections.create(version, found.space)
@@ -239,7 +201,7 @@ class ServerHost(Marking):
         vectors: np.ndarray,
         attributes: Sequence[Attributes] | None = None,
     ) -> None:
-        """Adds or changes single documents of a finished version; see `load`."""
+        """See `IndexHost.put`."""
         self._write(self._finished(version), ids, vectors, attributes)
 
     def _write(self, found: Listed, ids, vectors, attributes) -> None:
@@ -261,7 +223,7 @@ class ServerHost(Marking):
         rows: int,
         digest: str | None = None,
     ) -> float:
-        """Builds the index of a loaded version and measures it; see `LocalHost.verify`."""
+        """See `IndexHost.verify`."""
         found = self._ledger(fresh=True).find(version, self)
         if found.state == "bad":
             raise UserError(f"{self}: version {version} is marked bad")
@@ -311,12 +273,7 @@ class ServerHost(Marking):
             )
 
     def publish(self, version: Version) -> None:
-        """Makes a verified version live; a refresh of an older generation is only published.
-
-        Raises:
-            HostError: the server does not answer, or does not hold the version.
-            UserError: it is not verified, marked bad, or older than the live one.
-        """
+        """See `IndexHost.publish`."""
         found = self._ledger(fresh=True).find(version, self)
         if found.state == "loading":
             raise UserError(f"{self}: version {version} is not verified yet")
@@ -324,11 +281,7 @@ class ServerHost(Marking):
         self._change(lambda ledger: ledger.publish(version, self))
 
     def warm(self, version: Version) -> None:
-        """Searches a version once.
-
-        Raises:
-            UserError: it is not there.
-        """
+        """See `IndexHost.warm`."""
         found = self._ledger(fresh=True).find(version, self)
         query = np.full((1, found.space.dim), found.space.dim**-0.5, np.float32)
         self._searched(found, query, 10, ())
@@ -342,13 +295,7 @@ class ServerHost(Marking):
         generation: int,
         filter: Mapping | None = None,
     ) -> Hits:
-        """The best documents of each query; see `LocalHost.search`.
-
-        Raises:
-            SpaceError: of another space than the documents; nothing was searched.
-            HostError: the server does not answer.
-            UserError: the generation is not published here, or something that is not accepted.
-        """
+        """See `IndexHost.search`."""
         conditions = parse_filter(filter, self)
         for attempt in range(2):
             listed = published(self._ledger(fresh=attempt > 0), generation, self)
@@ -366,7 +313,7 @@ class ServerHost(Marking):
         return self.collections.search(listed.version, listed.space, queries, k, conditions, ef)
 
     def delete(self, ids: Sequence[str | int], *, version: Version | None = None) -> int:
-        """Removes documents from every version, or from one; how many of them were there."""
+        """See `IndexHost.delete`."""
         names, there = [each.decode() for each in id_bytes(ids, self)], set()
         for each in self.collections.held() if version is None else [version]:
             with contextlib.suppress(Gone):  # it was retired meanwhile
@@ -374,18 +321,7 @@ class ServerHost(Marking):
         return len(there)
 
     def retire(self, *, keep: int = KEEP_GENERATIONS, dry_run: bool = False) -> list[Version]:
-        """Removes old versions; never the live one, the one before it, or a pinned one.
-
-        They disappear at once; then their documents are removed, and after a kill the next call
-        continues.
-
-        Args:
-            keep: generations to keep.
-            dry_run: whether only to say what would be removed.
-
-        Returns:
-            What was removed.
-        """
+        """See `IndexHost.retire`; versions disappear at once, then their documents are removed."""
         if dry_run:
             return [each.version for each in self._ledger(fresh=True).old(keep, 2)]
         removed = []
