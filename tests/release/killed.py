@@ -284,6 +284,7 @@ def kills(case: Case, rounds: int, seed: int) -> dict:
         totals["broken"] += broken
         totals["lost"] += lost
         totals["done"] += sum(words[0] == "done" for words in said)
+        print(json.dumps(totals), file=sys.stderr)
     return totals
 
 
