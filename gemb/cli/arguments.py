@@ -56,18 +56,23 @@ def open_servers(*, create: bool = False) -> Iterator[dict[str, list]]:
     Raises:
         UserError: one is not there, or does not answer.
     """
+    from gemb.store import open_store
     from gemb.store.hosts import open_host
-    from gemb.store.keyed import open_keyed
+    from gemb.store.keyed import is_address, open_keyed
 
     given = flags.FLAGS
     opened = {"keys": [], "hosts": []}
     with contextlib.ExitStack() as stack:
+        name = given["name"].value
         for address in given.keys:
-            options = {"dtype": given.dtype} if create else {}
-            opened["keys"].append(open_keyed(address, name=given["name"].value, **options))
+            if create or not is_address(address):
+                made = open_keyed(address, name=name, dtype=given.dtype if create else "float32")
+            else:
+                made = open_store(address, name)  # makes no file
+            opened["keys"].append(made)
             stack.callback(opened["keys"][-1].close)
         if given.host:
-            opened["hosts"].append(open_host(given.host, name=given["name"].value, create=create))
+            opened["hosts"].append(open_host(given.host, name=name, create=create))
             stack.callback(opened["hosts"][-1].close)
         yield opened
 

@@ -12,13 +12,13 @@ from gemb.store.hosts import IndexHost, LocalHost
 from gemb.store.keyed import KeyedStore
 
 
-def check_hosts(store: VersionStore, hosts: Sequence[IndexHost], kind: str) -> None:
+def check_hosts(store: VersionStore, hosts: Sequence[IndexHost], kind: str = "") -> None:
     """Checks index hosts before any work.
 
     Args:
         store: on disk.
         hosts: index hosts.
-        kind: of the version's own index.
+        kind: of the version's own index, where one is to be loaded.
 
     Raises:
         UserError: one is the store's own folder, or the index is of a kind that reads texts.
@@ -129,6 +129,7 @@ def roll_back(
     Raises:
         UserError: one of them does not hold it, or does not answer.
     """
+    check_hosts(store, hosts)
     target = store.ledger(broken_pointer=True).roll_back(version, store).live.version
     steps = []
     for other in (*hosts, *keys):
