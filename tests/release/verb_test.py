@@ -188,7 +188,7 @@ def test_embed_publishes_to_an_index_host(gemb, tiny_models, write_corpus, texts
     assert "d5" in gemb("search", "--host=host", model, "--count=3", texts["d5"])[1].split()
     for more, message in [
         ("--kind=query", "--host holds documents"),
-        ("--host=postgresql://127.0.0.1:1/none", "127.0.0.1"),
+        ("--host=postgresql://127.0.0.1:1/none", "postgres"),
     ]:
         status, _, error = gemb(*command, more)
         assert status == 2
