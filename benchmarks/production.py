@@ -10,7 +10,8 @@
 `refresh` uses vectors that are made up from words at no cost, and the tokenizer of --model; the
 time of encoding is that model's speed on 512 of the texts, measured in the same run.
 `keys` puts two generations of --rows vectors, and reads single ids and batches of 100 through the
-chain of both. With several addresses the reads are interleaved, and each has its ratio to SQLite.
+chain of both; `p95_cpu_ms` is the time without that in which other processes ran. With several
+addresses the reads are interleaved, and each has its ratio to SQLite.
 Everything is written to names of its own; `keys` leaves its rows on a server. `index` builds in one
 process and searches in another, so that each has its own memory figure; vectors fall into clusters.
 `swap` publishes refreshes on a local index host while --clients threads search, then measures the
@@ -97,11 +98,11 @@ def _load(store, args) -> dict:
 def _read(stores: dict, args) -> None:
     rng = np.random.default_rng(1)
     for count in (1, 100):
-        taken = {backend: [] for backend in stores}
+        taken, busy = ({backend: [] for backend in stores} for _ in range(2))
         for _ in range(args.reads):
             ids = [f"id {row}" for row in rng.integers(0, args.rows, count)]
             for backend, store in stores.items():
-                with _timed(taken[backend]):
+                with _timed(busy[backend], time.thread_time), _timed(taken[backend]):
                     store.get(ids, [2, 1])
         for backend, times in taken.items():
             ratio = statistics.median(
@@ -109,6 +110,7 @@ def _read(stores: dict, args) -> None:
             )
             p50, p95 = (round(float(np.percentile(times, p)), 4) for p in (50, 95))
             row = {"p50_ms": p50, "p95_ms": p95, "ratio_to_sqlite": round(ratio, 2)}
+            row["p95_cpu_ms"] = round(float(np.percentile(busy[backend], 95)), 4)
             show(subject="get", backend=backend, ids=count, generations=2, **row)
 
 
@@ -342,16 +344,16 @@ def _rss_mb() -> int:
 
 
 class _timed:
-    """Appends the milliseconds of a block to a list."""
+    """Appends the milliseconds of a block to a list, by a clock."""
 
-    def __init__(self, times: list[float]):
-        self._times = times
+    def __init__(self, times: list[float], clock=time.perf_counter):
+        self._times, self._clock = times, clock
 
     def __enter__(self):
-        self._start = time.perf_counter()
+        self._start = self._clock()
 
     def __exit__(self, *_):
-        self._times.append(1e3 * (time.perf_counter() - self._start))
+        self._times.append(1e3 * (self._clock() - self._start))
 
 
 def _median(times: list[float]) -> float:

@@ -4,6 +4,7 @@ Each is started in a folder of its own and stopped by its process's number.
 """
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import shutil
@@ -124,6 +125,8 @@ def milvus(folder: Path) -> Iterator[str]:
     """Milvus Lite as a server of its own, which speaks Milvus' protocol; its address."""
     if importlib.util.find_spec("milvus_lite") is None:
         pytest.skip("needs milvus_lite: pip install 'gemb[services]'")
+    # its import closes the stream of absl's log handler, unless that is sys.stderr: as here
+    importlib.import_module("pymilvus")
     port = _port()
     command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder / "data")]
     with _running([*command, "--port", str(port), "--host", "127.0.0.1"], port, folder):

@@ -1,8 +1,9 @@
-"""Checks of the command line that run before anything heavy is imported."""
+"""Flags that several verbs share, and checks that run before anything heavy is imported."""
 
+import contextlib
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -11,6 +12,69 @@ from gemb.checks import UserError
 from gemb.files import local_folder
 
 _ADDRESSES = ("endpoint", "host")  # flags that take URLs
+flags.disclaim_key_flags()  # flags that are defined by functions are those of the calling verb
+
+
+def define_version_flags() -> None:
+    """Flags of verbs that make a version of a store: its model, records, settings and servers."""
+    again = {"allow_override": True}
+    flags.DEFINE_string("model", "", "Model folder or name.", **again)
+    flags.DEFINE_string("corpus", "", "Folder or file with the documents.", **again)
+    flags.DEFINE_string(
+        "queries", "", "Folder or file with texts of the query side, such as users.", **again
+    )
+    flags.DEFINE_integer("dim", 0, "Nested width to keep; 0 is the full one.", **again)
+    flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", **again)
+    flags.DEFINE_string(
+        "index_kind", "exact", "Kind of index of a new generation, see `gemb index`.", **again
+    )
+    flags.DEFINE_float(
+        "target", 0.99, "Agreement@10 with exact search to keep.", 0.01, 0.9999, **again
+    )
+    flags.DEFINE_bool("allow_shrink", False, "Accept that many documents are gone.", **again)
+    define_server_flags()
+
+
+def define_server_flags() -> None:
+    """Flags of verbs that bring key stores and an index host along with a store."""
+    again = {"allow_override": True}
+    flags.DEFINE_list("keys", [], "Addresses of key stores, with commas.", **again)
+    flags.DEFINE_string("host", "", "Address of an index host.", **again)
+    flags.DEFINE_string("name", "vectors", "Name of the store on its server.", **again)
+
+
+@contextlib.contextmanager
+def open_servers(*, create: bool = False) -> Iterator[dict[str, list]]:
+    """The key stores and the index host of --keys and --host, closed at the end.
+
+    Args:
+        create: whether to make folders and files that are missing.
+
+    Yields:
+        {"keys": key stores, "hosts": index hosts}.
+
+    Raises:
+        UserError: one is not there, or does not answer.
+    """
+    from gemb.store import open_store
+    from gemb.store.hosts import open_host
+    from gemb.store.keyed import is_address, open_keyed
+
+    given = flags.FLAGS
+    opened = {"keys": [], "hosts": []}
+    with contextlib.ExitStack() as stack:
+        name = given["name"].value
+        for address in given.keys:
+            if create or not is_address(address):
+                made = open_keyed(address, name=name, dtype=given.dtype if create else "float32")
+            else:
+                made = open_store(address, name)  # makes no file
+            opened["keys"].append(made)
+            stack.callback(opened["keys"][-1].close)
+        if given.host:
+            opened["hosts"].append(open_host(given.host, name=name, create=create))
+            stack.callback(opened["hosts"][-1].close)
+        yield opened
 
 
 def check_arguments(argv: list[str], *required: str) -> None:

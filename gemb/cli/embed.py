@@ -25,6 +25,12 @@ see the same files under the same names:
     gemb embed ... --runner=FnApiRunner \\
         --runner_options=--direct_running_mode=multi_processing,--direct_num_workers=4
 
+--host also makes the documents the live version of an index host (see `gemb index --help`), by the
+workers where there is a --runner; documents are kept by their ids, so that a retry, or the same
+command after a kill, changes nothing else:
+
+    gemb embed ... --host=postgresql://127.0.0.1/db --runner=FnApiRunner
+
 gemb.store.embeddings.read_embeddings reads it for the model that made it and refuses other models.
 The folder appears when it is complete; until then the same command continues in the hidden folder
 .OUTPUT.KEY next to it.
@@ -54,6 +60,8 @@ flags.DEFINE_enum(
 flags.DEFINE_float(
     "max_bad_fraction", 0.0, "Share of broken records to leave out.", allow_override=True
 )
+flags.DEFINE_string("host", "", "Index host to publish to.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
 flags.DEFINE_string("runner", "", "Runner of Apache Beam; default none.", allow_override=True)
 flags.DEFINE_list(
     "runner_options", [], "Options for Beam's pipeline, with commas.", allow_override=True
@@ -89,6 +97,10 @@ def main(argv: list[str]) -> None:
             import gemb.release.bulk_beam  # noqa: F401
     elif FLAGS.runner_options:
         raise UserError("--runner_options need --runner")
+    if FLAGS.host and FLAGS.kind != "document":
+        raise UserError("--host holds documents; remove --kind=query")
+    if FLAGS.host.startswith("milvus:") and "//" not in FLAGS.host and FLAGS.runner:
+        raise UserError("--host: one process opens Milvus Lite at a time; remove --runner")
     from gemb.data.sources.records import digest
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
@@ -113,6 +125,7 @@ def main(argv: list[str]) -> None:
     if output.exists() and any(output.iterdir()):
         if wanted.items() <= embeddings.read_about(output).items():
             print(f"the vectors exist already: {output}")
+            _publish(output, embedder, dim)
             return
         raise UserError(f"{output}: holds other vectors; choose another folder, or delete this one")
     key = digest(*map(str, wanted.values()))
@@ -129,6 +142,39 @@ def main(argv: list[str]) -> None:
         (growing / LOCK_FILE).unlink()
     os.replace(growing, output)
     print(f"{len(texts):,} vectors of {dim} {FLAGS.dtype} numbers: {output}")
+    _publish(output, embedder, dim)
+
+
+def _publish(output, embedder, dim: int) -> None:
+    """Makes the vectors of the folder the live version of --host, if that is given."""
+    if not FLAGS.host:
+        return
+    import numpy as np
+
+    from gemb.identity import model_space
+    from gemb.inference.encoded_once import similarity_of
+    from gemb.release.loading import publish_documents
+    from gemb.store.embeddings import read_embeddings
+    from gemb.store.hosts import open_host
+
+    space, _ = model_space(embedder.model, dim, similarity_of(embedder))
+    host = open_host(FLAGS.host, name=FLAGS.name, create=True)
+    ids, vectors, _ = read_embeddings(output, model=embedder.fingerprint)
+    there = np.flatnonzero(vectors.any(axis=1))
+    send = (lambda version: _send(output, version)) if FLAGS.runner else None
+    if len(there) < len(ids):
+        print(f"{len(ids) - len(there)} documents have no direction (empty texts); left out")
+        ids, vectors = [ids[row] for row in there], vectors[there]
+    version, _ = publish_documents(host, space, ids, vectors, send=send)
+    print(f"{host}: version {version} is live: {len(ids):,} documents")
+    host.close()
+
+
+def _send(output, version) -> None:
+    from gemb.release import bulk_beam
+
+    sink = bulk_beam.Sink(str(output), _absolute(FLAGS.host), FLAGS.name, version)
+    bulk_beam.send(sink, runner=FLAGS.runner, options=FLAGS.runner_options)
 
 
 def _absolute(place: str) -> str:

@@ -210,21 +210,18 @@ def _publish(host, space, ids: list[str], vectors, sample) -> None:
     """Makes the documents a new version of the host and publishes it."""
     import numpy as np
 
-    from gemb.store.hosts import Settings, exact_answers
-    from gemb.store.rows import rows_digest
+    from gemb.release.loading import Measured, publish_documents
+    from gemb.store.hosts import Settings
 
     there = np.flatnonzero(vectors.any(axis=1))
     if len(there) < len(ids):
         print(f"{len(ids) - len(there)} documents have no direction (empty texts); left out")
         ids, vectors = [ids[row] for row in there], vectors[there]
-    version = host.begin(space, settings=Settings(kind=FLAGS.kind, target=FLAGS.target))
-    host.load(version, ids, vectors)
-    queries = sample[sample.any(axis=1)]
-    expected = exact_answers(ids, vectors, queries, min(_HITS, len(ids)))
-    digest = rows_digest(ids, vectors, "float32")
-    found = host.verify(version, queries, expected, FLAGS.target, rows=len(ids), digest=digest)
-    host.publish(version)
-    print(f"{host}: version {version} is live: {len(ids)} documents, agreement@{_HITS} {found:.4f}")
+    settings = Settings(kind=FLAGS.kind, target=FLAGS.target)
+    measured = Measured(settings, sample[sample.any(axis=1)], FLAGS.target)
+    version, found = publish_documents(host, space, ids, vectors, measured)
+    said = "as before" if found is None else f"agreement@{_HITS} {found:.4f}"
+    print(f"{host}: version {version} is live: {len(ids)} documents, {said}")
     host.close()
 
 

@@ -3,6 +3,7 @@
     gemb refresh runs/store --corpus=runs/notes --dry_run       # what would change, and how long
     gemb refresh runs/store --corpus=runs/notes
     gemb refresh runs/store --corpus=runs/notes --keys=sqlite:runs/notes.db
+    gemb refresh runs/store --corpus=runs/notes --host=postgresql://127.0.0.1/db
     gemb refresh runs/store --corpus=runs/notes --model=all-MiniLM-L6-v2     # in an empty store
 
 The model is that of the live version, which is kept in the store. Documents are compared by their
@@ -14,8 +15,9 @@ find the old one or the new one.
 
 With --model of another space than the store has, all is encoded: a new generation. Most of the
 documents gone is refused without --allow_shrink. --keys brings key stores to the version too: they
-hold the vectors of --queries (users) where there are some, else of the documents. A refresh that
-is stopped (exit status 75) or killed continues when it is called again.
+hold the vectors of --queries (users) where there are some, else of the documents. --host brings an
+index host, see `gemb release`: changed documents are sent, and the host copies the others. A
+refresh that is stopped (exit status 75) or killed continues when it is called again.
 
     gemb search --index=runs/store "question"      # answers from the live version
     gemb rollback runs/store --why="..."
@@ -23,31 +25,10 @@ is stopped (exit status 75) or killed continues when it is called again.
 
 from absl import flags
 
+from gemb.cli.arguments import define_version_flags, open_servers
+
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", "", "Model folder or name.", allow_override=True)
-flags.DEFINE_string("corpus", "", "Folder or file with the documents.", allow_override=True)
-flags.DEFINE_string(
-    "queries",
-    "",
-    "Folder or file with texts of the query side, such as users.",
-    allow_override=True,
-)
-flags.DEFINE_integer("dim", 0, "Nested width to keep; 0 is the full one.", allow_override=True)
-flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", allow_override=True)
-flags.DEFINE_string(
-    "index_kind",
-    "exact",
-    "Kind of index of a new generation, see `gemb index`.",
-    allow_override=True,
-)
-flags.DEFINE_float(
-    "target", 0.99, "Agreement@10 with exact search to keep.", 0.01, 0.9999, allow_override=True
-)
-flags.DEFINE_list("keys", [], "Addresses of key stores, with commas.", allow_override=True)
-flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
-flags.DEFINE_bool(
-    "allow_shrink", False, "Accept that many documents are gone.", allow_override=True
-)
+define_version_flags()
 flags.DEFINE_bool("dry_run", False, "Print what would change, and stop.", allow_override=True)
 
 
@@ -69,7 +50,6 @@ def main(argv: list[str]) -> None:
     from gemb.release.settings import chosen_encoding
     from gemb.runs.interruption import resumable
     from gemb.store import VersionStore
-    from gemb.store.keyed import open_keyed
 
     store = VersionStore(place, create=True)
     with resumable("gemb refresh"):
@@ -82,12 +62,10 @@ def main(argv: list[str]) -> None:
             seconds = refreshing.expected_seconds(plan, encoding)
             print(f"{store}: {refreshing.described(plan, seconds)}")
             return
-        keys = [open_keyed(address, name=FLAGS.name, dtype=FLAGS.dtype) for address in FLAGS.keys]
-        refreshing.refresh(
-            store, encoding, corpora, settings, keys=keys, allow_shrink=FLAGS.allow_shrink
-        )
-        for keyed in keys:
-            keyed.close()
+        with open_servers(create=True) as servers:
+            refreshing.refresh(
+                store, encoding, corpora, settings, allow_shrink=FLAGS.allow_shrink, **servers
+            )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     gemb release runs/store --model=runs/quickstart/model --corpus=DIR --workdir=runs/release-1
     gemb release runs/store --gin_file=configs/experiments/quickstart.gin --corpus=DIR \\
         --workdir=runs/release-2 --tasks=DIR --keys=sqlite:runs/users.db --queries=users.jsonl
+    gemb release ... --host=postgresql://127.0.0.1/db      # pgvector; or Milvus, or a folder
     gemb release ... --stages=train,gate        # a part, so that a scheduler can run each
 
 The stages, in order:
@@ -14,8 +15,13 @@ The stages, in order:
               made in an earlier version are kept, see `gemb refresh`
     index     of the documents, of kind --index_kind
     verify    the index against exact search, on a sample: at least 0.95 of the ten best
-    load      the version with its model, corpus, vectors and index is made; --keys are loaded
-    publish   readers find the version
+    load      the version with its model, corpus, vectors and index is made; --keys and --host are
+              loaded and compared by a digest, and the host's index is built and measured
+    publish   readers find the version: the index host first, then key stores, then the store.
+              Where one of them fails, the others go back to what was live
+
+--host is an index host: postgresql://HOST/DATABASE (pgvector), http://HOST:PORT (Milvus),
+milvus:FILE (Milvus Lite) or a folder. Its index is of --index_kind where it has that, else HNSW.
 
 WORKDIR/release.json notes each stage with a digest of its inputs. The same command continues after
 a kill, a stop (exit status 75) or an error, and leaves out what is done; use a new workdir for each
@@ -25,6 +31,8 @@ to it.
 
 from absl import flags
 
+from gemb.cli.arguments import check_folder, define_version_flags, open_servers
+
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string(
     "gin_file", [], "Experiment; repeatable, later files win.", allow_override=True
@@ -32,35 +40,16 @@ flags.DEFINE_multi_string(
 flags.DEFINE_multi_string(
     "gin_param", [], "Binding such as 'STEPS = 10'; repeatable, wins.", allow_override=True
 )
-flags.DEFINE_string("model", "", "Model folder or name, not trained here.", allow_override=True)
 flags.DEFINE_string("workdir", None, "Folder of the release.", allow_override=True)
-flags.DEFINE_string("corpus", "", "Folder or file with the documents.", allow_override=True)
-flags.DEFINE_string(
-    "queries",
-    "",
-    "Folder or file with texts of the query side, such as users.",
-    allow_override=True,
-)
 flags.DEFINE_list("tasks", [], "Folders with tasks of the gate, with commas.", allow_override=True)
 flags.DEFINE_list("stages", [], "Stages to run; default all.", allow_override=True)
-flags.DEFINE_integer("dim", 0, "Nested width to keep; 0 is the full one.", allow_override=True)
-flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Of vectors.", allow_override=True)
-flags.DEFINE_string("index_kind", "exact", "Kind of index, see `gemb index`.", allow_override=True)
-flags.DEFINE_float(
-    "target", 0.99, "Agreement@10 with exact search to keep.", 0.01, 0.9999, allow_override=True
-)
-flags.DEFINE_list("keys", [], "Addresses of key stores, with commas.", allow_override=True)
-flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
-flags.DEFINE_bool(
-    "allow_shrink", False, "Accept that many documents are gone.", allow_override=True
-)
+define_version_flags()
 
 
 def main(argv: list[str]) -> None:
     from pathlib import Path
 
     from gemb.checks import UserError, require
-    from gemb.cli.arguments import check_folder
     from gemb.files import local_folder
     from gemb.search import KINDS
 
@@ -81,21 +70,17 @@ def main(argv: list[str]) -> None:
     from gemb.release.stages import Stages
     from gemb.runs.interruption import resumable
     from gemb.store import VersionStore
-    from gemb.store.keyed import open_keyed
 
     workdir = Path(FLAGS.workdir)
     stages = Stages(workdir, FLAGS.stages)
     store = VersionStore(local_folder("STORE", argv[0]), create=True)
-    keys = [open_keyed(address, name=FLAGS.name, dtype=FLAGS.dtype) for address in FLAGS.keys]
     settings = Settings(FLAGS.index_kind, FLAGS.target, FLAGS.dtype)
-    with resumable("gemb release"):
+    with resumable("gemb release"), open_servers(create=True) as servers:
         request = Request(
             FLAGS.model, _training(workdir), _corpora(), FLAGS.dim, settings,
-            tasks=FLAGS.tasks, keys=keys, allow_shrink=FLAGS.allow_shrink,
+            tasks=FLAGS.tasks, allow_shrink=FLAGS.allow_shrink, **servers,
         )  # fmt: skip
         release(store, request, workdir, stages)
-    for keyed in keys:
-        keyed.close()
 
 
 def _corpora() -> dict:

@@ -1,13 +1,14 @@
-"""gemb retire: remove old versions of a store, but not the live one and the one before it.
+"""gemb retire: remove old versions of stores, but not the live one and the one before it.
 
     gemb retire runs/store                       # keeps 5 generations, 2 refreshes of each
     gemb retire runs/store --generations=3 --dry_run
+    gemb retire runs/store sqlite:runs/users.db pgvector://127.0.0.1/db
     gemb retire runs/store --pin=6.4 --why="baseline of the year"    # keep it at any age
     gemb retire runs/store --unpin=6.4 --why="replaced"
 
-STORE is a folder or the address of a key store, see `gemb versions --help`. A version disappears
-for new readers at once; open readers can still use it. A key store keeps one refresh per
-generation.
+STORE is a folder or the address of a key store or an index host, see `gemb versions --help`. A
+version disappears for new readers at once; open readers can still use it. A key store keeps one
+refresh per generation.
 """
 
 from absl import flags
@@ -26,17 +27,22 @@ def main(argv: list[str]) -> None:
     from gemb.identity import Version
     from gemb.store import open_store
 
-    if len(argv) != 1:
-        raise UserError("expected one STORE: a folder or the address of a key store")
+    if not argv:
+        raise UserError("STORE is required: a folder or the address of a key store")
     if FLAGS.pin and FLAGS.unpin:
         raise UserError("--unpin cannot be combined with --pin; give one of them")
-    store = open_store(argv[0], FLAGS.name)
-    if named := FLAGS.pin or FLAGS.unpin:
-        if not FLAGS.why.strip():
-            raise UserError("--why is required: the reason, which is logged")
-        store.pin(Version.parse(named), why=FLAGS.why, pinned=bool(FLAGS.pin))
-        print(f"{store}: version {named} is {'pinned' if FLAGS.pin else 'no longer pinned'}")
-        return
+    named = FLAGS.pin or FLAGS.unpin
+    if named and not FLAGS.why.strip():
+        raise UserError("--why is required: the reason, which is logged")
+    for store in [open_store(place, FLAGS.name) for place in argv]:
+        if named:
+            store.pin(Version.parse(named), why=FLAGS.why, pinned=bool(FLAGS.pin))
+            print(f"{store}: version {named} is {'pinned' if FLAGS.pin else 'no longer pinned'}")
+        else:
+            _retire(store)
+
+
+def _retire(store) -> None:
     old = store.retire(keep=FLAGS.generations, dry_run=FLAGS.dry_run)
     numbers = ", ".join(map(str, old)) or "nothing"
     print(f"{store}: {'would remove' if FLAGS.dry_run else 'removed'} {numbers}")

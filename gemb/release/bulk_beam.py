@@ -1,14 +1,16 @@
-"""Embeds texts by an Apache Beam pipeline, on one machine or many.
+"""Embeds texts, and loads vectors into index hosts, by an Apache Beam pipeline.
 
 Each worker loads the model once, reads its texts by number from the same files, and writes the
 vectors of a range of rows as one file of FOLDER/parts. A part appears whole and is written again
 without harm, so that retries, and a second call after a kill, give the same folder as one process.
+Documents go into an index host by their ids, so that a retry changes nothing there either.
 """
 
 import functools
+import re
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +20,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from gemb.checks import UserError
 from gemb.files import atomic_file, users_errors
-from gemb.identity import texts_fingerprint
+from gemb.identity import Version, texts_fingerprint
 from gemb.inference.embedder import Embedder
 from gemb.models.execution import Execution
 from gemb.release.source import Source
-from gemb.store.embeddings import VECTORS, describe
+from gemb.store.embeddings import VECTORS, Embeddings, describe, read_embeddings
+from gemb.store.hosts import IndexHost, open_host
 
 # DirectRunner first tries a runner that downloads a program.
 RUNNERS = {"FnApiRunner": "apache_beam.runners.portability.fn_api_runner.FnApiRunner"}
@@ -30,6 +33,7 @@ PARTS = "parts"
 _STEP = 1024
 _QUIET = "--default_sdk_harness_log_level=ERROR"
 _LOCK = threading.Lock()
+_MISTAKE = re.compile(r"\b(?:User|Host|Space)Error: (.+)")
 
 
 class Work(NamedTuple):
@@ -105,7 +109,7 @@ def embed(
         for part in missing
     ]
     if missing:
-        _run(work, missing, runner, options)
+        _run(_encode_part, missing, work, runner, options)
     for part in parts:
         if not _whole(work, part):
             raise UserError(
@@ -117,7 +121,62 @@ def embed(
     shutil.rmtree(folder / PARTS)
 
 
-def _run(work: Work, parts: Sequence[Part], runner: str, options: Sequence[str]) -> None:
+class Sink(NamedTuple):
+    """Where vectors go.
+
+    Attributes:
+        folder: with the vectors, as `embed` leaves it.
+        host: address of the index host.
+        name: of the index on its server.
+        version: that was begun there.
+    """
+
+    folder: str
+    host: str
+    name: str
+    version: Version
+
+
+def send(sink: Sink, *, runner: str, options: Sequence[str] = (), step: int = _STEP) -> None:
+    """Loads the vectors of a folder into an unfinished version of an index host.
+
+    Args:
+        sink: where from and where to.
+        runner, options: as for `embed`.
+        step: documents of a batch.
+
+    Raises:
+        UserError: an unknown runner, or a host that refuses or does not answer.
+    """
+    rows = len(read_embeddings(sink.folder, model=None).ids)
+    parts = [(first, min(first + step, rows)) for first in range(0, rows, step)]
+    _run(_send_part, parts, sink, runner, options)
+
+
+def _send_part(part: tuple[int, int], sink: Sink) -> int:
+    """In a worker: loads a range of rows."""
+    with _LOCK:
+        host, (ids, vectors, _) = _host(sink.host, sink.name), _vectors(sink.folder)
+        rows = [row for row in range(*part) if vectors[row].any()]
+        if rows:
+            host.load(sink.version, [ids[row] for row in rows], np.asarray(vectors[rows]))
+    return len(rows)
+
+
+@functools.cache
+def _host(address: str, name: str) -> IndexHost:
+    return open_host(address, name=name)
+
+
+@functools.cache
+def _vectors(folder: str) -> Embeddings:
+    return read_embeddings(folder, model=None)
+
+
+def _run(
+    function: Callable, parts: Sequence, about: Work | Sink, runner: str, options: Sequence[str]
+) -> None:
+    """Calls `function(part, about)` for each part, in workers."""
     try:
         settings = PipelineOptions([_QUIET, f"--runner={RUNNERS.get(runner, runner)}", *options])
         pipeline = beam.Pipeline(options=settings)
@@ -127,16 +186,15 @@ def _run(work: Work, parts: Sequence[Part], runner: str, options: Sequence[str])
         pipeline
         | "parts" >> beam.Create(parts)
         | "spread" >> beam.Reshuffle()
-        | "encode" >> beam.Map(_encode_part, work)
+        | "work" >> beam.Map(function, about)
     )
     try:
         pipeline.run().wait_until_finish()
     except Exception as error:  # of a worker: a text with its traceback
-        lines = [line for line in str(error).splitlines() if "UserError" in line]
-        if not lines:
+        said = _MISTAKE.findall(str(error))
+        if not said:
             raise
-        said = lines[-1].partition("UserError:")[2].partition("[while running")[0]
-        raise UserError(said.strip() or lines[-1]) from None
+        raise UserError(said[-1].partition("[while running")[0].strip()) from None
 
 
 def _encode_part(part: Part, work: Work) -> int:

@@ -15,7 +15,7 @@ from gemb.files import users_errors
 from gemb.release.content import Difference
 from gemb.release.encoding import Encoding
 from gemb.store import bulk
-from gemb.store.disk import Draft
+from gemb.store.disk import Draft, Opened
 
 HASHES, CORPUS, MODEL, INDEX = "hashes.npy", "corpus", "model", "index"
 _ROWS = 1 << 14
@@ -141,6 +141,18 @@ def add_set(draft: Draft, made: Encoded) -> None:
     draft.add(made.name, made.ids, made.vectors, kind=made.kind, texts=made.texts)
     with users_errors(draft.folder):
         np.save(draft.folder / made.name / HASHES, made.keys)
+
+
+def read_hashes(opened: Opened, name: str) -> np.ndarray:
+    """[rows, 16] uint8 content keys of a set of a version."""
+    path = opened.folder / name / HASHES
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); make a full release") from None
+    if found.shape != (len(opened.sets[name].ids), 16):
+        raise UserError(f"{path}: does not fit its vectors; make a full release")
+    return found
 
 
 def take_folder(source: Path, target: Path) -> None:

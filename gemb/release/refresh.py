@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gemb.checks import UserError
 from gemb.data.sources.records import digest
 from gemb.files import users_errors
 from gemb.identity import Version, texts_fingerprint
@@ -18,10 +17,11 @@ from gemb.release import indexes, making
 from gemb.release.content import Counts, Difference, check_shrinkage, compare
 from gemb.release.corpus import Corpus
 from gemb.release.encoding import Encoding, content_keys
-from gemb.release.loading import keyed_set, load_keys
+from gemb.release.together import check_hosts, load, publish
 from gemb.runs.interruption import sole_run
 from gemb.store import VersionStore
 from gemb.store.disk import Opened
+from gemb.store.hosts import IndexHost
 from gemb.store.keyed import KeyedStore
 
 WORK = "work"  # in the store: what is not finished
@@ -124,20 +124,8 @@ def _difference(encoding, corpus: Corpus, parent: Opened | None, name: str, kind
     keys_before = np.zeros((0, 16), np.uint8)
     if parent and name in parent.sets:
         before = parent.sets[name].ids
-        keys_before = read_hashes(parent, name)
+        keys_before = making.read_hashes(parent, name)
     return compare(corpus.ids, keys, before, keys_before, where=corpus.place)
-
-
-def read_hashes(opened: Opened, name: str) -> np.ndarray:
-    """[rows, 16] uint8 content keys of a set of a version."""
-    path = opened.folder / name / making.HASHES
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); make a full release") from None
-    if found.shape != (len(opened.sets[name].ids), 16):
-        raise UserError(f"{path}: does not fit its vectors; make a full release")
-    return found
 
 
 def expected_seconds(plan: Plan, trial: Encoding | None = None) -> float | None:
@@ -178,13 +166,15 @@ def refresh(
     settings: Settings = DEFAULTS,
     *,
     keys: Sequence[KeyedStore] = (),
+    hosts: Sequence[IndexHost] = (),
     allow_shrink: bool = False,
     say: Callable = print,
 ) -> Version:
     """Makes and publishes a version with the vectors of records as they are now.
 
     Only what changed since the newest version of the same model is encoded, each distinct content
-    once. A killed refresh continues when it is called again.
+    once. A killed refresh continues when it is called again. The version is live nowhere before
+    every key store and index host is loaded.
 
     Args:
         store: the store.
@@ -192,6 +182,7 @@ def refresh(
         corpora: "documents", and perhaps "queries"; sets of the parent that are not given stay.
         settings: of the new version; the precision is that of the parent.
         keys: key stores to bring to the version.
+        hosts: index hosts to bring to the version; only changed documents are sent.
         allow_shrink: whether a large part of the records may be gone.
         say: prints a line.
 
@@ -202,37 +193,18 @@ def refresh(
         UserError: another refresh runs, records are lost, the model gives other vectors than
             before, the disk is full, or a host does not answer; the live version stays.
     """
+    check_hosts(store, hosts, settings.kind)
     with sole_run(store.folder / WORK):
         plan = make_plan(store, encoding, corpora, settings)
         if not plan.done:
             say(f"{store}: {described(plan, expected_seconds(plan))}")
         check_shrinkage(plan.counts, store, allow_shrink)
         version = plan.parent.version if plan.done else make_version(store, encoding, plan)
-        opened = store.open(version)
-        for keyed in keys:
-            found = load_keys(keyed, opened, *loaded_from(plan, opened))
-            say(f"{keyed}: {found['put']:,} rows put, {found['removed']:,} removed")
-        live = publish(store, version)
+        load(store, store.open(version), keys, hosts, say)
+        live = publish(store, version, keys, hosts)
         said = "is published" if live else "was published before"
         say(f"{store}: version {version} {said}" + ("; nothing changed" if plan.done else ""))
     return version
-
-
-def loaded_from(plan: Plan, opened: Opened) -> tuple[Version | None, Difference | None]:
-    """The version whose rows a key store may have, and what changed since; None for all rows."""
-    difference = plan.differences.get(keyed_set(opened.sets))
-    if plan.done or plan.parent is None or difference is None:
-        return None, None
-    return plan.parent.version, difference
-
-
-def publish(store: VersionStore, version: Version) -> bool:
-    """Publishes a version that was not yet; whether it was not."""
-    listed = next(each for each in store.versions() if each.version == version)
-    if listed.published:
-        return False
-    store.publish(version)
-    return True
 
 
 def make_version(store: VersionStore, encoding: Encoding, plan: Plan) -> Version:
@@ -371,7 +343,7 @@ def _keep_other_sets(draft, plan: Plan) -> None:
     for name in plan.parent.sets if plan.parent else ():
         if name not in plan.corpora:
             ids, vectors, about = plan.parent.sets[name]
-            keys = np.asarray(read_hashes(plan.parent, name))
+            keys = np.asarray(making.read_hashes(plan.parent, name))
             making.add_set(
                 draft, making.Encoded(name, about["kind"], ids, vectors, keys, about["texts"])
             )

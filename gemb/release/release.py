@@ -15,10 +15,11 @@ from gemb.release.content import check_shrinkage
 from gemb.release.corpus import Corpus
 from gemb.release.encoding import ModelEncoding
 from gemb.release.gate import LIVE, NEW, check_gate
-from gemb.release.loading import load_keys
 from gemb.release.stages import Stages
+from gemb.release.together import check_hosts, load, publish
 from gemb.runs.interruption import sole_run
 from gemb.store import VersionStore
+from gemb.store.hosts import IndexHost
 from gemb.store.keyed import KeyedStore
 
 
@@ -47,6 +48,7 @@ class Request(NamedTuple):
         settings: of the version.
         tasks: folders of tasks that the gate measures; none to have no gate.
         keys: key stores to bring to the version.
+        hosts: index hosts to bring to the version.
         allow_shrink: whether a large part of the records may be gone.
     """
 
@@ -57,6 +59,7 @@ class Request(NamedTuple):
     settings: refreshing.Settings = refreshing.DEFAULTS
     tasks: Sequence[str] = ()
     keys: Sequence[KeyedStore] = ()
+    hosts: Sequence[IndexHost] = ()
     allow_shrink: bool = False
 
 
@@ -79,6 +82,7 @@ def release(
         UserError: another release or refresh runs, the gate or a check refuses the model, the disk
             is full, or a host does not answer; the live version stays.
     """
+    check_hosts(store, request.hosts, request.settings.kind)
     with sole_run(workdir):
         model = _train(request, stages)
         encoding = ModelEncoding(model, request.dim)
@@ -159,7 +163,7 @@ def _make(store, request: Request, encoding, plan, stages: Stages, metrics: dict
         recall = refreshing.check_index(index, encoding, parts())
         return str(index), {"recall": recall}
 
-    def load() -> tuple[str, dict]:
+    def load_all() -> tuple[str, dict]:
         version = plan.parent.version if plan.done else None
         if version is None:
             if not index.exists():
@@ -171,30 +175,25 @@ def _make(store, request: Request, encoding, plan, stages: Stages, metrics: dict
             version = refreshing.write_version(
                 store, encoding, plan, made_parts, about | {"index": of_index}
             )
-        counts = {"put": 0, "removed": 0}
-        opened = store.open(version)
-        for keyed in request.keys:
-            found = load_keys(keyed, opened, *refreshing.loaded_from(plan, opened))
-            counts = {name: counts[name] + found[name] for name in counts}
-        return str(version), counts
+        return str(version), load(store, store.open(version), request.keys, request.hosts)
 
     stages.run("embed", plan.digest, embed, there=plan.done or index.parent.exists())
     stages.run("index", plan.digest, build, there=plan.done or index.exists())
     if stages.wanted("verify") and not plan.done and not index.exists():
         raise UserError("--stages: verify needs the stages embed and index first")
     stages.run("verify", plan.digest, verify, there="index" not in stages.ran)
-    keys = [str(each) for each in request.keys]
-    loaded = stages.run("load", digest(plan.digest, *keys), load, there=plan.done)
+    others = [str(each) for each in (*request.keys, *request.hosts)]
+    loaded = stages.run("load", digest(plan.digest, *others), load_all, there=plan.done)
     if loaded is None:
         return None
     version = Version.parse(loaded["output"])
-    stages.run("publish", digest(plan.digest, str(version)), lambda: _publish(store, version))
+
+    def publish_all() -> tuple[str, dict]:
+        publish(store, version, request.keys, request.hosts)
+        return str(version), {}
+
+    stages.run("publish", digest(plan.digest, str(version), *others), publish_all)
     return version
-
-
-def _publish(store: VersionStore, version: Version) -> tuple[str, dict]:
-    refreshing.publish(store, version)
-    return str(version), {}
 
 
 def _published(store: VersionStore, version: Version) -> bool:

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gemb.identity import model_space
+from gemb.pretrained.adapt import load
 from gemb.store.embeddings import read_embeddings
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +71,27 @@ def test_a_killed_pipeline_continues(alone, tiny_models, corpus, tmp_path):
     assert process.returncode == 0, error
     assert kept or output.exists()
     check_same(alone, output)
+
+
+@pytest.mark.parametrize("more", ["", "multi_processing"])
+def test_workers_load_an_index_host(alone, tiny_models, corpus, tmp_path, host_opener, more):
+    """Also where the host was half loaded, by a call that was killed."""
+    options = ["--runner=FnApiRunner", f"--host={host_opener.address}"]
+    options += [f"--name={host_opener.name}"]
+    if more:
+        options += [f"--runner_options=--direct_running_mode={more},--direct_num_workers=2"]
+    host = host_opener()
+    space = model_space(load(str(tiny_models[0])), 16)[0]
+    version = host.begin(space)
+    host.load(version, ["stranger", *alone.ids[:20]], np.array(alone.vectors[:21]))
+    process = embed(tiny_models[0], corpus, tmp_path / "beam", *options)
+    said, error = process.communicate()
+    assert process.returncode == 0, error
+    assert "version 1.1 is live: 5,000 documents" in said
+    asked = np.array(alone.vectors[:5])
+    hits = host.search(asked, 10, space=space, generation=1)
+    scores = -np.sort(-asked @ np.asarray(alone.vectors).T, axis=1)[:, :10]
+    np.testing.assert_allclose(hits.scores, scores, atol=1e-3)
 
 
 def test_mistakes_are_one_line(tiny_models, corpus, tmp_path):

@@ -21,7 +21,8 @@ _SPEC = importlib.util.spec_from_file_location("key_store_fixtures", _PATH)
 _FIXTURES = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_FIXTURES)
 opener, valkey_address = _FIXTURES.opener, _FIXTURES.valkey_address
-postgres_address = _FIXTURES.postgres_address
+postgres_address, milvus_address = _FIXTURES.postgres_address, _FIXTURES.milvus_address
+host_opener = _FIXTURES.host_opener
 
 
 @pytest.fixture(scope="session")

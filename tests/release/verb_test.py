@@ -140,3 +140,56 @@ def test_mistakes_of_release_are_one_line(gemb, tiny_models, write_corpus, texts
     (tmp_path / "r" / "release.json").write_text('{"format": "gemb release", "version": 7}')
     status, _, error = gemb("release", "store", corpus, model, "--workdir=r")
     assert "version 7" in error
+
+
+def test_a_release_writes_to_an_index_host(gemb, tiny_models, write_corpus, texts, host_opener):
+    host = [f"--host={host_opener.address}", f"--name={host_opener.name}"]
+    common = ["store", f"--corpus={write_corpus(texts)}", "--workdir=r1", *host]
+    first, second = (f"--model={model}" for model in tiny_models)
+    status, said, error = gemb("release", *common, first)
+    assert status == 0, error
+    assert "(put 100, removed 0;" in said
+    asked = ["search", *host, "--count=3", texts["d5"]]
+    status, before, error = gemb(*asked, first)
+    assert status == 0, error
+    assert "d5" in before.split()
+    changed = write_corpus(texts | {"d5": "hay"})
+    assert gemb("refresh", "store", f"--corpus={changed}", *host)[0] == 0
+    assert "d5" not in gemb(*asked, first)[1].split()
+    assert gemb("rollback", "store", "--why=test", *host)[0] == 0
+    assert gemb(*asked, first)[1] == before
+    common[1:3] = [f"--corpus={write_corpus(texts)}", "--workdir=r2"]
+    assert gemb("release", *common, second)[0] == 0
+    status, _, error = gemb(*asked, first)  # of another space now
+    assert status == 2
+    assert "space" in error.splitlines()[-1]
+    assert gemb(*asked, second)[0] == 0
+    status, said, error = gemb("rollback", "store", "1.1", "--why=worse", *host)
+    assert (status, len(said.splitlines())) == (0, 2), error
+    assert gemb(*asked, first)[1] == before
+    # the other store of vectors is down: one line, and nothing changes
+    status, _, error = gemb("refresh", "store", f"--corpus={write_corpus(texts | {'n': 'new'})}",
+                            "--host=postgresql://127.0.0.1:1/none")  # fmt: skip
+    assert (status, len(error.strip().splitlines())) == (2, 1)
+    assert str(VersionStore("store").open().version) == "1.1"
+    if host_opener.kind == "local":
+        status, said, _ = gemb("retire", "store", host_opener.address, "--generations=1")
+        assert status == 0
+        assert len(said.splitlines()) == 2
+
+
+def test_embed_publishes_to_an_index_host(gemb, tiny_models, write_corpus, texts):
+    corpus, model = write_corpus(texts), f"--model={tiny_models[0]}"
+    command = ["embed", model, f"--input={corpus}", "--output=vectors", "--host=host"]
+    for _ in range(2):  # the second time nothing is loaded
+        status, said, error = gemb(*command)
+        assert status == 0, error
+        assert said.splitlines()[-1] == "host: version 1.1 is live: 100 documents"
+    assert "d5" in gemb("search", "--host=host", model, "--count=3", texts["d5"])[1].split()
+    for more, message in [
+        ("--kind=query", "--host holds documents"),
+        ("--host=postgresql://127.0.0.1:1/none", "postgres"),
+    ]:
+        status, _, error = gemb(*command, more)
+        assert status == 2
+        assert message in error.splitlines()[-1]

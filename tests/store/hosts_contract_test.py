@@ -375,3 +375,36 @@ def test_retire(host_opener):
     assert host.search(unit(1), 1, space=tagged.space(0), generation=1).version == pinned
     assert host.begin(tagged.space(9)).generation == 5
     assert host.check() == []
+
+
+def test_a_version_is_copied(host_opener):
+    """With attributes and single changes; only what is loaded or deleted after it differs."""
+    host, space = host_opener(), tagged.space(0)
+    attributes = [{"part": row % 3, "even": row % 2 == 0} for row in range(ROWS)]
+    version, ids, vectors = live(host, space, attributes=attributes)
+    host.put(version, ["by hand"], unit(1, seed=9), [{"part": 7}])
+    other = host.begin(tagged.space(1), settings=Settings())
+    with pytest.raises(SpaceError):
+        host.copy(other, version)
+    with pytest.raises(UserError, match="choose a finished one"):
+        host.copy(other, other)
+    with pytest.raises(UserError, match="not being loaded"):
+        host.copy(version, version)
+    refresh = host.begin(space, settings=Settings())
+    host.load(refresh, ["of a killed call"], unit(1, seed=3))
+    host.clear(refresh)
+    host.copy(refresh, version)
+    host.delete(ids[:1], version=refresh)
+    changed = unit(1, seed=4)
+    host.load(refresh, ids[1:2], changed, [{"part": 8}])
+    wanted = np.concatenate([changed, vectors[2:], unit(1, seed=9)])
+    names = [*ids[1:], "by hand"]
+    digest = rows_digest(names, wanted, "float32")
+    host.verify(refresh, changed, [ids[1:2]], 1.0, rows=ROWS, digest=digest)
+    host.publish(refresh)
+    for part, expected in ((7, ["by hand"]), (8, ids[1:2]), (2, ids[2::3])):
+        hits = host.search(changed, ROWS, space=space, generation=1, filter={"part": part})
+        assert sorted(hits.ids[0]) == sorted(expected)
+    assert host.roll_back(why="a test") == version
+    hits = host.search(vectors[:2], 1, space=space, generation=1)
+    assert hits.ids == [ids[:1], ids[1:2]]

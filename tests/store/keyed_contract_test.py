@@ -385,10 +385,8 @@ def counted(keyed, monkeypatch):
             Cursor, "execute", lambda self, *a, **kw: (count.append(1), execute(self, *a, **kw))[1]
         )
     else:
-        begun = keyed._rows._transaction
-        monkeypatch.setattr(
-            keyed._rows, "_transaction", lambda kind: (count.append(1), begun(kind))[1]
-        )
+        connection = keyed._rows._connection()
+        connection.set_trace_callback(count.append)
     yield count
 
 

@@ -8,13 +8,14 @@ in `gemb.store.keyed`.
 from gemb.store.hosts.inputs import exact_answers
 from gemb.store.hosts.local import LocalHost
 from gemb.store.hosts.opening import is_host_address, open_host
-from gemb.store.hosts.protocol import Health, Hits, IndexHost, Settings
+from gemb.store.hosts.protocol import Health, Hits, IndexHost, OtherDocuments, Settings
 
 __all__ = [
     "Health",
     "Hits",
     "IndexHost",
     "LocalHost",
+    "OtherDocuments",
     "Settings",
     "exact_answers",
     "is_host_address",

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.identity import Listed, Space, SpaceError, Version
+from gemb.identity import Listed, Space, SpaceError, Version, check_same_space
 from gemb.store.hosts import inputs
 from gemb.store.hosts.filters import Condition, check_attributes, parse_filter
 from gemb.store.hosts.local import published
-from gemb.store.hosts.protocol import Attributes, Health, Hits, Settings
+from gemb.store.hosts.protocol import Attributes, Health, Hits, OtherDocuments, Settings
 from gemb.store.keyed.protocol import HostError
 from gemb.store.ledger import KEEP_GENERATIONS, Ledger
 from gemb.store.marking import Marking
@@ -58,6 +58,14 @@ class Collections(Protocol):
         self, version: Version, ids: Sequence[str], vectors: np.ndarray, attributes: Sequence[dict]
     ) -> None:
         """Adds or replaces documents; they are kept when this returns."""
+        ...
+
+    def copy(self, version: Version, parent: Version, space: Space) -> None:
+        """Adds the documents of another version; those that are there may be replaced.
+
+        Raises:
+            SpaceError: one of the two is of another space.
+        """
         ...
 
     def delete(self, version: Version, ids: Sequence[str]) -> set[str]:
@@ -113,33 +121,23 @@ class ServerHost(Marking):
     def __init__(self, collections: Collections, *, seconds: float = _SECONDS):
         self.collections, self._seconds = collections, seconds
         self._known, self._until = Ledger(), 0.0
+        self.kinds = collections.kinds
 
     def __str__(self) -> str:
         return str(self.collections)
 
     def versions(self) -> list[Listed]:
-        """What there is, newest first.
-
-        Raises:
-            HostError: the server does not answer.
-            UserError: its list of versions is of another format.
-        """
+        """See `IndexHost.versions`."""
         return list(self._ledger().versions)
 
     def begin(
         self, space: Space, *, settings: Settings | None = None, version: Version | None = None
     ) -> Version:
-        """The version to load documents into; see `LocalHost.begin`.
-
-        Raises:
-            SpaceError: the number is of another space here.
-            HostError: the server does not answer.
-            UserError: the number is taken, or the server has no such kind of index.
-        """
+        """See `IndexHost.begin`."""
         settings = settings or Settings(kind="hnsw")
         inputs.check_rankable(space, self)
-        if settings.kind not in self.collections.kinds:
-            known = ", ".join(self.collections.kinds)
+        if settings.kind not in self.kinds:
+            known = ", ".join(self.kinds)
             raise UserError(f"{self}: kind: expected one of {known}, got {settings.kind!r:.40}")
         chosen = []
 
@@ -169,24 +167,32 @@ class ServerHost(Marking):
         vectors: np.ndarray,
         attributes: Sequence[Attributes] | None = None,
     ) -> None:
-        """Adds or replaces documents of an unfinished version; any batch in any order, and again.
+        """See `IndexHost.load`."""
+        self._write(self._unfinished(version), ids, vectors, attributes)
 
-        Args:
-            version: of `begin`.
-            ids: unique; an integer is the same id as its digits.
-            vectors: [ids, dim] float32 or float16.
-            attributes: one for each, to filter by.
+    def copy(self, version: Version, parent: Version) -> None:
+        """See `IndexHost.copy`; documents of Milvus pass through this process."""
+        found, older = self._unfinished(version), self._finished(parent)
+        check_same_space(older.space, found.space, str(self))
+        self.collections.copy(version, parent, found.space)
 
-        Raises:
-            SpaceError: vectors of another dim.
-            HostError: the server does not answer; documents of earlier batches are kept.
-            UserError: an id, vector or attribute that is not accepted, or a version that is not
-                being loaded.
-        """
+    def clear(self, version: Version) -> None:
+        """See `IndexHost.clear`."""
+        found = self._unfinished(version)
+        self.collections.drop(version)
+        self.collections.create(version, found.space)
+
+    def _unfinished(self, version: Version) -> Listed:
         found = self._ledger(fresh=True).find(version, self)
         if found.state != "loading":
             raise UserError(f"{self}: version {version} is not being loaded; begin one")
-        self._write(found, ids, vectors, attributes)
+        return found
+
+    def _finished(self, version: Version) -> Listed:
+        found = self._ledger(fresh=True).find(version, self)
+        if not found.readable:
+            raise UserError(f"{self}: version {version} is {found.state}; choose a finished one")
+        return found
 
     def put(
         self,
@@ -195,11 +201,8 @@ class ServerHost(Marking):
         vectors: np.ndarray,
         attributes: Sequence[Attributes] | None = None,
     ) -> None:
-        """Adds or changes single documents of a finished version; see `load`."""
-        found = self._ledger(fresh=True).find(version, self)
-        if not found.readable:
-            raise UserError(f"{self}: version {version} is {found.state}; choose a finished one")
-        self._write(found, ids, vectors, attributes)
+        """See `IndexHost.put`."""
+        self._write(self._finished(version), ids, vectors, attributes)
 
     def _write(self, found: Listed, ids, vectors, attributes) -> None:
         names = [each.decode() for each in id_bytes(ids, self)]
@@ -220,7 +223,7 @@ class ServerHost(Marking):
         rows: int,
         digest: str | None = None,
     ) -> float:
-        """Builds the index of a loaded version and measures it; see `LocalHost.verify`."""
+        """See `IndexHost.verify`."""
         found = self._ledger(fresh=True).find(version, self)
         if found.state == "bad":
             raise UserError(f"{self}: version {version} is marked bad")
@@ -255,7 +258,7 @@ class ServerHost(Marking):
     def _check_rows(self, found: Listed, rows: int, digest: str | None) -> None:
         count = self.collections.count(found.version)
         if count != rows:
-            raise UserError(
+            raise OtherDocuments(
                 f"{self}: version {found.version} holds {count:,} documents, not {rows:,}; load "
                 "what is missing, delete what is gone"
             )
@@ -265,15 +268,12 @@ class ServerHost(Marking):
         for names, vectors in self.collections.scan(found.version):
             held.add([name.encode() for name in names], vectors)
         if held.hex() != digest:
-            raise UserError(f"{self}: version {found.version} holds other vectors; load them again")
+            raise OtherDocuments(
+                f"{self}: version {found.version} holds other vectors; load them again"
+            )
 
     def publish(self, version: Version) -> None:
-        """Makes a verified version live; a refresh of an older generation is only published.
-
-        Raises:
-            HostError: the server does not answer, or does not hold the version.
-            UserError: it is not verified, marked bad, or older than the live one.
-        """
+        """See `IndexHost.publish`."""
         found = self._ledger(fresh=True).find(version, self)
         if found.state == "loading":
             raise UserError(f"{self}: version {version} is not verified yet")
@@ -281,11 +281,7 @@ class ServerHost(Marking):
         self._change(lambda ledger: ledger.publish(version, self))
 
     def warm(self, version: Version) -> None:
-        """Searches a version once.
-
-        Raises:
-            UserError: it is not there.
-        """
+        """See `IndexHost.warm`."""
         found = self._ledger(fresh=True).find(version, self)
         query = np.full((1, found.space.dim), found.space.dim**-0.5, np.float32)
         self._searched(found, query, 10, ())
@@ -299,13 +295,7 @@ class ServerHost(Marking):
         generation: int,
         filter: Mapping | None = None,
     ) -> Hits:
-        """The best documents of each query; see `LocalHost.search`.
-
-        Raises:
-            SpaceError: of another space than the documents; nothing was searched.
-            HostError: the server does not answer.
-            UserError: the generation is not published here, or something that is not accepted.
-        """
+        """See `IndexHost.search`."""
         conditions = parse_filter(filter, self)
         for attempt in range(2):
             listed = published(self._ledger(fresh=attempt > 0), generation, self)
@@ -322,27 +312,16 @@ class ServerHost(Marking):
         ef = listed.about.get("ef", _EFS[0])
         return self.collections.search(listed.version, listed.space, queries, k, conditions, ef)
 
-    def delete(self, ids: Sequence[str | int]) -> int:
-        """Removes documents from every version; returns how many of them were there."""
+    def delete(self, ids: Sequence[str | int], *, version: Version | None = None) -> int:
+        """See `IndexHost.delete`."""
         names, there = [each.decode() for each in id_bytes(ids, self)], set()
-        for version in self.collections.held():
+        for each in self.collections.held() if version is None else [version]:
             with contextlib.suppress(Gone):  # it was retired meanwhile
-                there |= self.collections.delete(version, names)
+                there |= self.collections.delete(each, names)
         return len(there)
 
     def retire(self, *, keep: int = KEEP_GENERATIONS, dry_run: bool = False) -> list[Version]:
-        """Removes old versions; never the live one, the one before it, or a pinned one.
-
-        They disappear at once; then their documents are removed, and after a kill the next call
-        continues.
-
-        Args:
-            keep: generations to keep.
-            dry_run: whether only to say what would be removed.
-
-        Returns:
-            What was removed.
-        """
+        """See `IndexHost.retire`; versions disappear at once, then their documents are removed."""
         if dry_run:
             return [each.version for each in self._ledger(fresh=True).old(keep, 2)]
         removed = []

@@ -12,9 +12,9 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.files import users_errors
-from gemb.identity import Listed, Space, Version
+from gemb.identity import Listed, Space, Version, check_same_space
 from gemb.metrics.similarity import prepared
-from gemb.search import build, save_index
+from gemb.search import KINDS, build, save_index
 from gemb.store.disk import VersionStore, layout, writer
 from gemb.store.hosts import inputs
 from gemb.store.hosts.filters import check_attributes, parse_filter
@@ -27,7 +27,7 @@ from gemb.store.hosts.local_files import (
     loading_versions,
 )
 from gemb.store.hosts.local_version import ATTRIBUTES, INDEX, MOST_CHANGES, SET, LocalVersion
-from gemb.store.hosts.protocol import Attributes, Health, Hits, Settings
+from gemb.store.hosts.protocol import Attributes, Health, Hits, OtherDocuments, Settings
 from gemb.store.ledger import KEEP_GENERATIONS, Ledger
 from gemb.store.rows import RowsDigest, check_vectors, id_bytes
 
@@ -68,36 +68,24 @@ class LocalHost:
         self._known: tuple[object, Ledger] = (None, Ledger())
         self._opened: dict[Version, LocalVersion] = {}
         self._lock, self._warming = threading.Lock(), set()
+        self.kinds = tuple(kind for kind in KINDS if kind not in _TEXT_KINDS)
 
     def __str__(self) -> str:
         return str(self._store)
 
     def versions(self) -> list[Listed]:
-        """What there is, newest first, with the versions that are being loaded.
-
-        Raises:
-            UserError: a manifest or the log cannot be read.
-        """
+        """See `IndexHost.versions`."""
         return list(self._with_loading(self._ledger()).versions)
 
     def begin(
         self, space: Space, *, settings: Settings | None = None, version: Version | None = None
     ) -> Version:
-        """The version to load documents into; an unfinished version of the space is continued.
-
-        Args:
-            space: of the documents; another space than before makes a generation, the same a
-                refresh.
-            settings: how to index it; default exact.
-            version: a number that was given elsewhere, such as by another store.
-
-        Raises:
-            SpaceError: the number is of another space here.
-            UserError: the number is taken, an unknown kind, or another writer.
-        """
+        """See `IndexHost.begin`."""
         settings = settings or Settings()
         inputs.check_rankable(space, self)
-        _check_kind(settings.kind)
+        if settings.kind not in self.kinds:
+            known = ", ".join(self.kinds)
+            raise UserError(f"kind: expected one of {known}, got {settings.kind!r:.40}")
         with writer.writing(self.folder):
             ledger = self._with_loading(self._store.ledger())
             held = [each for each in ledger.versions if each.space == space]
@@ -118,24 +106,27 @@ class LocalHost:
         vectors: np.ndarray,
         attributes: Sequence[Attributes] | None = None,
     ) -> None:
-        """Adds or replaces documents of an unfinished version; each call is kept whole.
-
-        Args:
-            version: of `begin`.
-            ids: unique; an integer is the same id as its digits.
-            vectors: [ids, dim] float32 or float16.
-            attributes: one for each, to filter by.
-
-        Raises:
-            SpaceError: vectors of another dim.
-            UserError: an id, vector or attribute that is not accepted, or a version that is not
-                being loaded.
-        """
+        """See `IndexHost.load`."""
         space, _, loading = self._loading(version)
         keys, vectors, attributes = self._accepted(space, ids, vectors, attributes)
         for start in range(0, len(keys), _BATCH):
             part = slice(start, start + _BATCH)
             loading.put(keys[part], vectors[part], attributes[part])
+
+    def copy(self, version: Version, parent: Version) -> None:
+        """See `IndexHost.copy`."""
+        space, _, loading = self._loading(version)
+        self._finished(parent)
+        older = self._open(parent)
+        check_same_space(older.space, space, str(self))
+        for names, vectors, attributes in older.documents(_BATCH):
+            loading.put([name.encode() for name in names], vectors, attributes)
+
+    def clear(self, version: Version) -> None:
+        """See `IndexHost.clear`."""
+        space, settings, loading = self._loading(version)
+        loading.remove()
+        loading.create(space, settings)
 
     def _loading(self, version: Version) -> tuple[Space, Settings, Loading]:
         loading = Loading(self.folder, version)
@@ -163,24 +154,7 @@ class LocalHost:
         rows: int,
         digest: str | None = None,
     ) -> float:
-        """Builds the index of a loaded version and measures it; below `recall` it is not ready.
-
-        Args:
-            version: that is loaded; a finished one is only measured.
-            queries: [queries, dim] of the kind that will be asked; ScaNN, HNSW and funnels are
-                tuned on them.
-            expected: their exact answers, see `inputs.exact_answers`.
-            recall: mean share of these to find.
-            rows: documents that the version has to hold.
-            digest: of them in float32, see `gemb.store.rows.rows_digest`; None to count only.
-
-        Returns:
-            The share that was found.
-
-        Raises:
-            UserError: other documents, a recall below, another writer, or a full disk. The version
-                stays as it was.
-        """
+        """See `IndexHost.verify`."""
         finished = layout.folder_of(self.folder, version).exists()
         if finished:
             opened = self._open(version)
@@ -197,7 +171,8 @@ class LocalHost:
         keys, vectors, attributes = loading.read(space.dim)
         ids = [key.decode() for key in keys]
         self._check_rows(version, keys, vectors, rows, digest)
-        with self._store.draft(space, version=version, about=_about(settings)) as draft:
+        about = {"of": "documents", "settings": dataclasses.asdict(settings), "digest": digest}
+        with self._store.draft(space, version=version, about=about) as draft:
             made = _build(settings, space, vectors, queries, self)
             found = [_named(ids, made.search(query[None], most)) for query in queries]
             reached = self._measure(version, found, expected, recall)
@@ -209,7 +184,7 @@ class LocalHost:
 
     def _check_rows(self, version, keys, vectors, rows: int, digest: str | None) -> None:
         if len(keys) != rows:
-            raise UserError(
+            raise OtherDocuments(
                 f"{self}: version {version} holds {len(keys):,} documents, not {rows:,}; load what "
                 "is missing, delete what is gone"
             )
@@ -217,7 +192,9 @@ class LocalHost:
             held = RowsDigest()
             held.add(keys, vectors)
             if held.hex() != digest:
-                raise UserError(f"{self}: version {version} holds other vectors; load them again")
+                raise OtherDocuments(
+                    f"{self}: version {version} holds other vectors; load them again"
+                )
 
     def _measure(self, version, found, expected, recall: float) -> float:
         most = max(map(len, expected))
@@ -228,11 +205,7 @@ class LocalHost:
         return reached
 
     def publish(self, version: Version) -> None:
-        """Makes a verified version live, after its files were compared and its index was opened.
-
-        Raises:
-            UserError: it is not verified, damaged, marked bad, or older than the live one.
-        """
+        """See `IndexHost.publish`: its files are compared and its index is opened before."""
         if not layout.folder_of(self.folder, version).exists():
             found = self._with_loading(self._store.ledger()).find(version, self)
             raise UserError(f"{self}: version {found.version} is not verified yet")
@@ -252,11 +225,7 @@ class LocalHost:
         self._store.pin(version, why=why, pinned=pinned)
 
     def warm(self, version: Version) -> None:
-        """Opens a version before it is searched; others stay open.
-
-        Raises:
-            UserError: it cannot be opened.
-        """
+        """See `IndexHost.warm`."""
         opened = self._open(version)
         query = np.full((1, opened.space.dim), opened.space.dim**-0.5, np.float32)
         opened.search(query, 10, ())
@@ -270,21 +239,10 @@ class LocalHost:
         generation: int,
         filter: Mapping | None = None,
     ) -> Hits:
-        """The best documents of each query.
+        """See `IndexHost.search`.
 
         Where a refresh of the generation was published that is not open yet, it is opened in the
         background while the refresh before it answers.
-
-        Args:
-            queries: [queries, dim] floats.
-            k: hits wanted.
-            space: of the queries.
-            generation: to search; its newest published refresh answers, the live one first.
-            filter: conditions on attributes, see `gemb.store.hosts.filters`.
-
-        Raises:
-            SpaceError: of another space than the documents; nothing was searched.
-            UserError: the generation is not published here, or something that is not accepted.
         """
         listed = published(self._ledger(), generation, self)
         queries = inputs.check_queries(queries, k, listed.space, space, self)
@@ -299,31 +257,16 @@ class LocalHost:
         vectors: np.ndarray,
         attributes: Sequence[Attributes] | None = None,
     ) -> None:
-        """Adds or changes single documents of a finished version; searches find them at once.
-
-        Raises:
-            SpaceError: vectors of another dim.
-            UserError: what `load` refuses, a version that is not finished or bad, or more than
-                10,000 changed documents.
-        """
+        """See `IndexHost.put`; at most 10,000 changed documents."""
         found = self._finished(version)
         keys, vectors, attributes = self._accepted(found.space, ids, vectors, attributes)
         self._log(version, change_lines(keys, vectors, attributes), [k.decode() for k in keys])
 
-    def delete(self, ids: Sequence[str | int]) -> int:
-        """Removes documents from every version, unfinished ones included.
-
-        Searches no longer find them; their bytes leave the disk when the version is retired.
-
-        Returns:
-            How many of them were there.
-
-        Raises:
-            UserError: an id that is not accepted, or a file that cannot be written.
-        """
+    def delete(self, ids: Sequence[str | int], *, version: Version | None = None) -> int:
+        """See `IndexHost.delete`; bytes leave the disk when the version is retired."""
         keys, there = id_bytes(ids, self), set()
         for each in self._ledger().versions:
-            if not each.readable:
+            if not each.readable or version not in (None, each.version):
                 continue
             opened = self._open(each.version)
             held = [key.decode() for key in keys if opened.holds(key.decode())]
@@ -332,8 +275,9 @@ class LocalHost:
                 there |= set(held)
         removed = len(there)
         for each in loading_versions(self.folder):
-            gone = Loading(self.folder, each.version).delete(keys)
-            removed = max(removed, gone)
+            if version in (None, each.version):
+                gone = Loading(self.folder, each.version).delete(keys)
+                removed = max(removed, gone)
         return removed
 
     def _finished(self, version: Version) -> Listed:
@@ -350,17 +294,7 @@ class LocalHost:
         Changes(self.folder, version).append(lines)
 
     def retire(self, *, keep: int = KEEP_GENERATIONS, dry_run: bool = False) -> list[Version]:
-        """Removes old versions; never the live one, the one before it, or a pinned one.
-
-        Unfinished versions that are older than the live one are removed too.
-
-        Args:
-            keep: generations to keep.
-            dry_run: whether only to say what would be removed.
-
-        Returns:
-            What was removed.
-        """
+        """See `IndexHost.retire`."""
         ledger = self._store.ledger()
         old = self._store.retire(keep=keep, dry_run=dry_run)
         live = ledger.live
@@ -480,18 +414,6 @@ def published(ledger: Ledger, generation: int, where: object) -> Listed:
         if each.version.generation == generation and each.readable and each.published:
             return each
     raise UserError(f"{where}: nothing of generation {generation} is published here")
-
-
-def _check_kind(kind: str) -> None:
-    from gemb.search import KINDS
-
-    if kind not in KINDS or kind in _TEXT_KINDS:
-        known = ", ".join(name for name in KINDS if name not in _TEXT_KINDS)
-        raise UserError(f"kind: expected one of {known}, got {kind!r:.40}")
-
-
-def _about(settings: Settings) -> dict:
-    return {"of": "documents", "settings": dataclasses.asdict(settings)}
 
 
 def _build(settings: Settings, space: Space, vectors: np.ndarray, queries, where: object):

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +123,20 @@ class LocalVersion:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def documents(self, step: int) -> Iterator[tuple[list[str], np.ndarray, list[dict]]]:
+        """Every document as it is now, in batches of ids, vectors and attributes."""
+        self._follow()
+        changed, attributes = dict(self._changed), read_attributes(self._folder, len(self))
+        rows = np.array([row for row, e in enumerate(self._ids) if str(e) not in changed], np.int64)
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            vectors = np.asarray(self._vectors[part], np.float32)
+            yield [str(self._ids[row]) for row in part], vectors, [attributes[row] for row in part]
+        added = {each: found for each, found in changed.items() if found is not None}
+        if added:
+            vectors, attributes = zip(*added.values(), strict=True)
+            yield list(added), np.stack(vectors), list(attributes)
 
     def rows(self) -> Mapping[str, int]:
         """Id -> row."""

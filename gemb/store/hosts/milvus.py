@@ -222,6 +222,26 @@ class _Collections:
                     timeout=self._timeout,
                 )
 
+    def copy(self, version: Version, parent: Version, space: Space) -> None:
+        """See `Collections.copy`: Milvus copies nothing itself, so documents pass through here.
+
+        They replace what is there: which ids a version that is not built has cannot be asked.
+        """
+        name, older = self._collection(version), self._collection(parent)
+        with self._answers(parent):
+            for each, place in ((version, name), (parent, older)):
+                check_place(self._property(place, _SPACE), space, f"{self}, version {each}")
+            rows = self._client.query_iterator(
+                older, batch_size=_BATCH, output_fields=["id", "vector", "attributes"],
+                consistency_level="Strong",
+            )  # fmt: skip
+            while batch := rows.next():
+                kept = [{key: row[key] for key in ("id", "vector", "attributes")} for row in batch]
+                self._client.upsert(
+                    name, kept, partition_name=_partition(space), timeout=self._timeout
+                )
+            rows.close()
+
     def delete(self, version: Version, ids: Sequence[str]) -> set[str]:
         """See `Collections.delete`; what was there is known of finished versions only."""
         name, there = self._collection(version), set()

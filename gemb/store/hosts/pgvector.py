@@ -139,6 +139,17 @@ class _Tables:
         with self._answers(version) as connection:
             connection.execute(query, (*rows, [json.dumps(each) for each in attributes]))
 
+    def copy(self, version: Version, parent: Version, space: Space) -> None:
+        """See `Collections.copy`: one statement on the server."""
+        table, older = self._table(version), self._table(parent)
+        with self._answers(parent) as connection, connection.transaction():
+            for each, place in ((version, table), (parent, older)):
+                check_place(self._space(connection, place), space, f"{self}, version {each}")
+            connection.execute(
+                f"INSERT INTO {table} SELECT id, vector, attributes FROM {older} "
+                "ON CONFLICT (id) DO NOTHING"
+            )
+
     def delete(self, version: Version, ids: Sequence[str]) -> set[str]:
         """See `Collections.delete`."""
         query = f"DELETE FROM {self._table(version)} WHERE id = ANY(%b) RETURNING id"

@@ -13,6 +13,10 @@ from gemb.identity import Listed, Space, Version
 Attributes = Mapping[str, str | int | float | bool]
 
 
+class OtherDocuments(UserError):
+    """A version of an index host holds other documents than it has to."""
+
+
 class Hits(NamedTuple):
     """What an index host found: best first, equal scores by the smaller id.
 
@@ -79,16 +83,39 @@ class IndexHost(Protocol):
 
     A version is begun, loaded in batches, verified, published: until then it answers no search. A
     search names the space of its queries; what is stored with the vectors is compared with it.
+
+    Attributes:
+        kinds: of indexes that it makes, see `Settings`.
+
+    Raises:
+        HostError: from every method but `health`, where a server does not answer.
     """
 
+    kinds: tuple[str, ...]
+
     def versions(self) -> list[Listed]:
-        """What there is, newest first."""
+        """What there is, newest first, with the versions that are being loaded.
+
+        Raises:
+            UserError: the list cannot be read, or is of another format.
+        """
         ...
 
     def begin(
         self, space: Space, *, settings: Settings | None = None, version: Version | None = None
     ) -> Version:
-        """The version to load documents into; an unfinished version of the space is continued."""
+        """The version to load documents into; an unfinished version of the space is continued.
+
+        Args:
+            space: of the documents; another space than before makes a generation, the same a
+                refresh.
+            settings: how to index it; default exact in a folder, HNSW on a server.
+            version: a number that was given elsewhere, such as by another store.
+
+        Raises:
+            SpaceError: the number is of another space here.
+            UserError: the number is taken, an unknown kind, or another writer.
+        """
         ...
 
     def load(
@@ -98,7 +125,38 @@ class IndexHost(Protocol):
         vectors: np.ndarray,
         attributes: Sequence[Attributes] | None = None,
     ) -> None:
-        """Adds documents to an unfinished version; any batch in any order, and again."""
+        """Adds or replaces documents of an unfinished version; any batch in any order, and again.
+
+        Args:
+            version: of `begin`.
+            ids: unique; an integer is the same id as its digits.
+            vectors: [ids, dim] float32 or float16.
+            attributes: one for each, to filter by.
+
+        Raises:
+            SpaceError: vectors of another dim.
+            UserError: an id, vector or attribute that is not accepted, or a version that is not
+                being loaded. Documents of earlier batches are kept.
+        """
+        ...
+
+    def copy(self, version: Version, parent: Version) -> None:
+        """Gives an unfinished version the documents of a finished one of its space.
+
+        What the version has already may be replaced: copy first, then load.
+
+        Raises:
+            SpaceError: they are of two spaces.
+            UserError: one is not being loaded, or the other is not finished.
+        """
+        ...
+
+    def clear(self, version: Version) -> None:
+        """Removes the documents of an unfinished version, to load them again.
+
+        Raises:
+            UserError: it is not being loaded.
+        """
         ...
 
     def verify(
@@ -111,19 +169,44 @@ class IndexHost(Protocol):
         rows: int,
         digest: str | None = None,
     ) -> float:
-        """Builds the index of a loaded version and measures it; below `recall` it is not ready."""
+        """Builds the index of a loaded version and measures it; below `recall` it is not ready.
+
+        Args:
+            version: that is loaded; a finished one is only measured.
+            queries: [queries, dim] of the kind that will be asked; ScaNN, HNSW and funnels are
+                tuned on them.
+            expected: their exact answers, see `inputs.exact_answers`.
+            recall: mean share of these to find.
+            rows: documents that the version has to hold.
+            digest: of them in float32, see `gemb.store.rows.rows_digest`; None to count only.
+
+        Returns:
+            The share that was found.
+
+        Raises:
+            OtherDocuments: it holds other documents.
+            UserError: a recall below, another writer, or a full disk. The version stays as it was.
+        """
         ...
 
     def publish(self, version: Version) -> None:
-        """Makes a verified version live."""
+        """Makes a verified version live; a refresh of an older generation is only published.
+
+        Raises:
+            UserError: it is not verified, damaged, marked bad, or older than the live one.
+        """
         ...
 
     def warm(self, version: Version) -> None:
-        """Opens a version and searches it once, before others do."""
+        """Opens a version and searches it once, before others do.
+
+        Raises:
+            UserError: it cannot be opened, or is not there.
+        """
         ...
 
     def mark_bad(self, version: Version, *, why: str) -> None:
-        """Marks a version so that it is never read."""
+        """Marks a version so that it is never read; the live one has to be rolled back first."""
         ...
 
     def pin(self, version: Version, *, why: str, pinned: bool = True) -> None:
@@ -135,7 +218,18 @@ class IndexHost(Protocol):
         ...
 
     def roll_back(self, version: Version | None = None, *, why: str) -> Version:
-        """Makes an older version live, and returns its number."""
+        """Makes an older version live.
+
+        Args:
+            version: None for the newest older one that was live before.
+            why: kept with the version.
+
+        Returns:
+            The version that is live now.
+
+        Raises:
+            UserError: there is none, or it is damaged or marked bad.
+        """
         ...
 
     def search(
@@ -147,7 +241,19 @@ class IndexHost(Protocol):
         generation: int,
         filter: Mapping | None = None,
     ) -> Hits:
-        """The best documents of each query, in the newest published refresh of a generation."""
+        """The best documents of each query.
+
+        Args:
+            queries: [queries, dim] floats.
+            k: hits wanted.
+            space: of the queries.
+            generation: to search; its newest published refresh answers, the live one first.
+            filter: conditions on attributes, see `gemb.store.hosts.filters`.
+
+        Raises:
+            SpaceError: of another space than the documents; nothing was searched.
+            UserError: the generation is not published here, or something that is not accepted.
+        """
         ...
 
     def put(
@@ -157,15 +263,38 @@ class IndexHost(Protocol):
         vectors: np.ndarray,
         attributes: Sequence[Attributes] | None = None,
     ) -> None:
-        """Adds or changes single documents of a finished version; searches find them at once."""
+        """Adds or changes single documents of a finished version; searches find them at once.
+
+        Raises:
+            SpaceError: vectors of another dim.
+            UserError: what `load` refuses, or a version that is not finished or bad.
+        """
         ...
 
-    def delete(self, ids: Sequence[str | int]) -> int:
-        """Removes documents from every version; returns how many of them were there."""
+    def delete(self, ids: Sequence[str | int], *, version: Version | None = None) -> int:
+        """Removes documents from every version, unfinished ones included, or from one.
+
+        Returns:
+            How many of them were there.
+
+        Raises:
+            UserError: an id that is not accepted, or a file that cannot be written.
+        """
         ...
 
     def retire(self, *, keep: int = 5, dry_run: bool = False) -> list[Version]:
-        """Removes old versions; never the live one, the one before it, or a pinned one."""
+        """Removes old versions; never the live one, the one before it, or a pinned one.
+
+        Unfinished versions that are older than the live one are removed too. After a kill the next
+        call continues.
+
+        Args:
+            keep: generations to keep.
+            dry_run: whether only to say what would be removed.
+
+        Returns:
+            What was removed.
+        """
         ...
 
     def health(self) -> Health:

@@ -5,6 +5,7 @@ on NFS is not safe, for SQLite's log is in shared memory.
 """
 
 import contextlib
+import functools
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from gemb.store.keyed.protocol import HostError
 
 _FORMAT = 1
 _IDS = 500  # in one SELECT: SQLite limits the parameters of a statement
+_LEDGER = (None, 0)  # in place of an id and a generation
 _TABLES = """
 CREATE TABLE IF NOT EXISTS rows(
     id BLOB, generation INTEGER, value BLOB, PRIMARY KEY(id, generation)) WITHOUT ROWID;
@@ -110,18 +112,24 @@ class SqliteRows:
     def fetch(
         self, ids: Sequence[bytes], generations: Sequence[int]
     ) -> tuple[bytes | None, dict[tuple[bytes, int], bytes]]:
-        """See `Rows.fetch`: one transaction, which sees one state of the file."""
-        found = {}
-        with self._transaction("DEFERRED") as connection:
-            text = _ledger(connection)
-            for start in range(0, len(ids), _IDS):
-                some = ids[start : start + _IDS]
-                query = (
-                    f"SELECT id, generation, value FROM rows WHERE id IN ({_marks(some)}) "
-                    f"AND generation IN ({_marks(generations)})"
+        """See `Rows.fetch`: one statement, which sees one state of the file.
+
+        More ids than a statement takes are asked for within a transaction.
+        """
+        if len(ids) <= _IDS:
+            try:
+                rows = self._connection().execute(
+                    _fetching(len(ids), len(generations)), (*ids, *generations)
                 )
-                rows = connection.execute(query, [*some, *generations])
-                found |= {(each, generation): value for each, generation, value in rows}
+                found = {(each, generation): value for each, generation, value in rows}
+            except sqlite3.Error as error:
+                raise HostError(f"{self}: {error}") from None
+            return found.pop(_LEDGER, None), found
+        text, found = None, {}
+        with self._transaction("DEFERRED"):
+            for start in range(0, len(ids), _IDS):
+                text, some = self.fetch(ids[start : start + _IDS], generations)
+                found |= some
         return text, found
 
     def scan(self, generation: int) -> Iterator[tuple[bytes, bytes]]:
@@ -157,5 +165,14 @@ def _ledger(connection: sqlite3.Connection) -> bytes | None:
     return bytes(found[0]) if found else None
 
 
-def _marks(values: Sequence) -> str:
-    return ",".join("?" * len(values))
+@functools.lru_cache(maxsize=64)
+def _fetching(ids: int, generations: int) -> str:
+    """The statement that reads the ledger and some rows; SQLite prepares each of them once."""
+    return (
+        "SELECT NULL, 0, text FROM ledger UNION ALL SELECT id, generation, value FROM rows "
+        f"WHERE id IN ({_marks(ids)}) AND generation IN ({_marks(generations)})"
+    )
+
+
+def _marks(count: int) -> str:
+    return ",".join("?" * count)

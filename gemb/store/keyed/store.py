@@ -38,6 +38,7 @@ class KeyedStore(Marking):
         if dtype not in DTYPES:
             raise UserError(f"dtype: expected one of {DTYPES}, got {dtype!r}")
         self._rows, self.dtype = rows, dtype
+        self._readable: tuple[bytes | None, dict[int, tuple[str, int]]] = (None, {})
 
     def __str__(self) -> str:
         return str(self._rows)
@@ -131,7 +132,9 @@ class KeyedStore(Marking):
         """
         found = self._parse(self._rows.read()).find(version, self)
         if found.state == "loading" or rows is not None or digest is not None:
-            self._compare(found, rows, digest)
+            if rows is None or digest is None:
+                raise UserError(f"{self}: version {version} is new; publish needs rows and digest")
+            self.verify(version, rows=rows, digest=digest)
 
         def pointed(ledger: Ledger) -> Ledger:
             listed = ledger.find(version, self)
@@ -151,11 +154,18 @@ class KeyedStore(Marking):
 
         self._change(pointed)
 
-    def _compare(self, found: Listed, rows: int | None, digest: str | None) -> None:
-        if rows is None or digest is None:
-            raise UserError(
-                f"{self}: version {found.version} is new; publish needs rows and digest"
-            )
+    def verify(self, version: Version, *, rows: int, digest: str) -> None:
+        """Compares what a version's generation holds with what it has to hold.
+
+        Args:
+            version: of `begin`, or a later one.
+            rows: ids.
+            digest: of them, see `gemb.store.rows.rows_digest`.
+
+        Raises:
+            UserError: it holds something else.
+        """
+        found = self._parse(self._rows.read()).find(version, self)
         held = RowsDigest()
         for keys, vectors in self._batches(found):
             held.add(keys, vectors)
@@ -182,20 +192,29 @@ class KeyedStore(Marking):
         if not keys or not asked:
             return found
         text, held = self._rows.fetch(keys, asked)
-        readable = {e.version.generation: e.space for e in self._parse(text).versions if e.readable}
-        spaces = [
-            (generation, readable[generation]) for generation in asked if generation in readable
-        ]
-        found.spaces.update((generation, space.id) for generation, space in spaces)
+        spaces = self._spaces_of(text)
+        asked = [generation for generation in asked if generation in spaces]
+        for generation in asked:
+            found.spaces[generation] = spaces[generation][0]
         for row, key in enumerate(keys):
-            for generation, space in spaces:
+            for generation in asked:
                 value = held.get((key, generation))
                 if value is not None:
-                    vector = values.decode(value, key, space.dim, self)
+                    vector = values.decode(value, key, spaces[generation][1], self)
                     found.vectors[row] = vector.astype(np.float32)
                     found.generations[row] = generation
                     break
         return found
+
+    def _spaces_of(self, text: bytes | None) -> dict[int, tuple[str, int]]:
+        """Generation -> id and dim of its space; kept for as long as the ledger is the same."""
+        known, spaces = self._readable
+        if known is None or known != text:
+            ledger = self._parse(text)
+            held = [each for each in ledger.versions if each.readable]
+            spaces = {each.version.generation: (each.space.id, each.space.dim) for each in held}
+            self._readable = (text, spaces)
+        return spaces
 
     def ids(self, version: Version) -> Iterator[str]:
         """Every id of a version's generation.
