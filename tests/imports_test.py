@@ -28,6 +28,7 @@ ALLOWED_SIBLINGS = {
     ("data", "datasets"),
     ("datasets", "pretrained"),  # download_wheel
     ("recommendation", "inference"),  # the towers of a recommender
+    ("serving", "analysis"),  # classifiers
     ("door", "config"),
 }
 FORBIDDEN = {("models", "losses"), ("data", "models"), ("data", "losses")}

@@ -2,6 +2,7 @@
 
     gemb serve --model=all-MiniLM-L6-v2                       # POST /v1/embeddings, as OpenAI's
     gemb serve --index=runs/index                             # and POST /v1/search
+    gemb serve --classifier=runs/intents                      # POST /v1/classify
     gemb serve --release=runs/store --users=sqlite:runs/users.db
     gemb serve --index=runs/index --keys=keys.txt --admin_keys=admin.txt --port=8080
 
@@ -29,6 +30,7 @@ flags.DEFINE_list("release", [], "Stores of versions.", allow_override=True)
 flags.DEFINE_string("users", "", "Key store of vectors by user id.", allow_override=True)
 flags.DEFINE_string("name", "vectors", "Name of the key store on its server.", allow_override=True)
 flags.DEFINE_list("reranker", [], "Folders of cross-encoders.", allow_override=True)
+flags.DEFINE_string("classifier", "", "Classifier folders, with commas.", allow_override=True)
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.", allow_override=True)
 flags.DEFINE_integer("port", 8000, "Port to listen on.", 0, 65535, allow_override=True)
 flags.DEFINE_string("keys", "", "File with the keys of users.", allow_override=True)
@@ -56,8 +58,9 @@ def main(argv: list[str]) -> None:
 
     check_arguments(argv)
     indexes = [each for each in FLAGS.index.split(",") if each]
-    if not (FLAGS.model or indexes or FLAGS.release):
-        raise UserError("give something to serve: --model, --index or --release")
+    classifiers = [each for each in FLAGS.classifier.split(",") if each]
+    if not (FLAGS.model or indexes or classifiers or FLAGS.release):
+        raise UserError("give something to serve: --model, --index, --classifier or --release")
     for library in ("starlette", "uvicorn", "msgspec", "orjson", "prometheus_client"):
         require(library, "gemb serve", extra="serve")
     from gemb.serving.http.web import Keys
@@ -66,7 +69,7 @@ def main(argv: list[str]) -> None:
 
     places = Places(
         FLAGS.model, indexes, FLAGS.release, FLAGS.users, FLAGS.name, FLAGS.reranker,
-        FLAGS.max_length, FLAGS.batch_tokens, FLAGS.experiments, FLAGS.exposures,
+        classifiers, FLAGS.max_length, FLAGS.batch_tokens, FLAGS.experiments, FLAGS.exposures,
     )  # fmt: skip
     settings = Settings(
         FLAGS.deadline, FLAGS.bulk_deadline, FLAGS.chain, FLAGS.drain_delay, FLAGS.swap

@@ -13,6 +13,7 @@ import uvicorn
 from gemb.checks import UserError
 from gemb.inference.cross_encoder import CrossEncoder
 from gemb.serving import canaries
+from gemb.serving.classifying import open_classifier
 from gemb.serving.experiments.exposures import Exposures
 from gemb.serving.experiments.running import Experiments
 from gemb.serving.http.app import make_app
@@ -36,6 +37,7 @@ class Places(NamedTuple):
         users: address of a key store of user vectors; "" for none.
         users_name: of the key store on its server.
         rerankers: folders of cross-encoders.
+        classifiers: folders of `gemb classify`.
         max_length: tokens that texts are cut to; 0 for each model's own limit.
         budget: padded tokens in a batch; 0 for the default of the device.
         experiments: file of experiments; "" for none.
@@ -48,6 +50,7 @@ class Places(NamedTuple):
     users: str = ""
     users_name: str = "vectors"
     rerankers: Sequence[str] = ()
+    classifiers: Sequence[str] = ()
     max_length: int = 0
     budget: int = 0
     experiments: str = ""
@@ -78,6 +81,11 @@ def load(state: State, places: Places) -> list[Follow]:
     for place in places.rerankers:
         name = str(place).rstrip("/").rpartition("/")[2]
         state.rerankers[name] = CrossEncoder(place)
+    for folder in places.classifiers:
+        name, served = open_classifier(folder, state.models, **options)
+        if name in state.classifiers:
+            raise UserError(f"{folder}: another classifier is named {name}; rename one of them")
+        state.classifiers[name] = served
     follows = []
     for store in places.releases:
         follow = Follow(state, store, **options)

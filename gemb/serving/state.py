@@ -53,6 +53,7 @@ class State:
         chains: by name.
         users: key store of vectors by user id; None for none.
         rerankers: cross-encoders by name.
+        classifiers: by name, see `gemb.serving.classifying`.
         warm: whether everything is compiled.
         draining: whether the server is about to stop.
         unfit: why a model must not answer, by name; empty where its canaries agree.
@@ -70,6 +71,7 @@ class State:
         self.chains: dict[str, Chain] = {}
         self.users: KeyedStore | None = None
         self.rerankers: dict[str, CrossEncoder] = {}
+        self.classifiers: dict[str, Any] = {}
         self.warm, self.draining = False, False
         self.unfit: dict[str, str] = {}
         self.started = time.time()
