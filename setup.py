@@ -39,6 +39,7 @@ EXTRAS = {
     "images": ["pillow>=10"],
     "maps": ["scikit-learn>=1.5", "umap-learn>=0.5.7"],
     "milvus": ["pymilvus>=2.6"],
+    "otel": ["opentelemetry-exporter-otlp-proto-http>=1.30", "opentelemetry-sdk>=1.30"],
     "pictures": ["emoji>=2.14", "pillow>=10", "resvg-py>=0.2"],
     "postgres": ["psycopg[binary]>=3.2"],
     "redis": ["redis>=5.0"],

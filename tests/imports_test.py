@@ -34,6 +34,7 @@ ALLOWED_SIBLINGS = {
 FORBIDDEN = {("models", "losses"), ("data", "models"), ("data", "losses")}
 SINGLE_IMPORTERS = {
     "gin": {"gemb/config.py"},
+    "opentelemetry": {"gemb/serving/tracing.py"},
     "orbax": {"gemb/training/checkpoints/storage.py"},
     "mteb": {
         "gemb/evaluation/mteb/encoder.py",

@@ -261,7 +261,7 @@ def make_app(state: State, follows: list[Follow], keys: Keys, *, log=True, exper
     """
     routes = Routes(state, follows, experiments).table()
     inner = Router(routes, redirect_slashes=False)
-    shell = Shell(inner, state.metrics, keys, log=log)
+    shell = Shell(inner, state.metrics, keys, log=log, tracing=state.tracing)
 
     async def app(scope, receive, send):
         scope["gemb.shell"] = shell
