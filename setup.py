@@ -50,7 +50,7 @@ EXTRAS = {
         "orjson>=3.10",
         "prometheus-client>=0.21",
         "starlette>=0.45",
-        "uvicorn[standard]>=0.34",
+        "uvicorn[standard]>=0.36",
     ],
     "tensorboard": ["tensorboard>=2.20,<2.21"],
     "video": ["av>=14", "pillow>=10"],

@@ -203,7 +203,10 @@ def serve(
         socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         address = "{}:{}".format(*socket.getsockname()[:2])
         server = Server(config, state, app.shell, functools.partial(announce, address))
-        asyncio.run(run(server, socket, state, follows, experiments))
+        with asyncio.Runner(
+            loop_factory=config.get_loop_factory()
+        ) as runner:  # uvloop, if it is there
+            runner.run(run(server, socket, state, follows, experiments))
         log_line({"event": "stopped", "inflight": app.shell.inflight})
     finally:
         state.close()
