@@ -79,7 +79,10 @@ class Metrics:
         )
         self.index_rows = Gauge("gemb_index_rows", "Documents.", ["index"], registry=made)
         self.canary = Gauge(
-            "gemb_canary_cosine", "Lowest cosine of a model's canaries.", ["model"], registry=made
+            "gemb_canary_cosine",
+            "Lowest cosine of documents encoded again and as stored.",
+            ["model"],
+            registry=made,
         )
         self.swap_seconds = Histogram(
             "gemb_swap_seconds", "Seconds to load and warm a release next to the old one.",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from gemb.checks import UserError
 from gemb.identity import Listed
-from gemb.serving import canaries
+from gemb.serving import spot_check
 from gemb.serving.http.web import log_line
 from gemb.serving.popular import FILE, others, read_popular
 from gemb.serving.retrieval import Chain, Step, open_release
@@ -113,8 +113,8 @@ class Follow:
         step.warm()
         for tower in step.model.towers if step.model else ():
             self._state.batcher.expect(tower)
-        found = canaries.cosine(step)
-        if found is not None and found < canaries.LEAST:
+        found = spot_check.cosine(step)
+        if found is not None and found < spot_check.LEAST:
             raise UserError(
                 f"{self.name} {version}: its model gives other vectors here than are stored "
                 f"(cosine {found:.4f}); it was not swapped in"

@@ -13,7 +13,7 @@ import uvicorn
 
 from gemb.checks import UserError
 from gemb.inference.cross_encoder import CrossEncoder
-from gemb.serving import canaries
+from gemb.serving import spot_check
 from gemb.serving.classifying import open_classifier
 from gemb.serving.experiments.exposures import Exposures
 from gemb.serving.experiments.running import Experiments
@@ -115,7 +115,7 @@ def load(state: State, places: Places) -> "list[Follow | FollowHost]":
         for tower in model.towers:
             state.batcher.expect(tower)
     describe(state)
-    canaries.check(state)
+    spot_check.check(state)
     state.batcher.start()
     state.warm = True
     return follows
@@ -222,7 +222,7 @@ async def run(
     """Answers on a socket, and follows stores, until the server is asked to stop."""
     seconds = state.settings.watch
     looks = [(each.look, seconds) for each in follows]
-    looks.append((functools.partial(canaries.check, state), canaries.EVERY))
+    looks.append((functools.partial(spot_check.check, state), spot_check.EVERY))
     if experiments is not None:
         looks.append((experiments.look, seconds))
     tasks = [asyncio.ensure_future(watch(state, *look)) for look in looks]

@@ -59,7 +59,7 @@ class State:
         tracing: makes spans; None where the environment does not ask for them.
         warm: whether everything is compiled.
         draining: whether the server is about to stop.
-        unfit: why a model must not answer, by name; empty where its canaries agree.
+        unfit: why a model must not answer, by name; empty where stored vectors agree.
     """
 
     def __init__(self, settings: Settings = Settings()):
@@ -105,7 +105,7 @@ class State:
         if not self.batcher.alive:
             return "the thread that encodes has ended"
         if self.unfit:
-            return f"canaries: {next(iter(self.unfit))}"
+            return f"stored vectors differ: {next(iter(self.unfit))}"
         stores = [chain for chain in self.chains.values() if not chain.steps and not chain.others]
         return f"nothing published: {stores[0].name}" if stores else ""
 
