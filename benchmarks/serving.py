@@ -4,18 +4,24 @@
     python benchmarks/serving.py requests --seconds=5 --rounds=3
     python benchmarks/serving.py lanes
     python benchmarks/serving.py overload
+    python benchmarks/serving.py requests --infinity=/venvs/infinity/bin/infinity_emb --clients=8
 
-The peer is sentence-transformers behind Starlette and uvicorn, with one encode per request in a
-thread, as most examples for FastAPI do it. Both servers run at the same time on this machine and
-are asked in turn; only ratios of one round are compared. Needs the extras serve and peers.
+The peers: sentence-transformers behind Starlette and uvicorn, with one encode per request in a
+thread, as most examples for FastAPI do it; ONNX Runtime behind the server and the batcher of gemb
+(`ort`: the exported model in place of XLA's program); and infinity, if --infinity names its program
+in an environment of its own (pip install "infinity-emb[server,torch]"), in float32. All servers run
+at the same time on this machine and are asked in turn; only ratios of one round are compared. Needs
+the extras serve, peers and export.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import os
 import random
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -42,15 +48,18 @@ WORDS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["all", "requests", "lanes", "overload", "peer"])
+    parser.add_argument("what", choices=["all", "requests", "lanes", "overload", "peer", "ort"])
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=13)
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 32])
+    parser.add_argument("--peers", nargs="*", default=["peer", "ort"])
+    parser.add_argument("--infinity", default="", help="program of infinity")
     parser.add_argument("--output", default="")
     options = parser.parse_args()
-    if options.what == "peer":
-        peer(options.model)
+    if options.what in ("peer", "ort"):
+        {"peer": peer, "ort": ort}[options.what](options.model)
         return
     found = {}
 
@@ -64,9 +73,13 @@ def main() -> None:
         command = [sys.executable, "-m", "gemb.cli", "serve", f"--model={options.model}"]
         gemb = stack.enter_context(server([*command, "--port=0", "--log=off", "--deadline=30"]))
         if options.what in ("all", "requests"):
-            command = [sys.executable, __file__, "peer", f"--model={options.model}"]
-            other = stack.enter_context(server(command))
-            keep("requests", requests({"gemb": gemb, "peer": other}, options))
+            ports = {"gemb": gemb}
+            for name in options.peers:
+                command = [sys.executable, __file__, name, f"--model={options.model}"]
+                ports[name] = stack.enter_context(server(command))
+            if options.infinity:
+                ports["infinity"] = stack.enter_context(infinity(options))
+            keep("requests", requests(ports, options))
             keep("overhead", overhead(gemb, options))
         if options.what in ("all", "lanes"):
             keep("lanes", lanes(gemb, options))
@@ -104,6 +117,69 @@ def peer(model: str) -> None:
     uvicorn.Server(config).run(sockets=[socket])
 
 
+def ort(model: str) -> None:
+    """ONNX Runtime behind gemb's own server and batcher."""
+    import tempfile
+    from pathlib import Path
+
+    from gemb.export.onnx_file import OnnxEncoder, write
+    from gemb.inference.embedder import Embedder
+    from gemb.serving import server
+    from gemb.serving.batching import towers
+
+    with tempfile.TemporaryDirectory() as folder:
+        tower = Embedder.load(model).model.document
+        encoder = OnnxEncoder(write(tower, Path(folder)))
+
+        def dispatch(self, examples, length, rows):
+            tokens = self.processor.collate(examples, length, rows)
+            return encoder(tokens.ids, tokens.mask)[0]
+
+        towers.Tower.dispatch = dispatch
+        settings = server.Settings(deadline=30)
+        server.serve(
+            server.Places([model]), port=0, settings=settings, log=False,
+            announce=lambda address: print(f"serving on http://{address}", flush=True),
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def infinity(options):
+    """infinity's server in float32; its port."""
+    from gemb.pretrained.fetch import model_folder
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [options.infinity, "v2", "--model-id", str(model_folder(options.model))]
+    command += [
+        "--dtype",
+        "float32",
+        "--engine",
+        "torch",
+        "--device",
+        "cpu",
+        "--no-bettertransformer",
+    ]
+    command += ["--port", str(port), "--log-level", "critical", "--url-prefix", "/v1"]
+    command += ["--served-model-name", "default"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    process = subprocess.Popen(command, env=environment | {"HF_HUB_OFFLINE": "1"})
+    try:
+        end = time.monotonic() + 240
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                break
+            if time.monotonic() > end or process.poll() is not None:
+                raise SystemExit("infinity did not start")
+            time.sleep(0.5)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
 @contextlib.contextmanager
 def server(command: list[str]):
     """Starts a server; gives its port."""
@@ -121,8 +197,9 @@ def text(draw: random.Random, tokens: int) -> str:
     return " ".join(draw.choice(WORDS) for _ in range(tokens - 2))
 
 
-def body(texts, headers: str = "") -> bytes:
-    content = json.dumps({"input": texts, "encoding_format": "float"}).encode()
+def body(texts, headers: str = "", model: str = "") -> bytes:
+    asked = {"input": texts, "encoding_format": "float"}
+    content = json.dumps(asked | ({"model": model} if model else {})).encode()
     head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len(content)}\r\n"
     return head.encode() + b"\r\n" + content
 
@@ -192,24 +269,28 @@ def milliseconds(taken) -> dict[str, float]:
 
 
 def requests(ports: dict[str, int], options) -> list[dict]:
-    """Requests per second of 1, 8 and 32 clients, in turn."""
+    """Requests per second of several numbers of clients, in turn."""
     draw, rows = random.Random(0), []
 
-    def make():
-        return body(text(draw, options.tokens))
+    def asked(name: str):
+        model = "default" if name == "infinity" else ""
+        return lambda: body(text(draw, options.tokens), model=model)
 
-    for port in ports.values():
-        asyncio.run(closed_loop(port, 4, 1.0, make))
-    for clients in (1, 8, 32):
+    for name, port in ports.items():
+        asyncio.run(closed_loop(port, 4, 1.0, asked(name)))
+    for clients in options.clients:
         for number in range(options.rounds):
             row = {"clients": clients, "round": number}
             for name, port in ports.items():
-                taken = asyncio.run(closed_loop(port, clients, options.seconds, make))
+                taken = asyncio.run(closed_loop(port, clients, options.seconds, asked(name)))
                 row[name] = {"per_second": round(len(taken) / options.seconds, 1)}
                 row[name] |= milliseconds(taken)
-            row["ratio"] = round(
-                row["gemb"]["per_second"] / max(row["peer"]["per_second"], 0.01), 2
-            )
+            mine = row["gemb"]["per_second"]
+            row["ratios"] = {
+                name: round(mine / max(row[name]["per_second"], 0.01), 2)
+                for name in ports
+                if name != "gemb"
+            }
             rows.append(row)
             print(row, file=sys.stderr)
     return rows

@@ -35,7 +35,7 @@ gpu_extra() {
 }
 
 # The extras that `all` brings along, as in setup.py.
-in_all=' beam convert data documents eval export hnsw images maps milvus pictures postgres redis scann seqio serve tensorboard video '
+in_all=' beam convert data documents eval export hnsw images maps milvus otel pictures postgres redis scann seqio serve tensorboard video '
 
 # Whether every extra was installed from these very files; each has a marker, so that the scripts
 # can ask for different extras in one environment.

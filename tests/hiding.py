@@ -23,6 +23,7 @@ EXTRAS = {
     "milvus": ("pymilvus",),
     "mlflow": ("mlflow",),
     "mteb": ("mteb",),
+    "otel": ("opentelemetry",),
     "peers": ("implicit", "pytrec_eval", "sentence_transformers", "torch", "transformers"),
     "pictures": ("PIL", "emoji", "resvg_py"),
     "postgres": ("psycopg",),

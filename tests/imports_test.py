@@ -28,11 +28,13 @@ ALLOWED_SIBLINGS = {
     ("data", "datasets"),
     ("datasets", "pretrained"),  # download_wheel
     ("recommendation", "inference"),  # the towers of a recommender
+    ("serving", "analysis"),  # classifiers
     ("door", "config"),
 }
 FORBIDDEN = {("models", "losses"), ("data", "models"), ("data", "losses")}
 SINGLE_IMPORTERS = {
     "gin": {"gemb/config.py"},
+    "opentelemetry": {"gemb/serving/tracing.py"},
     "orbax": {"gemb/training/checkpoints/storage.py"},
     "mteb": {
         "gemb/evaluation/mteb/encoder.py",

@@ -54,6 +54,7 @@ VERBS = (
     "rollback",
     "check",
     "retire",
+    "classify",
     "baselines",
     "recommend",
 )

@@ -2,13 +2,17 @@
 
     gemb serve --model=all-MiniLM-L6-v2                       # POST /v1/embeddings, as OpenAI's
     gemb serve --index=runs/index                             # and POST /v1/search
+    gemb serve --classifier=runs/intents                      # POST /v1/classify
     gemb serve --release=runs/store --users=sqlite:runs/users.db
+    gemb serve --model=MODEL --index_host=pgvector://HOST/DATABASE --name=docs
     gemb serve --index=runs/index --keys=keys.txt --admin_keys=admin.txt --port=8080
 
 Open http://127.0.0.1:8000/ in a browser for the page. /openapi.json describes every route,
 /metrics is for Prometheus, /ready is 200 when every shape of a batch is compiled. With --release
 the live version of a store answers, newer ones are loaded next to it and swapped in, and older ones
-answer where the newest cannot: the answer says `version` and `fallback`.
+answer where the newest cannot: the answer says `version` and `fallback`. --index_host asks an index
+of `gemb index --host`; --corpus has the texts of its documents. --popular (lines of "id" and
+"score", or a recommender's folder) answers for users and items that no version knows.
 
 Texts of several requests are encoded together. A request with at most four texts waits in the
 interactive lane, others in the bulk lane; the headers X-Lane and X-Timeout-Ms say otherwise. A
@@ -27,8 +31,12 @@ flags.DEFINE_list("model", [], "Model folders or names.", allow_override=True)
 flags.DEFINE_string("index", "", "Index folders, with commas.", allow_override=True)
 flags.DEFINE_list("release", [], "Stores of versions.", allow_override=True)
 flags.DEFINE_string("users", "", "Key store of vectors by user id.", allow_override=True)
-flags.DEFINE_string("name", "vectors", "Name of the key store on its server.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
+flags.DEFINE_string("index_host", "", "Address of an index host.", allow_override=True)
+flags.DEFINE_string("corpus", "", "Folder or file with the documents.", allow_override=True)
+flags.DEFINE_string("popular", "", "List of popular items, or a recommender.", allow_override=True)
 flags.DEFINE_list("reranker", [], "Folders of cross-encoders.", allow_override=True)
+flags.DEFINE_string("classifier", "", "Classifier folders, with commas.", allow_override=True)
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.", allow_override=True)
 flags.DEFINE_integer("port", 8000, "Port to listen on.", 0, 65535, allow_override=True)
 flags.DEFINE_string("keys", "", "File with the keys of users.", allow_override=True)
@@ -56,8 +64,11 @@ def main(argv: list[str]) -> None:
 
     check_arguments(argv)
     indexes = [each for each in FLAGS.index.split(",") if each]
-    if not (FLAGS.model or indexes or FLAGS.release):
-        raise UserError("give something to serve: --model, --index or --release")
+    classifiers = [each for each in FLAGS.classifier.split(",") if each]
+    if not (FLAGS.model or indexes or classifiers or FLAGS.release or FLAGS.index_host):
+        raise UserError(
+            "give something to serve: --model, --index, --index_host, --classifier or --release"
+        )
     for library in ("starlette", "uvicorn", "msgspec", "orjson", "prometheus_client"):
         require(library, "gemb serve", extra="serve")
     from gemb.serving.http.web import Keys
@@ -66,7 +77,8 @@ def main(argv: list[str]) -> None:
 
     places = Places(
         FLAGS.model, indexes, FLAGS.release, FLAGS.users, FLAGS.name, FLAGS.reranker,
-        FLAGS.max_length, FLAGS.batch_tokens, FLAGS.experiments, FLAGS.exposures,
+        classifiers, FLAGS.max_length, FLAGS.batch_tokens, FLAGS.experiments, FLAGS.exposures,
+        FLAGS.popular, FLAGS.index_host, FLAGS.corpus,
     )  # fmt: skip
     settings = Settings(
         FLAGS.deadline, FLAGS.bulk_deadline, FLAGS.chain, FLAGS.drain_delay, FLAGS.swap

@@ -127,6 +127,35 @@ def read_values(path: str | Path, columns: Sequence[str], *, max_bad_fraction: f
     return Kept(_corpus_source(path), admit, max_bad_fraction, str(path))
 
 
+def read_labelled(
+    path: str | Path, text: str, label: str, *, max_bad_fraction: float = 0.0
+) -> tuple[list[str], list[str]]:
+    """Reads texts with a label each, a text or a number.
+
+    Args:
+        path: what `gemb.data.sources.reading.files` takes.
+        text: the column of the text.
+        label: the column of the label.
+        max_bad_fraction: how many records may be broken; they are left out.
+
+    Returns:
+        Texts, and labels without white space around them.
+
+    Raises:
+        UserError: naming file and line, see `Kept`.
+    """
+
+    def admit(record: dict) -> None:
+        text_of({text: field(record, text)}, text)
+        value = field(record, label)
+        if not isinstance(value, str | int | float) or not str(value).strip():
+            raise ValueError(f"the field {label!r} must be one text or number, and not empty")
+
+    kept = Kept(reading.files(path), admit, max_bad_fraction, str(path))
+    rows = [kept[row] for row in range(len(kept))]
+    return [row[text] for row in rows], [str(row[label]).strip() for row in rows]
+
+
 def is_beir(path: str | Path | Sequence[str]) -> bool:
     """Whether the path is a folder in BEIR's layout."""
     return isinstance(path, str | Path) and any(

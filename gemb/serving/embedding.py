@@ -38,7 +38,9 @@ async def embeddings(state: State, asked: wire.Embeddings, context: Context) -> 
             f"input: {cut} texts are longer than the {model.tower(side).processor.limit} tokens "
             "that the model reads", "too_long", "input",
         )  # fmt: skip
-    vectors = np.ascontiguousarray(model.embedder.narrowed(job.vectors, dim, side), np.float32)
+    vectors = job.vectors
+    if dim != model.dim:
+        vectors = np.ascontiguousarray(model.embedder.narrowed(vectors, dim, side), np.float32)
     if asked.encoding_format == "base64":
         rows = [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in vectors]
     else:

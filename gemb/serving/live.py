@@ -78,7 +78,7 @@ def page(address: str, before: Samples, now: Samples, seconds: float) -> str:
         lines.append(f"batches   {batches / seconds:.1f} per second, {texts:.1f} texts each")
     stages = (
         f"{stage} {1000 * quantile(since, 'gemb_stage_seconds', 0.95, stage=stage):.1f}"
-        for stage in ("tokenize", "queue", "encode", "search", "rerank")
+        for stage in ("tokenize", "queue", "encode", "search", "rerank", "classify")
         if _sum(since, "gemb_stage_seconds_count", stage=stage)
     )
     lines.append("p95 ms    " + (", ".join(stages) or "none"))

@@ -27,7 +27,8 @@ class Metrics:
             registry=made,
         )  # fmt: skip
         self.stage_seconds = Histogram(
-            "gemb_stage_seconds", "Seconds of a stage: tokenize, queue, encode, search, rerank.",
+            "gemb_stage_seconds",
+            "Seconds of a stage: tokenize, queue, encode, search, rerank, classify.",
             ["stage"], buckets=_SECONDS, registry=made,
         )  # fmt: skip
         self.queue_tokens = Gauge(
@@ -65,6 +66,10 @@ class Metrics:
         self.empty = Counter(
             "gemb_empty", "Searches without a hit, by arm.", ["arm"], registry=made
         )
+        self.classified = Counter(
+            "gemb_classified", "Texts by the width at which they were classified.",
+            ["classifier", "width"], registry=made,
+        )  # fmt: skip
         self.release_info = Gauge(
             "gemb_release_info", "1 for each version that is loaded.",
             ["index", "release", "fingerprint", "dim"], registry=made,
@@ -74,7 +79,10 @@ class Metrics:
         )
         self.index_rows = Gauge("gemb_index_rows", "Documents.", ["index"], registry=made)
         self.canary = Gauge(
-            "gemb_canary_cosine", "Lowest cosine of a model's canaries.", ["model"], registry=made
+            "gemb_canary_cosine",
+            "Lowest cosine of documents encoded again and as stored.",
+            ["model"],
+            registry=made,
         )
         self.swap_seconds = Histogram(
             "gemb_swap_seconds", "Seconds to load and warm a release next to the old one.",

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from gemb.checks import UserError
 from gemb.identity import Listed
-from gemb.serving import canaries
+from gemb.serving import spot_check
 from gemb.serving.http.web import log_line
-from gemb.serving.retrieval import Chain, Step, fallbacks, open_release
+from gemb.serving.popular import FILE, others, read_popular
+from gemb.serving.retrieval import Chain, Step, open_release
 from gemb.serving.state import State
 from gemb.store import VersionStore
 from gemb.store.chain import make_plan
@@ -84,13 +85,13 @@ class Follow:
                     raise
         if wanted and not steps:
             raise UserError("; ".join(reasons))
-        others = {}
-        if steps:
-            same = old.steps and old.steps[0] is steps[0]
-            others = old.others if same and old.others else fallbacks(steps[0])
-            for other in others.values():
-                other.warm()
-        state.chains[self.name] = Chain(self.name, tuple(steps), others, tuple(reasons))
+        first = steps[0] if steps else None
+        same = first is not None and old.steps and old.steps[0] is first and old.others
+        scores = first.popular if first and first.popular else state.popular
+        kept = old.others if same else others(first, scores)
+        for other in kept.values():
+            other.warm()
+        state.chains[self.name] = Chain(self.name, tuple(steps), kept, tuple(reasons))
         _forget(state)
         describe(state)
         seconds = time.monotonic() - start
@@ -105,12 +106,15 @@ class Follow:
         )
 
     def _load(self, version, made: float) -> Step:
-        step = open_release(self._store.open(version), made, self._state.models, **self._options)
+        opened = self._store.open(version)
+        step = open_release(opened, made, self._state.models, **self._options)
+        if (opened.folder / FILE).is_file():
+            step.popular = read_popular(opened.folder / FILE)
         step.warm()
         for tower in step.model.towers if step.model else ():
             self._state.batcher.expect(tower)
-        found = canaries.cosine(step)
-        if found is not None and found < canaries.LEAST:
+        found = spot_check.cosine(step)
+        if found is not None and found < spot_check.LEAST:
             raise UserError(
                 f"{self.name} {version}: its model gives other vectors here than are stored "
                 f"(cosine {found:.4f}); it was not swapped in"

@@ -8,7 +8,7 @@ the chain, and a request keeps the one that it began with.
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from gemb.serving.batching.towers import ServedModel
 from gemb.serving.http.errors import ApiError, bad_request
 from gemb.store import Opened
 
+POPULAR = "popular"  # name of the retriever that is asked nothing
 _SETS = ("items", "documents")  # of a release, either
 _DEPTHS = (10, 100, 1000)  # hits that are searched for: few, because exact search compiles for each
 _NARROW_ROWS = 200_000  # documents up to which every nested width is searchable
@@ -101,6 +102,7 @@ class Step:
         drawn: its map, made when it is first asked for; see `gemb.serving.map`.
         breaker: leaves it out after several failures.
         late: whether vectors depend on the text around them (late chunking).
+        popular: scores by id that are of this version; None for none.
     """
 
     corpus: Corpus
@@ -112,6 +114,7 @@ class Step:
     narrow: dict[int, Searcher] = dataclasses.field(default_factory=dict)
     made: float = 0.0
     late: bool = False
+    popular: Mapping[str, float] | None = None
     drawn: dict | None = None
     breaker: Breaker = dataclasses.field(default_factory=Breaker)
 
@@ -124,7 +127,7 @@ class Step:
     @property
     def reads_texts(self) -> bool:
         """Whether its searcher needs the text of a query."""
-        return self.searcher.reads != "vectors"
+        return self.searcher.reads in ("texts", "both")
 
     def check_dim(self, dim: int | None) -> int:
         """The width to search at.
@@ -161,9 +164,8 @@ class Step:
         """
         searcher = self.narrow.get(dim, self.searcher)
         asked = {"vectors": vector, "texts": [text]}
-        queries = Queries(**asked) if searcher.reads == "both" else asked[searcher.reads]
-        depth = next(depth for depth in _DEPTHS if depth >= k)
-        hits = searcher.search(queries, min(depth, self._most))
+        queries = Queries(**asked) if searcher.reads == "both" else asked.get(searcher.reads)
+        hits = searcher.search(queries, self.depth(k))
         return Hits(hits.scores[:, :k], hits.indices[:, :k])
 
     def filtered(self, vector: np.ndarray, wanted: dict, k: int) -> Hits:
@@ -177,30 +179,43 @@ class Step:
                 "filter: needs an index whose vectors and fields are at hand (kind exact, or a "
                 "release with texts)", "filter_not_supported", "filter",
             )  # fmt: skip
-        rows = np.array(
-            [
-                number
-                for number, row in enumerate(self.corpus.rows)
-                if all(name in row and row[name] == value for name, value in wanted.items())
-            ],
-            np.int64,
-        )
-        dim = vector.shape[1]
+        rows, dim = self._matching(wanted), vector.shape[1]
         kept = np.asarray(self.vectors[rows, :dim], np.float32)
         scores = (prepared(kept, dim, self.space.similarity) if len(rows) else kept) @ vector[0]
         best = np.lexsort((rows, -scores))[:k]
         return Hits(scores[best][None], rows[best][None])
 
-    @property
-    def _most(self) -> int:
-        return max(1, self.searcher.documents)
+    def listed(self, wanted: dict | None, k: int) -> Hits:
+        """The k best of a searcher that is asked nothing, with given values of fields."""
+        return self.searcher.search(self._matching(wanted) if wanted else None, k)
+
+    def _matching(self, wanted: dict) -> np.ndarray:
+        """Rows whose fields have given values."""
+        matching = [
+            number
+            for number, row in enumerate(self.corpus.rows)
+            if all(name in row and row[name] == value for name, value in wanted.items())
+        ]
+        return np.array(matching, np.int64)
+
+    def passages(self, hits) -> list[Passage]:
+        """The documents of the hits of one query."""
+        return self.corpus.passages(hits)
+
+    def answered(self, hits) -> str | None:
+        """The version that gave the hits; None for none."""
+        return str(self.version) if self.version else None
+
+    def depth(self, k: int) -> int:
+        """Hits to search for where k are wanted: one of few numbers, all of them warmed."""
+        return min(next(depth for depth in _DEPTHS if depth >= k), max(1, self.searcher.documents))
 
     def warm(self) -> None:
         """Searches once at each depth, so that no request compiles."""
         text = self.corpus.texts[0] if self.corpus.texts else "a"
         for dim in self.dims or [0]:
             vector = np.full((1, dim), dim**-0.5, np.float32) if dim else None
-            for depth in {min(depth, self._most) for depth in _DEPTHS}:
+            for depth in {self.depth(depth) for depth in _DEPTHS}:
                 self.search(vector, text, depth, dim)
 
     def row(self, name: str) -> int:
@@ -412,7 +427,7 @@ def _model_of(opened: Opened, models: dict[str, ServedModel], **options) -> Serv
         _check_space(model, space, own)
         return model
     for model in models.values():
-        if _space_of(model, space) == space:
+        if space_of(model, space) == space:
             return model
     place = opened.about.get("model")
     if isinstance(place, dict):
@@ -424,7 +439,7 @@ def _model_of(opened: Opened, models: dict[str, ServedModel], **options) -> Serv
     return None
 
 
-def _space_of(model: ServedModel, like: Space) -> Space | None:
+def space_of(model: ServedModel, like: Space) -> Space | None:
     """The space of a model's vectors at the width of another."""
     if like.dim not in model.widths:
         return None
@@ -435,7 +450,7 @@ def _space_of(model: ServedModel, like: Space) -> Space | None:
 
 
 def _check_space(model: ServedModel, space: Space, place: Path) -> None:
-    found = _space_of(model, space)
+    found = space_of(model, space)
     if found != space:
         raise UserError(f"{place}: the model is of space {found}, but the vectors are of {space}")
 

@@ -1,4 +1,4 @@
-"""Search in one version at a time: the newest that can answer, then older ones, then BM25."""
+"""Search in one version at a time: the newest that can answer, older ones, then BM25, popular."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from gemb.serving.embedding import relevance
 from gemb.serving.http import wire
 from gemb.serving.http.errors import ApiError, bad_request
 from gemb.serving.http.web import Context
-from gemb.serving.retrieval import Chain, Step
+from gemb.serving.retrieval import POPULAR, Chain, Step
 from gemb.serving.state import State
 from gemb.store.chain import HOST_DOWN, ID_ABSENT, NO_COMMON, make_plan
 from gemb.store.keyed import HostError
@@ -80,11 +80,11 @@ async def search(
     tries = await _tries(state, chain, asked, prefer)
     found = await _first(state, asked, tries, deadline, seconds, context)
     step, hits = found.tried.step, found.hits
-    passages = [each for each in step.corpus.passages(hits) if each.id != asked.item_id]
+    passages = [each for each in step.passages(hits) if each.id != asked.item_id]
     if asked.rerank is not None:
         passages = await _rescored(state, asked, passages, deadline, seconds)
     passages = passages[: asked.k]
-    version = str(step.version) if step.version else None
+    version = step.answered(hits)
     _count(state, found, arm, bool(passages))
     context.log |= {"version": version, "fallback": found.reason or None, "k": asked.k}
     return {
@@ -136,12 +136,13 @@ async def _tries(state: State, chain: Chain, asked: wire.Search, prefer: str | N
     if asked.version is not None:
         step = chain.version(asked.version)
         return [Try(step, "" if step is chain.steps[0] else _ASKED)]
-    if asked.item_id is not None:
-        return [Try(chain.steps[0])] if chain.steps else []
+    reason, tries = "" if chain.steps else NO_COMMON, []
     others = [Try(step, "", name) for name, step in chain.others.items()]
     if asked.query is None or (asked.filter and chain.steps):
-        others = []  # BM25 needs words, and has no filter
-    reason, tries = "" if chain.steps else NO_COMMON, []
+        others = [each for each in others if each.name == POPULAR]  # BM25 needs words, not filters
+    if asked.item_id is not None and chain.steps:
+        known = not others or asked.item_id in chain.steps[0].corpus.places
+        tries, reason = ([Try(chain.steps[0])], "") if known else ([], ID_ABSENT)
     if asked.user_id is not None:
         tries, reason = await _of_user(state, chain, asked)
     if asked.query is not None and not tries:
@@ -150,6 +151,8 @@ async def _tries(state: State, chain: Chain, asked: wire.Search, prefer: str | N
             Try(step, reason or ("" if step is chain.steps[0] else NO_COMMON)) for step in texts
         ]
     found = [*tries, *(each._replace(reason=reason) for each in others)]
+    if len(found) == 1 and found[0].name == POPULAR:
+        found = [found[0]._replace(reason=reason or NO_COMMON)]
     if prefer is not None:
         found.sort(key=lambda each: prefer not in (str(each.step.version), each.name))
         if found and prefer in (str(found[0].step.version), found[0].name):
@@ -180,7 +183,7 @@ async def _of_user(state: State, chain: Chain, asked: wire.Search) -> tuple[list
     generation = int(got.generations[0])
     choice = plan.choose(generation, got.spaces.get(generation))
     if choice.step is None:
-        if asked.query is None:
+        if asked.query is None and POPULAR not in chain.others:
             raise ApiError(
                 404, "user_id: no version that the index has holds it", ID_ABSENT, param="user_id"
             )
@@ -246,7 +249,7 @@ async def _ask(
     text, vector = asked.query or "", None
     if step.searcher.dim:
         vector = step.query(await _vector(state, asked, tried, deadline, seconds, dim), dim)
-    elif asked.filter:
+    elif asked.filter and tried.name != POPULAR:
         raise bad_request("filter: BM25 has none", "filter_not_supported", "filter")
     if not text and step.reads_texts:
         raise bad_request("this index reads texts; give a query", param="query")
@@ -255,7 +258,9 @@ async def _ask(
         k = max(k, asked.rerank.depth)
     k = min(k, wire.MOST_HITS)
     start = time.monotonic()
-    if asked.filter:
+    if tried.name == POPULAR:
+        hits = step.listed(asked.filter, k)
+    elif asked.filter:
         hits = await state.run(state.search_pool, step.filtered, vector, asked.filter, k)
     else:
         hits = await state.run(state.search_pool, step.search, vector, text, k, dim)

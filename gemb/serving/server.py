@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import Sequence
@@ -12,11 +13,14 @@ import uvicorn
 
 from gemb.checks import UserError
 from gemb.inference.cross_encoder import CrossEncoder
-from gemb.serving import canaries
+from gemb.serving import spot_check
+from gemb.serving.classifying import open_classifier
 from gemb.serving.experiments.exposures import Exposures
 from gemb.serving.experiments.running import Experiments
+from gemb.serving.hosted import FollowHost
 from gemb.serving.http.app import make_app
 from gemb.serving.http.web import Keys, log_line
+from gemb.serving.popular import others, read_popular
 from gemb.serving.releases import Follow, describe, watch
 from gemb.serving.retrieval import loaded_model, open_folder
 from gemb.serving.state import Settings, State
@@ -34,12 +38,16 @@ class Places(NamedTuple):
         indexes: folders of `gemb index`.
         releases: stores of versions.
         users: address of a key store of user vectors; "" for none.
-        users_name: of the key store on its server.
+        users_name: of the key store, and of the index, on their servers.
         rerankers: folders of cross-encoders.
+        classifiers: folders of `gemb classify`.
         max_length: tokens that texts are cut to; 0 for each model's own limit.
         budget: padded tokens in a batch; 0 for the default of the device.
         experiments: file of experiments; "" for none.
         exposures: file that answers of experiments are logged to.
+        popular: list of popular items, or folder of a recommender; "" for none.
+        index_host: address of an index host; "" for none.
+        corpus: folder or file with the texts of the host's documents; "" for none.
     """
 
     models: Sequence[str] = ()
@@ -48,13 +56,17 @@ class Places(NamedTuple):
     users: str = ""
     users_name: str = "vectors"
     rerankers: Sequence[str] = ()
+    classifiers: Sequence[str] = ()
     max_length: int = 0
     budget: int = 0
     experiments: str = ""
     exposures: str = ""
+    popular: str = ""
+    index_host: str = ""
+    corpus: str = ""
 
 
-def load(state: State, places: Places) -> list[Follow]:
+def load(state: State, places: Places) -> "list[Follow | FollowHost]":
     """Opens and warms everything; not in the event loop.
 
     Returns:
@@ -64,12 +76,17 @@ def load(state: State, places: Places) -> list[Follow]:
         UserError: something cannot be opened.
     """
     options = {"max_length": places.max_length, "budget": places.budget}
+    if places.popular:
+        state.popular = read_popular(places.popular)
     for place in places.models:
         loaded_model(place, state.models, **options)
     for folder in places.indexes:
         name, chain = open_folder(folder, state.models, **options)
         if name in state.chains:
             raise UserError(f"{folder}: another index is named {name}; rename one of the folders")
+        if state.popular and chain.steps:
+            kept = others(chain.steps[0], state.popular)
+            chain = dataclasses.replace(chain, others=kept)
         state.chains[name] = chain
         for step in (*chain.steps, *chain.others.values()):
             step.warm()
@@ -78,9 +95,18 @@ def load(state: State, places: Places) -> list[Follow]:
     for place in places.rerankers:
         name = str(place).rstrip("/").rpartition("/")[2]
         state.rerankers[name] = CrossEncoder(place)
-    follows = []
-    for store in places.releases:
-        follow = Follow(state, store, **options)
+    for folder in places.classifiers:
+        name, served = open_classifier(folder, state.models, **options)
+        if name in state.classifiers:
+            raise UserError(f"{folder}: another classifier is named {name}; rename one of them")
+        state.classifiers[name] = served
+    follows: list[Follow | FollowHost] = []
+    made = [functools.partial(Follow, state, store, **options) for store in places.releases]
+    if places.index_host:
+        host = places.index_host, places.users_name, places.corpus
+        made.append(functools.partial(FollowHost, state, *host))
+    for make in made:
+        follow = make()
         follow.look()
         if follow.error:
             raise UserError(follow.error)
@@ -89,7 +115,7 @@ def load(state: State, places: Places) -> list[Follow]:
         for tower in model.towers:
             state.batcher.expect(tower)
     describe(state)
-    canaries.check(state)
+    spot_check.check(state)
     state.batcher.start()
     state.warm = True
     return follows
@@ -177,7 +203,10 @@ def serve(
         socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         address = "{}:{}".format(*socket.getsockname()[:2])
         server = Server(config, state, app.shell, functools.partial(announce, address))
-        asyncio.run(run(server, socket, state, follows, experiments))
+        with asyncio.Runner(
+            loop_factory=config.get_loop_factory()
+        ) as runner:  # uvloop, if it is there
+            runner.run(run(server, socket, state, follows, experiments))
         log_line({"event": "stopped", "inflight": app.shell.inflight})
     finally:
         state.close()
@@ -187,13 +216,13 @@ async def run(
     server: Server,
     socket,
     state: State,
-    follows: Sequence[Follow],
+    follows: "Sequence[Follow | FollowHost]",
     experiments: Experiments | None = None,
 ) -> None:
     """Answers on a socket, and follows stores, until the server is asked to stop."""
     seconds = state.settings.watch
     looks = [(each.look, seconds) for each in follows]
-    looks.append((functools.partial(canaries.check, state), canaries.EVERY))
+    looks.append((functools.partial(spot_check.check, state), spot_check.EVERY))
     if experiments is not None:
         looks.append((experiments.look, seconds))
     tasks = [asyncio.ensure_future(watch(state, *look)) for look in looks]

@@ -3,12 +3,13 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gemb.inference.cross_encoder import CrossEncoder
 from gemb.processors.processor import Example
+from gemb.serving import tracing
 from gemb.serving.batching.batcher import Batcher
 from gemb.serving.batching.lanes import BULK, INTERACTIVE, Job
 from gemb.serving.batching.towers import Compiles, ServedModel
@@ -53,9 +54,12 @@ class State:
         chains: by name.
         users: key store of vectors by user id; None for none.
         rerankers: cross-encoders by name.
+        popular: scores of items by id, for all indexes; None for none.
+        classifiers: by name, see `gemb.serving.classifying`.
+        tracing: makes spans; None where the environment does not ask for them.
         warm: whether everything is compiled.
         draining: whether the server is about to stop.
-        unfit: why a model must not answer, by name; empty where its canaries agree.
+        unfit: why a model must not answer, by name; empty where stored vectors agree.
     """
 
     def __init__(self, settings: Settings = Settings()):
@@ -70,6 +74,9 @@ class State:
         self.chains: dict[str, Chain] = {}
         self.users: KeyedStore | None = None
         self.rerankers: dict[str, CrossEncoder] = {}
+        self.popular: Mapping[str, float] | None = None
+        self.classifiers: dict[str, Any] = {}
+        self.tracing = tracing.of_environment()
         self.warm, self.draining = False, False
         self.unfit: dict[str, str] = {}
         self.started = time.time()
@@ -98,7 +105,7 @@ class State:
         if not self.batcher.alive:
             return "the thread that encodes has ended"
         if self.unfit:
-            return f"canaries: {next(iter(self.unfit))}"
+            return f"stored vectors differ: {next(iter(self.unfit))}"
         stores = [chain for chain in self.chains.values() if not chain.steps and not chain.others]
         return f"nothing published: {stores[0].name}" if stores else ""
 
@@ -205,17 +212,26 @@ class State:
         tokenized = time.monotonic()
         job = await self.batcher.encode(tower, examples, lane=lane, deadline=deadline)
         stages = {
-            "tokenize": tokenized - start,
-            "queue": job.started - job.queued,
-            "encode": job.finished - job.started,
+            "tokenize": (start, tokenized),
+            "queue": (job.queued, job.started),
+            "encode": (job.started, job.finished),
         }
-        for stage, taken in stages.items():
-            self.stage(stage, taken, seconds)
+        for stage, (began, ended) in stages.items():
+            self.stage(stage, ended - began, seconds, end=ended)
         return job, examples
 
-    def stage(self, name: str, taken: float, seconds: dict[str, float] | None = None) -> None:
-        """Counts the seconds of a stage."""
+    def stage(
+        self,
+        name: str,
+        taken: float,
+        seconds: dict[str, float] | None = None,
+        *,
+        end: float | None = None,
+    ) -> None:
+        """Counts the seconds of a stage that ended now, or at a time of `time.monotonic`."""
         self.metrics.stage_seconds.labels(name).observe(taken)
+        if self.tracing is not None:
+            self.tracing.stage(name, taken, time.monotonic() if end is None else end)
         if seconds is not None:
             seconds[name] = round(seconds.get(name, 0.0) + taken, 6)
 
@@ -232,3 +248,5 @@ class State:
             pool.shutdown(wait=False, cancel_futures=True)
         if self.users is not None:
             self.users.close()
+        if self.tracing is not None:
+            self.tracing.close()

@@ -12,4 +12,11 @@ def places(tmp_path_factory):
     model = served.save_model(folder / "tiny")
     corpus = served.write_corpus(folder / "corpus")
     index = served.write_index(folder / "notes", model, corpus)
-    return {"model": model, "corpus": corpus, "index": index, "folder": folder}
+    classifier = served.train_classifier(folder / "days", model)
+    return {
+        "classifier": classifier,
+        "model": model,
+        "corpus": corpus,
+        "index": index,
+        "folder": folder,
+    }

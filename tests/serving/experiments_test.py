@@ -248,20 +248,20 @@ def test_a_broken_file_leaves_the_experiments_before(server, capfd):
     assert server.experiments._by_index == was
 
 
-def test_canaries_notice_a_model_that_gives_other_vectors(server):
-    from gemb.serving import canaries
+def test_the_spot_check_notices_a_model_that_gives_other_vectors(server):
+    from gemb.serving import spot_check
 
     step = server.state.chains["store"].steps[0]
-    assert canaries.cosine(step) > 0.999
-    assert canaries.check(server.state)
+    assert spot_check.cosine(step) > 0.999
+    assert spot_check.check(server.state)
     kept = step.model
     step.model = server.state.chains["store"].steps[1].model
     try:
-        assert not canaries.check(server.state)
+        assert not spot_check.check(server.state)
         status, answer, _ = server.ask("GET", "/ready")
         assert status == 503
-        assert "canaries" in answer["error"]["message"]
+        assert "stored vectors" in answer["error"]["message"]
     finally:
         step.model = kept
-    assert canaries.check(server.state)
+    assert spot_check.check(server.state)
     assert server.ask("GET", "/ready")[0] == 200

@@ -7,11 +7,12 @@ import pytest
 import served
 
 pytestmark = pytest.mark.extra("serve")
-ROUTES = ("/v1/embeddings", "/v1/search", "/v1/rerank")
+ROUTES = ("/v1/embeddings", "/v1/search", "/v1/rerank", "/v1/classify")
 GOOD = {
     "/v1/embeddings": {"input": ["a", "b"], "model": "tiny", "dimensions": 8},
     "/v1/search": {"query": "a bridge", "k": 3, "index": "notes", "return": "text"},
     "/v1/rerank": {"query": "a", "documents": ["b", "c"], "model": "tiny"},
+    "/v1/classify": {"input": ["a", "b"], "classifier": "days", "top": 2},
 }
 ODD = (
     None, True, -1, 0, 1e308, 10**400, "", "\x00", "x" * 70_000, "'; DROP TABLE users; --",
@@ -22,7 +23,9 @@ ODD = (
 
 @pytest.fixture(scope="module")
 def server(places):
-    made = served.Running(models=[places["model"]], indexes=[places["index"]])
+    made = served.Running(
+        models=[places["model"]], indexes=[places["index"]], classifiers=[places["classifier"]]
+    )
     yield made
     made.close()
 

@@ -80,6 +80,20 @@ def write_index(folder, model, corpus, kind="exact", dim=None):
     return folder
 
 
+def train_classifier(folder, model):
+    """A classifier of the first word of texts, by numbers of one digit."""
+    from gemb.analysis.classifier import train_classifier
+    from gemb.inference.embedder import Embedder
+
+    embedder = Embedder.load(str(model))
+    texts = [f"{word} {word} {n}" for word in WORDS[:3] for n in range(10)]
+    train_classifier(
+        embedder.encode(texts), [text.split()[0] for text in texts], nested=True, widths=[8, 16],
+        model=embedder.fingerprint, encoder=str(model), tolerance=0.1,
+    ).save(folder)  # fmt: skip
+    return folder
+
+
 def publish(store, model, corpus, *, users=None, name="items"):
     """A release with its model, vectors and texts; and the same generation of users' vectors."""
     import shutil

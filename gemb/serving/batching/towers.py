@@ -143,7 +143,7 @@ class ServedModel:
         """What encodes a side."""
         return self._sides[side]
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """Of a full vector."""
         return self.embedder.dim

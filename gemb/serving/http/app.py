@@ -12,7 +12,7 @@ from starlette.routing import Route, Router
 
 from gemb.checks import UserError
 from gemb.identity import Version, check_same_space, model_space
-from gemb.serving import embedding, searching
+from gemb.serving import classifying, embedding, searching
 from gemb.serving.http import wire
 from gemb.serving.http.errors import ApiError, bad_request
 from gemb.serving.http.openapi import document
@@ -58,6 +58,7 @@ class Routes:
             ("/v1/embeddings", wire.Embeddings, embedding.embeddings),
             ("/v1/search", wire.Search, self._search),
             ("/v1/rerank", wire.Rerank, embedding.rerank),
+            ("/v1/classify", wire.Classify, classifying.classify),
         ]
         gets = {
             "/": self.page,
@@ -161,7 +162,9 @@ class Routes:
                     "error": follow.error or None if follow else None,
                 }
             )
-        return Json({"indexes": indexes})
+        served = self._state.classifiers.items()
+        classifiers = [each.describe(name) for name, each in served]
+        return Json({"indexes": indexes, "classifiers": classifiers})
 
     async def map(self, request: Request) -> Response:
         """Documents of an index in the plane."""
@@ -258,7 +261,7 @@ def make_app(state: State, follows: list[Follow], keys: Keys, *, log=True, exper
     """
     routes = Routes(state, follows, experiments).table()
     inner = Router(routes, redirect_slashes=False)
-    shell = Shell(inner, state.metrics, keys, log=log)
+    shell = Shell(inner, state.metrics, keys, log=log, tracing=state.tracing)
 
     async def app(scope, receive, send):
         scope["gemb.shell"] = shell

@@ -11,7 +11,7 @@ _STATUSES = {
     "400": "The request is wrong; nothing was computed.",
     "401": "A key is missing or not known.",
     "403": "The route is not enabled.",
-    "404": "No such model, index, version or id; another is never taken instead.",
+    "404": "No such model, index, classifier, version or id; another is never taken instead.",
     "409": "Vectors of two spaces, or nothing published.",
     "413": "The body, its inputs or their tokens are too many.",
     "429": "Too much work waits; see Retry-After.",
@@ -27,6 +27,7 @@ _POSTS = {
     "/v1/embeddings": (wire.Embeddings, wire.EmbeddingsAnswer, "Vectors of texts."),
     "/v1/search": (wire.Search, wire.SearchAnswer, "The best documents of an index."),
     "/v1/rerank": (wire.Rerank, wire.RerankAnswer, "Documents in the order of a query."),
+    "/v1/classify": (wire.Classify, wire.ClassifyAnswer, "Classes of texts."),
 }
 _GETS = {
     "/health": "Whether the process lives.",

@@ -21,6 +21,7 @@ from gemb.identity import SpaceError
 from gemb.serving.batching.lanes import LANES
 from gemb.serving.http.errors import ApiError, bad_request
 from gemb.serving.metrics import Metrics
+from gemb.serving.tracing import Tracing
 
 MOST_BYTES = 8 << 20
 _LONGEST = 600.0  # seconds that a client may ask for
@@ -150,24 +151,24 @@ async def unless_gone(request: Request, work: Coroutine) -> Any:
     Raises:
         ClientDisconnect: it has gone.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    here, left = asyncio.current_task(), False
+
+    async def watch() -> None:
+        nonlocal left
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        here.cancel()
+
+    gone = asyncio.ensure_future(watch())  # the work itself needs no task of its own
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        if not left or here.uncancel():
+            raise
+        raise ClientDisconnect from None
     finally:
         gone.cancel()
-        if not task.done():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ApiError):
-                await task
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 class Shell:
@@ -178,14 +179,24 @@ class Shell:
         metrics: where they are counted.
         keys: who may ask.
         log: whether each request is a line of JSON on stderr.
+        tracing: makes a span of each request; None for none.
 
     Attributes:
         inflight: requests that are being answered.
         draining: whether clients have to close their connections.
     """
 
-    def __init__(self, app, metrics: Metrics, keys: Keys, *, log: bool = True):
+    def __init__(
+        self,
+        app,
+        metrics: Metrics,
+        keys: Keys,
+        *,
+        log: bool = True,
+        tracing: Tracing | None = None,
+    ):
         self._app, self._metrics, self._keys, self._log = app, metrics, keys, log
+        self._tracing = tracing
         self.inflight, self.draining = 0, False
 
     async def __call__(self, scope, receive, send) -> None:
@@ -194,7 +205,19 @@ class Shell:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        context = scope["gemb"] = Context(dict(scope["headers"]))
+        headers = dict(scope["headers"])
+        context = scope["gemb"] = Context(headers)
+        if self._tracing is None:
+            await self._answered(scope, receive, send, context)
+            return
+        with self._tracing.request(scope["method"], headers) as span:
+            code = await self._answered(scope, receive, send, context)
+            span.update_name(f"{scope['method']} {context.route}")
+            about = {"http.route": context.route, "http.response.status_code": code}
+            span.set_attributes(about | {"gemb.request_id": context.id})
+
+    async def _answered(self, scope, receive, send, context: Context) -> int:
+        """Answers one request; its status."""
         scope["app"] = self._app  # the router then raises for an unknown path
         answer = _Answer(send, context.id, self)
         self.inflight += 1
@@ -211,6 +234,7 @@ class Shell:
         finally:
             self.inflight -= 1
             self._count(scope, context, answer.code)
+        return answer.code
 
     def _count(self, scope, context: Context, code: int) -> None:
         seconds = time.monotonic() - context.started

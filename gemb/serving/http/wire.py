@@ -72,6 +72,14 @@ class Rerank(Request):
     return_documents: bool = False
 
 
+class Classify(Request):
+    """Body of POST /v1/classify; `top` is how many labels of each text are returned."""
+
+    input: str | Annotated[list[str], Meta(min_length=1)]
+    classifier: Annotated[str, Meta(max_length=200)] = ""
+    top: Annotated[int, Meta(ge=1, le=1000)] = 1
+
+
 class PutVector(Request):
     """Body of PUT /v1/vectors/{set}/{id}: the vector, and the space that it is of."""
 
@@ -92,6 +100,23 @@ class Rollback(Request):
     store: Name
     why: Annotated[str, Meta(min_length=1, max_length=1000)]
     version: Annotated[str, Meta(min_length=1, max_length=40)] | None = None
+
+
+class Label(Struct):
+    """A class, and its probability."""
+
+    label: str
+    score: float
+
+
+class Classified(Struct):
+    """One text of /v1/classify; `width` is where it left, see `gemb classify`."""
+
+    index: int
+    label: str
+    score: float
+    width: int
+    labels: list[Label]
 
 
 class ErrorDetail(Struct):
@@ -181,6 +206,17 @@ class RerankAnswer(Struct):
     id: str
     model: str
     results: list[Ranked]
+
+
+class ClassifyAnswer(Struct):
+    """Answer of /v1/classify."""
+
+    data: list[Classified]
+    classifier: str
+    model: str
+    usage: Usage
+    gemb: Made
+    object: Literal["list"] = "list"
 
 
 def decode(body: bytes, kind: type[Request]) -> Any:

@@ -1,7 +1,8 @@
-"""Canaries: texts whose vectors are stored, encoded again at the start and every hour.
+"""Documents of an index, encoded again at the start and every hour, against their stored vectors.
 
-The documents of an index are its canaries. A device, a library or a precision that gives other
-vectors than those that were indexed makes every search wrong without any error.
+A device, a library or a precision that gives other vectors than those that were indexed makes every
+search wrong without any error. The fixed texts that a model folder may hold are another matter:
+`gemb.inference.canaries`.
 """
 
 import numpy as np
@@ -41,7 +42,7 @@ def cosine(step: Step) -> float | None:
 
 
 def check(state: State) -> bool:
-    """Encodes the canaries of every loaded version; a version that fails makes the server unready.
+    """Checks every loaded version; one whose vectors differ makes the server unready.
 
     Returns:
         Whether all agree.
@@ -56,6 +57,6 @@ def check(state: State) -> bool:
             if found < LEAST:
                 where = f"{name} {step.version or ''}".strip()
                 unfit[where] = f"cosine {found:.4f}"
-                log_line({"event": "canaries disagree", "index": where, "cosine": found})
+                log_line({"event": "stored vectors differ", "index": where, "cosine": found})
     state.unfit = unfit
     return not unfit
