@@ -104,7 +104,7 @@ def _index() -> None:
 
     from gemb.checks import UserError
     from gemb.data.sources import corpora
-    from gemb.data.sources.pictures import is_picture_corpus
+    from gemb.data.sources.picture_corpus import is_picture_corpus
     from gemb.identity import model_space, texts_fingerprint
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
@@ -164,7 +164,7 @@ def _index_pictures() -> None:
     from pathlib import Path
 
     from gemb.checks import UserError, require
-    from gemb.data.sources.pictures import PictureCorpus
+    from gemb.data.sources.picture_corpus import PictureCorpus
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
     from gemb.inference.picture_search import encode_pictures
@@ -175,7 +175,7 @@ def _index_pictures() -> None:
     require("PIL", "reading pictures", extra="images")
     corpus, embedder = PictureCorpus(FLAGS.corpus), Embedder.load(FLAGS.model[0])
     dim, here = embedder.check_dim(FLAGS.dim or embedder.dim), Path(FLAGS.model[0])
-    images = [corpus.image(row) for row in range(len(corpus))]
+    images = [corpus.media(row) for row in range(len(corpus))]
     vectors = encode_pictures(embedder, images, dim=dim, progress="pictures")
     vectors = _prepared(vectors, embedder)
     sample = vectors[:_SAMPLE] if FLAGS.kind in _TUNED else None

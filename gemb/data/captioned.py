@@ -1,4 +1,4 @@
-"""Forms of pictures with captions, and pictures changed at random for training."""
+"""Forms of pictures and videos with captions, and pictures changed at random for training."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from gemb.data.forms import Texts
 from gemb.data.preprocess.spans import Draw
 from gemb.data.preprocess.texts import pick, texts_of
 from gemb.processors.decoding import decode
-from gemb.structs import Image
+from gemb.structs import Image, Video
 
 _CAPTION, _CHANGES = 0, 2  # streams of random numbers
 _DRAWS = 12  # numbers that a picture's changes read at most, besides those of RandAugment
@@ -139,6 +139,34 @@ class Captioned:
                 for image, row in zip(images, numbers.tolist(), strict=True)
             ]
         return Texts(captions, images, [[] for _ in records])
+
+
+@dataclass(frozen=True)
+class CaptionedVideos:
+    """Captions as queries, their videos as documents: {"captions", "video"}.
+
+    Of several captions one is drawn each time.
+
+    Attributes:
+        in_batch: whether videos of other pairs compete.
+    """
+
+    in_batch: bool = True
+    negatives: int = field(default=0, init=False)
+    columns = ("captions", "video")
+
+    def admit(self, record: dict) -> bool:
+        """Whether a record has a caption and a video; what the video holds is not looked at."""
+        if not isinstance(record["video"], Video):
+            kind = type(record["video"]).__name__
+            raise ValueError(f'the field "video" must be a video, got {kind}')
+        return bool(texts_of(record, "captions"))
+
+    def make(self, records: Sequence[dict], draw: Draw) -> Texts:
+        """The captions and videos of records."""
+        drawn = draw(_CAPTION, 1)[:, 0]
+        captions = [pick(r["captions"], u) for r, u in zip(records, drawn, strict=True)]
+        return Texts(captions, [record["video"] for record in records], [[] for _ in records])
 
 
 def _pillow():

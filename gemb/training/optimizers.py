@@ -161,12 +161,13 @@ def transformation(
     steps: int,
     ema_decay: float = 0.0,
     skip_bad_steps: int = 0,
-    trained: str = "",
+    trained: str | tuple[str, ...] = "",
 ) -> optax.GradientTransformation:
     """The optimizer of a run with weight averaging and skipping of bad steps.
 
     Args: as in `gemb.training.experiment.Experiment`, and
-        trained: path prefix of the trained parameters; others do not change. '' trains all.
+        trained: path prefix, or prefixes, of the trained parameters; others do not change. '' trains
+            all.
     """
     made = optimizer(steps=steps)
     if trained:

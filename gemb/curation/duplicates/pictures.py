@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from gemb.curation.chunks import write_rows
 from gemb.curation.duplicates.union import groups
-from gemb.data.sources.pictures import PictureCorpus
+from gemb.data.sources.picture_corpus import PictureCorpus
 from gemb.files import write_json
 from gemb.inference.embedder import Embedder
 from gemb.inference.picture_search import encode_pictures
@@ -97,7 +97,7 @@ def deduplicate_pictures(
         UserError: for a picture that cannot be read, or a place that cannot be written.
     """
     output, rows = Path(output), range(len(corpus))
-    images = [corpus.image(row) for row in rows]
+    images = [corpus.media(row) for row in rows]
     vectors = encode_pictures(embedder, images, progress="pictures")
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     hashes = [perceptual_hash(image) for image in tqdm(images, "hashes", unit="picture")]
@@ -128,7 +128,7 @@ def _write_report(path: Path, corpus: PictureCorpus, pairs: PicturePairs, counts
     """The pairs with the lowest cosines first: those are to be looked at."""
 
     def shown(row: int, remark: str) -> tuple[str, str, str]:
-        return data_uri(corpus.image(row)), corpus.name(row), remark
+        return data_uri(corpus.media(row)), corpus.name(row), remark
 
     order = np.argsort(pairs.cosines, kind="stable")[:_SHOWN]
     listed = []

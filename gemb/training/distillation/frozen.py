@@ -1,5 +1,7 @@
-"""What frozen towers say of texts and pictures, computed once: for a head that learns alone."""
+"""What frozen towers say of texts, pictures and videos, computed once: for heads that learn alone."""
 
+import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,33 +16,34 @@ from gemb.data.preprocess.texts import texts_of
 from gemb.data.sources.records import digest, kept
 from gemb.identity import fingerprint, tower_fingerprint
 from gemb.inference.encode import encode_examples, place, program
+from gemb.models.encoders.video import VideoSpec
 from gemb.models.functional import functional
 from gemb.models.model import Model
-from gemb.models.spec import ModelSpec
+from gemb.models.spec import ModelSpec, TowerSpec
 from gemb.pretrained.convolution import CLASSIFIER, read_classes
-from gemb.structs import Image
+from gemb.structs import Image, Video
 from gemb.training.distillation.conse import class_vectors, conse
 from gemb.training.distillation.teacher import Teacher
-from gemb.training.objectives.frozen import FrozenTowers
+from gemb.training.objectives.frozen import FEATURES, FRAMES, FrozenTowers
 
-_CHUNK = 256  # pictures decoded at a time
+_CHUNKS = {"image": 256, "video": 32}  # values decoded at a time
 
 
 def frozen(*, caption_weight: float = 1.0, class_weight: float = 0.0) -> "FrozenTeacher":
     """The vectors of a frozen text tower, and of a frozen image encoder before its head.
 
-    They are computed once for each value and kept in the cache folder. As the teacher's vector of
+    Of a video they are the vectors of its frames, before these look at each other. They are computed once for each value and kept in the cache folder. As the teacher's vector of
     a picture, losses get unit(caption_weight caption + class_weight classes): the vector of its
     caption, and the ConSE vector of what the image encoder's own classifier sees, which needs no
     caption. Used with the objective `frozen_towers`, which is this teacher's default.
 
     Args:
         caption_weight: of the caption's vector.
-        class_weight: of the classes; above 0 the pictures' folder must hold a classifier.
+        class_weight: of the classes; above 0 the pictures' folder must hold a classifier; not for videos.
 
     Raises:
         UserError: for weights that are not 0 or above. An experiment raises it for a model that
-            does not have towers of texts and of pictures.
+            does not have towers of texts and of pictures or videos.
     """
     return FrozenTeacher(caption_weight, class_weight)
 
@@ -61,18 +64,22 @@ class FrozenTeacher(Teacher):
         self.objective = FrozenTowers()
         self._rows: dict[bytes, int] = {}
         self._features = self._targets = np.zeros((0, 0), np.float32)
+        self._frames: np.ndarray | None = None
         self._texts: dict[str, np.ndarray] = {}
 
     def attach(self, model: Model) -> None:
-        """Takes the towers of the experiment's model: texts as queries, pictures as documents.
+        """Takes the towers of the experiment's model: texts are queries, the others documents.
 
         Raises:
             UserError: for a model that is not of this kind, or one whose folder lacks classes.
         """
         if model.shared or model.document.params is None or model.query.params is None:
             raise UserError("teacher: frozen needs a model of two towers with weights")
-        if model.query.processor.modality != "text" or model.document.processor.modality != "image":
-            raise UserError("teacher: frozen needs texts as queries and pictures as documents")
+        kinds = (model.query.processor.modality, model.document.processor.modality)
+        if kinds not in (("text", "image"), ("text", "video")):
+            raise UserError(
+                "teacher: frozen needs texts as queries, and pictures or videos as documents"
+            )
         if not model.document.spec.dense:
             raise UserError("teacher: frozen needs a projection behind the image encoder")
         self.model, self.dim = model, model.spec.dim
@@ -85,10 +92,19 @@ class FrozenTeacher(Teacher):
     @property
     def backbone(self) -> str:
         """The fingerprint of the image encoder alone."""
-        tower = self.model.document
-        params = {path: value for path, value in tower.params.items() if path.startswith("image/")}
+        tower, spec = self.model.document, self._frozen_spec
+        shapes, start = functional(ModelSpec.of(spec)).shapes, f"{spec.encoder.modality}/"
+        params = {path: tower.params[path] for path in shapes if path.startswith(start)}
         definition, settings = tower.processor.identity()
-        return fingerprint(params, definition, encoder=repr(tower.spec.encoder), **settings)
+        return fingerprint(params, definition, encoder=repr(spec.encoder), **settings)
+
+    @property
+    def _frozen_spec(self) -> TowerSpec:
+        """The documents' tower without what looks at frames together."""
+        spec = self.model.document.spec
+        if isinstance(spec.encoder, VideoSpec):
+            return dataclasses.replace(spec, encoder=dataclasses.replace(spec.encoder, time=None))
+        return spec
 
     @property
     def identity(self) -> str:
@@ -114,30 +130,38 @@ class FrozenTeacher(Teacher):
         return {
             "teacher_query": query,
             "teacher_document": target,
-            "document_features": self._features[rows],
+            FEATURES: self._features[rows],
+            **({} if self._frames is None else {FRAMES: self._frames[rows]}),
         }
 
     def example_fields(self, queries: Sequence[Any], documents: Sequence[Any]) -> dict[str, Any]:
         """Ones of the same shapes."""
-        width = self.model.document.spec.encoder.width
+        encoder = self.model.document.spec.encoder
+        frames = (encoder.frames,) if isinstance(encoder, VideoSpec) else ()
         sizes = {
             "teacher_query": (len(queries), self.dim),
             "teacher_document": (len(documents), self.dim),
-            "document_features": (len(documents), width),
+            FEATURES: (len(documents), *frames, encoder.width),
         }
-        return {name: np.ones(shape, np.float32) for name, shape in sizes.items()}
+        made = {name: np.ones(shape, np.float32) for name, shape in sizes.items()}
+        return made | ({FRAMES: np.ones((len(documents), *frames), bool)} if frames else {})
 
     def _collect(self, batches) -> None:
+        kind = self.model.document.processor.modality
         images: dict[bytes, tuple[Any, int]] = {}
         captions: dict[str, None] = {}
         for part in batches.parts:
             for row in range(len(part.selection)):
                 record = part.selection[row]
                 captions |= dict.fromkeys(texts_of(record, "captions"))
-                images.setdefault(record["image"].content(), (part.selection, row))
+                images.setdefault(record[kind].content(), (part.selection, row))
         self._rows = {key: row for row, key in enumerate(images)}
         name = digest(self.backbone, *(key.hex() for key in images))
-        self._features, _ = kept("features", name, lambda: (self._encode(images), {}))
+        self._features, notes = kept("features", name, lambda: self._encode(images))
+        if kind == "video":
+            encoder = self.model.document.spec.encoder
+            self._frames = np.arange(encoder.frames) < np.array(notes["frames"])[:, None]
+            self._features = self._features.reshape(-1, encoder.frames, encoder.width)
         vectors = self._encode_texts(list(captions))
         self._texts = dict(zip(captions, vectors, strict=True))
         if self._classes:
@@ -145,22 +169,28 @@ class FrozenTeacher(Teacher):
             logits = self._features @ tensors[f"{CLASSIFIER}kernel"] + tensors[f"{CLASSIFIER}bias"]
             self._targets = conse(logits, class_vectors(self._classes, self._encode_texts))
 
-    def _encode(self, images: dict[bytes, tuple[Any, int]]) -> np.ndarray:
-        """[images, width] features; pictures are read and decoded a part at a time."""
-        tower = self.model.document
-        run = program(functional(ModelSpec.of(tower.spec)).document.pooled)
-        params, width = place(tower.params), tower.spec.encoder.width
-        made = np.empty((len(images), width), np.float32)
-        places = list(images.values())
-        starts = range(0, len(places), _CHUNK)
+    def _encode(self, images: dict[bytes, tuple[Any, int]]) -> tuple[np.ndarray, dict]:
+        """[images, width] features, of videos [videos, frames width] and how many frames each has.
+
+        They are read and decoded a part at a time.
+        """
+        tower, spec = self.model.document, self._frozen_spec
+        kind, functions = tower.processor.modality, functional(ModelSpec.of(spec)).document
+        run = program(functions.pooled if kind == "image" else _joined(functions.hidden))
+        params = place({path: tower.params[path] for path in functional(ModelSpec.of(spec)).shapes})
+        width = spec.encoder.width * (1 if kind == "image" else spec.encoder.frames)
+        made, frames = np.empty((len(images), width), np.float32), []
+        places, chunk = list(images.values()), _CHUNKS[kind]
+        starts = range(0, len(places), chunk)
         for start in tqdm(starts, "features of pictures", unit="part", file=sys.stderr):
-            chosen = places[start : start + _CHUNK]
-            values: list[Image] = [selection[row]["image"] for selection, row in chosen]
+            chosen = places[start : start + chunk]
+            values: list[Image | Video] = [selection[row][kind] for selection, row in chosen]
             examples = tower.processor.prepare(values, "document")
             made[start : start + len(chosen)] = encode_examples(
                 run, params, examples, tower.processor, dim=width
             )
-        return made
+            frames += [len(example.content) for example in examples] if kind == "video" else []
+        return made, {"frames": frames}
 
     def _encode_texts(self, texts: list[str]) -> np.ndarray:
         tower = self.model.query
@@ -170,3 +200,14 @@ class FrozenTeacher(Teacher):
         return encode_examples(
             run, params, examples, tower.processor, dim=self.dim, progress="captions"
         )
+
+
+@functools.cache
+def _joined(hidden: Callable) -> Callable:
+    """The encoder's output with all positions of a row in one: [rows, positions width]."""
+
+    def apply(params, inputs, execution):
+        made = hidden(params, inputs, execution)
+        return made.reshape(made.shape[0], -1)
+
+    return apply
