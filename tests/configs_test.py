@@ -68,12 +68,14 @@ DRY_RUNS = [
 
 # Experiments on pictures: a model of debug.gin's size, and a folder made here.
 PICTURES = ("pictures",)
+VIDEOS = ("video",)
 
 
 def debug_files(path):
     if path.stem in LINKS:
         return [str(path), "configs/debug_features.gin"]
     more = ["configs/model/tiny_pictures.gin"] if path.stem in PICTURES else []
+    more += ["configs/model/tiny_videos.gin"] if path.stem in VIDEOS else []
     return [str(path), "configs/debug.gin", *more]
 
 
@@ -94,6 +96,12 @@ def bindings_of(path, pairs_folder):
     if path.stem in PICTURES:
         pytest.importorskip("PIL")
         return [f"pictures.captioned.folder = '{captioned_folder(home / 'pictures')}'"]
+    if path.stem in VIDEOS:
+        pytest.importorskip("PIL")
+        from gemb.datasets.pictures.moving import make_clips
+
+        make_clips(captioned_folder(home / "pictures"), home / "clips", side=32, frames=4)
+        return [f"pictures.captioned_videos.folder = '{home / 'clips'}'"]
     if path.stem in LINKS:
         return [f"links.read.folder = '{links_folder(home / 'links')}'"]
     if path.stem not in MADE_BEFORE:

@@ -91,13 +91,28 @@ class Augmentation:
 
 
 class AugmentedImage(Image):
-    """A changed picture, which still counts as the one that it was made of."""
+    """A changed picture, which still counts as the one that it is made of.
 
-    __slots__ = ("original",)
+    It is decoded and changed when its source is read, which a worker process may do.
 
-    def __init__(self, source, original: Image):
-        super().__init__(source)
-        self.original = original
+    Args:
+        original: the picture.
+        augmentation: how it is changed.
+        drawn: the random numbers of the change.
+    """
+
+    __slots__ = ("augmentation", "drawn", "original")
+
+    def __init__(self, original: Image, augmentation: Augmentation, drawn: Sequence[float]):
+        self.original, self.augmentation, self.drawn = original, augmentation, drawn
+
+    @property
+    def source(self):
+        """The changed picture, a Pillow image."""
+        return self.augmentation.apply(decode(self.original).picture, self.drawn)
+
+    def __reduce__(self):
+        return AugmentedImage, (self.original, self.augmentation, self.drawn)
 
     def content(self) -> bytes:
         """That of the original."""
@@ -135,7 +150,7 @@ class Captioned:
         if self.augmentation:
             numbers = draw(_CHANGES, self.augmentation.draws)
             images = [
-                AugmentedImage(self.augmentation.apply(decode(image).picture, row), image)
+                AugmentedImage(image, self.augmentation, row)
                 for image, row in zip(images, numbers.tolist(), strict=True)
             ]
         return Texts(captions, images, [[] for _ in records])

@@ -166,8 +166,7 @@ def transformation(
     """The optimizer of a run with weight averaging and skipping of bad steps.
 
     Args: as in `gemb.training.experiment.Experiment`, and
-        trained: path prefix, or prefixes, of the trained parameters; others do not change. '' trains
-            all.
+        trained: path prefixes of the trained parameters; others do not change. '' trains all.
     """
     made = optimizer(steps=steps)
     if trained:

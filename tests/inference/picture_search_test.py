@@ -10,7 +10,7 @@ from gemb.checks import UserError
 from gemb.cli.__main__ import run
 from gemb.curation.duplicates.pictures import PictureLikeness, picture_pairs
 from gemb.inference.embedder import Embedder
-from gemb.inference.picture_search import encode_pictures, open_picture_index
+from gemb.inference.picture_search import corpus_for, encode_pictures, open_picture_index
 from gemb.models.model import Model
 from gemb.models.scratch import of_pictures
 from gemb.pretrained import saving
@@ -54,7 +54,7 @@ def test_a_text_and_a_picture_find_pictures(made, tmp_path, capsys):
     ask = open_picture_index(made / "index")
     embedder = Embedder.load(made / "model")
     hits = ask("red left", 32)
-    vectors = encode_pictures(embedder, [hit.image for hit in hits])
+    vectors = encode_pictures(embedder, [hit.media for hit in hits])
     expected = vectors @ embedder.encode(["red left"], kind="query")[0]
     np.testing.assert_allclose([hit.score for hit in hits], expected, atol=1e-5)
 
@@ -67,7 +67,32 @@ def test_mistakes_are_one_line(made, tmp_path, capsys):
     assert "pictures have no words" in capsys.readouterr().err
     text = Model.of(of_pictures(of_bytes(), width=16).query)
     with pytest.raises(UserError, match="documents are no pictures"):
-        encode_pictures(Embedder(text), [Image(drawn("red", "top"))])
+        corpus_for(Embedder(text), made / "corpus")
+
+
+def test_a_picture_finds_texts(made, tmp_path, capsys):
+    texts = ["red left", "blue top", "a bar: green bottom"]
+    rows = [{"_id": f"d{row}", "text": text} for row, text in enumerate(texts)]
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "corpus.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    own, corpus = tmp_path / "own.png", f"--corpus={tmp_path / 'texts'}"
+    own.write_bytes(encoded(drawn("green", "top", noise=2)))
+    model, index = f"--model={made / 'model'}", tmp_path / "index"
+    assert call("index", model, corpus, f"--output={index}") == 0
+    capsys.readouterr()
+    assert call("search", f"--index={index}", f"--image={own}", "--count=3") == 0
+    lines = capsys.readouterr().out.splitlines()
+    embedder = Embedder.load(made / "model")
+    scores = embedder.encode(texts, kind="query") @ embedder.encode(Image(str(own)))
+    assert [texts[row] in line for row, line in zip(np.argsort(-scores), lines, strict=True)]
+    np.testing.assert_allclose(
+        [float(line.split()[0]) for line in lines], -np.sort(-scores), atol=6e-4
+    )
+    assert call("index", corpus, f"--output={tmp_path / 'words'}", "--kind=bm25") == 0
+    assert call("search", f"--index={tmp_path / 'words'}", f"--image={own}") == 2
+    assert "an index of words cannot be asked by a picture" in capsys.readouterr().err
+    assert call("search", f"--workdir={tmp_path}", f"--image={own}") == 2
+    assert "--image needs --index" in capsys.readouterr().err
 
 
 def test_hashes():

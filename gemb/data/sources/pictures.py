@@ -21,7 +21,19 @@ from gemb.data.sources.records import Joined, Records, digest, found, identity, 
 from gemb.structs import Image, Video
 
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".gif", ".webp", ".apng")
-ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
+ENDINGS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".gif",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".ppm",
+    ".jp2",
+)
 CAPTIONS = ("captions.jsonl", "captions.jsonl.gz")
 _ZIPS = {"image": "images.zip", "video": "clips.zip"}
 _MEDIA = {"image": Image, "video": Video}
@@ -107,7 +119,11 @@ class Captioned:
         return record | {"captions": captions, self.kind: self._file(record)}
 
     def where(self, row: int) -> str:
-        return self._lines.where(self._rows[row])
+        line, place = self._rows[row], self._lines.where(self._rows[row])
+        try:
+            return f"{place} ({self._lines[line]['file']})"
+        except (ValueError, KeyError, TypeError):
+            return place
 
     def sizes(self, rows: np.ndarray) -> np.ndarray:
         return np.ones(len(rows), np.int64)

@@ -3,7 +3,7 @@
 A folder for `gemb.data.sources.pictures.captioned_videos`, and the evaluation kind `videos`:
 
     clips.zip        animations (APNG, without loss)
-    captions.jsonl   {"id", "file", "caption", "captions", "group", "split"}; the group is the motion
+    captions.jsonl   {"id", "file", "caption", "captions", "group", "split"}; group: the motion
     licences.txt     that of the pictures
 
 Each picture gives a motion and its opposite. These have the same frames in the opposite order, so a

@@ -1,4 +1,4 @@
-"""What frozen towers say of texts, pictures and videos, computed once: for heads that learn alone."""
+"""What frozen towers say of texts, pictures and videos, computed once: for heads alone."""
 
 import dataclasses
 import functools
@@ -32,14 +32,15 @@ _CHUNKS = {"image": 256, "video": 32}  # values decoded at a time
 def frozen(*, caption_weight: float = 1.0, class_weight: float = 0.0) -> "FrozenTeacher":
     """The vectors of a frozen text tower, and of a frozen image encoder before its head.
 
-    Of a video they are the vectors of its frames, before these look at each other. They are computed once for each value and kept in the cache folder. As the teacher's vector of
-    a picture, losses get unit(caption_weight caption + class_weight classes): the vector of its
-    caption, and the ConSE vector of what the image encoder's own classifier sees, which needs no
-    caption. Used with the objective `frozen_towers`, which is this teacher's default.
+    Of a video they are the vectors of its frames, before these look at each other. They are
+    computed once for each value and kept in the cache folder. As the teacher's vector of a picture,
+    losses get unit(caption_weight caption + class_weight classes): the vector of its caption, and
+    the ConSE vector of what the image encoder's own classifier sees, which needs no caption. Used
+    with the objective `frozen_towers`, which is this teacher's default.
 
     Args:
         caption_weight: of the caption's vector.
-        class_weight: of the classes; above 0 the pictures' folder must hold a classifier; not for videos.
+        class_weight: of the classes; above 0 the pictures' folder must hold a classifier.
 
     Raises:
         UserError: for weights that are not 0 or above. An experiment raises it for a model that
