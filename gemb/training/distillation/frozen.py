@@ -149,13 +149,14 @@ class FrozenTeacher(Teacher):
 
     def _collect(self, batches) -> None:
         kind = self.model.document.processor.modality
-        images: dict[bytes, tuple[Any, int]] = {}
+        images: dict[bytes, tuple[Any, int, str]] = {}
         captions: dict[str, None] = {}
         for part in batches.parts:
+            column = next(name for name in part.task.form.columns if name in _CHUNKS)
             for row in range(len(part.selection)):
                 record = part.selection[row]
                 captions |= dict.fromkeys(texts_of(record, "captions"))
-                images.setdefault(record[kind].content(), (part.selection, row))
+                images.setdefault(record[column].content(), (part.selection, row, column))
         self._rows = {key: row for row, key in enumerate(images)}
         name = digest(self.backbone, *(key.hex() for key in images))
         self._features, notes = kept("features", name, lambda: self._encode(images))
@@ -170,7 +171,7 @@ class FrozenTeacher(Teacher):
             logits = self._features @ tensors[f"{CLASSIFIER}kernel"] + tensors[f"{CLASSIFIER}bias"]
             self._targets = conse(logits, class_vectors(self._classes, self._encode_texts))
 
-    def _encode(self, images: dict[bytes, tuple[Any, int]]) -> tuple[np.ndarray, dict]:
+    def _encode(self, images: dict[bytes, tuple[Any, int, str]]) -> tuple[np.ndarray, dict]:
         """[images, width] features, of videos [videos, frames width] and how many frames each has.
 
         They are read and decoded a part at a time.
@@ -185,7 +186,7 @@ class FrozenTeacher(Teacher):
         starts = range(0, len(places), chunk)
         for start in tqdm(starts, "features of pictures", unit="part", file=sys.stderr):
             chosen = places[start : start + chunk]
-            values: list[Image | Video] = [selection[row][kind] for selection, row in chosen]
+            values: list[Image | Video] = [records[row][column] for records, row, column in chosen]
             examples = tower.processor.prepare(values, "document")
             made[start : start + len(chosen)] = encode_examples(
                 run, params, examples, tower.processor, dim=width
