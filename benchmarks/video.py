@@ -5,8 +5,8 @@
     python benchmarks/video.py motions --model MODEL --clips DIR
 
 `clips` writes a folder of animations from strips (PNG files whose frames are side by side, in
-strips.zip with captions.jsonl.gz): for tests where the id is not one that the stills' folder trains
-on. `motions` takes a folder of `gemb.datasets.pictures.moving`, and prints for each pair of opposite
+strips.zip with captions.jsonl.gz): for tests where the stills' folder does not train on the id.
+`motions` takes a folder of `gemb.datasets.pictures.moving`, and prints for each pair of opposite
 motions how often a clip is nearer to its own caption than to the opposite one, and how often a
 caption is nearer to its own clip; chance is 0.5. A tie counts half.
 """

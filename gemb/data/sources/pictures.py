@@ -272,18 +272,24 @@ def with_images(records: Records, column: str = "image", folder: str = "") -> Re
     A cell may be bytes, {"bytes", "path"} as Hugging Face's datasets write it, or a path.
 
     Args:
-        records: any source, such as Parquet by `gemb.data.sources.reading.files`.
+        records: any source, such as Parquet, a dataset that Hugging Face's `save_to_disk` wrote, or
+            the TFRecord files of a prepared TFDS builder, by `gemb.data.sources.reading.files`.
         column: the column of pictures; it is read as "image" too.
         folder: where relative paths start; default the working folder.
     """
     return WithImages(records, column, Path(folder).expanduser())
 
 
-class WithImages:
-    """See `with_images`."""
+def with_videos(records: Records, column: str = "video", folder: str = "") -> Records:
+    """Records whose column of videos becomes `gemb.Video`, read as "video"; see `with_images`."""
+    return WithImages(records, column, Path(folder).expanduser(), "video")
 
-    def __init__(self, source: Records, column: str, folder: Path):
-        self._source, self._column, self._folder = source, column, folder
+
+class WithImages:
+    """See `with_images` and `with_videos`."""
+
+    def __init__(self, source: Records, column: str, folder: Path, kind: str = "image"):
+        self._source, self._column, self._folder, self._kind = source, column, folder, kind
         self.fingerprint = digest(source.fingerprint, column, str(folder))
 
     def __len__(self) -> int:
@@ -297,7 +303,7 @@ class WithImages:
             raise ValueError(
                 f"the field {self._column!r} is missing; there are: {', '.join(record)}"
             )
-        return record | {"image": self._image(record[self._column])}
+        return record | {self._kind: self._media(record[self._column])}
 
     def where(self, row: int) -> str:
         return self._source.where(row)
@@ -305,12 +311,12 @@ class WithImages:
     def sizes(self, rows: np.ndarray) -> np.ndarray:
         return self._source.sizes(rows)
 
-    def _image(self, cell: Any) -> Image:
+    def _media(self, cell: Any) -> Image | Video:
         if isinstance(cell, dict):
             cell = cell.get("bytes") or cell.get("path")
         if isinstance(cell, str) and cell:
-            return Image(_content(self._folder / cell))
+            return _MEDIA[self._kind](_content(self._folder / cell))
         if isinstance(cell, bytes) and cell:
-            return Image(cell)
+            return _MEDIA[self._kind](cell)
         kind = type(cell).__name__
         raise ValueError(f"the field {self._column!r} must hold bytes or a path, got {kind}")
