@@ -6,7 +6,7 @@
 
 `clips` writes a folder of animations from strips (PNG files whose frames are side by side, in
 strips.zip with captions.jsonl.gz): for tests where the stills' folder does not train on the id.
-`motions` takes a folder of `gemb.datasets.pictures.moving`, and prints for each pair of opposite
+`motions` takes a folder of `gemb.data.sources.moving`, and prints for each pair of opposite
 motions how often a clip is nearer to its own caption than to the opposite one, and how often a
 caption is nearer to its own clip; chance is 0.5. A tie counts half.
 """
@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from gemb.data.sources.moving import MOTIONS
 from gemb.data.sources.pictures import captioned_videos
-from gemb.datasets.pictures.moving import MOTIONS
 from gemb.files import atomic_folder
 from gemb.inference.embedder import Embedder
 

@@ -98,7 +98,7 @@ def bindings_of(path, pairs_folder):
         return [f"pictures.captioned.folder = '{captioned_folder(home / 'pictures')}'"]
     if path.stem in VIDEOS:
         pytest.importorskip("PIL")
-        from gemb.datasets.pictures.moving import make_clips
+        from gemb.data.sources.moving import make_clips
 
         make_clips(captioned_folder(home / "pictures"), home / "clips", side=32, frames=4)
         return [f"pictures.captioned_videos.folder = '{home / 'clips'}'"]

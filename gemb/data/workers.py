@@ -19,8 +19,8 @@ _PARTS = 2  # parts of a batch for each worker, so that none waits long for the 
 class Workers:
     """Prepares values in several processes; the result is that of one process, in its order.
 
-    The processes are started anew (never forked), at the first batch that needs them. They end with
-    this process, however it ends.
+    The processes are new ones (never forked), started at the first batch that needs them. They end
+    with this process, however it ends.
 
     Args:
         count: of processes; 0 to prepare in the calling thread.

@@ -1,4 +1,4 @@
-"""Stands in for a processor of pictures or videos where no encoder runs: nothing is decoded."""
+"""In place of a processor of pictures or videos where no encoder runs: nothing is decoded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -16,9 +16,9 @@ from gemb.cli.__main__ import run
 from gemb.data import pipeline
 from gemb.data.captioned import CaptionedVideos
 from gemb.data.mixing import Task
+from gemb.data.sources.moving import MOTIONS, make_clips, moving
 from gemb.data.sources.picture_corpus import PictureCorpus
 from gemb.data.sources.pictures import captioned, captioned_videos
-from gemb.datasets.pictures.moving import MOTIONS, make_clips, moving
 from gemb.evaluation.tasks.registry import TASK_TYPES, read_tasks
 from gemb.identity import tower_fingerprint
 from gemb.inference.embedder import Embedder

@@ -7,7 +7,7 @@ A folder for `gemb.data.sources.pictures.captioned_videos`, and the evaluation k
     licences.txt     that of the pictures
 
 Each picture gives a motion and its opposite. These have the same frames in the opposite order, so a
-model that only takes the mean over frames cannot tell one from the other.
+model that only takes the mean over frames gives both the same vector.
 """
 
 import io
@@ -23,7 +23,7 @@ from gemb.data.preprocess.texts import texts_of
 from gemb.data.sources.pictures import captioned
 from gemb.datasets.pictures.ensure import ensure_pictures
 from gemb.files import atomic_folder, cache_dir
-from gemb.processors.decoding import decode
+from gemb.processors.decoding import decode, pillow
 
 MOTIONS = (("moves left", "moves right"), ("grows", "shrinks"), ("fades in", "fades out"))
 _SHORT, _MILLISECONDS = 0.25, 100
@@ -47,8 +47,7 @@ def moving(picture, motion: str, *, frames: int = 8, side: int = 64) -> list:
     Raises:
         ValueError: for an unknown motion.
     """
-    import PIL.Image
-
+    blank = pillow().Image.new
     pair = next((pair for pair in MOTIONS if motion in pair), None)
     if pair is None:
         raise ValueError(f"motion: expected one of {MOTIONS}, got {motion!r}")
@@ -58,9 +57,9 @@ def moving(picture, motion: str, *, frames: int = 8, side: int = 64) -> list:
         size = _SHORT + (1 - _SHORT) * share if pair[0] == "grows" else _SHARE
         factor = size * side / max(picture.size)
         sides = [max(1, round(length * factor)) for length in picture.size]
-        small, canvas = picture.resize(sides, _LANCZOS), PIL.Image.new("RGB", (side, side), "white")
+        small, canvas = picture.resize(sides, _LANCZOS), blank("RGB", (side, side), "white")
         if pair[0] == "fades in":
-            small = PIL.Image.blend(PIL.Image.new("RGB", small.size, "white"), small, share)
+            small = pillow().Image.blend(blank("RGB", small.size, "white"), small, share)
         free = side - small.width
         left = round(free * (1 - share)) if pair[0] == "moves left" else free // 2
         canvas.paste(small, (left, (side - small.height) // 2))
