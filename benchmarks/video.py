@@ -3,33 +3,58 @@
     python benchmarks/video.py clips --strips DIR --stills DIR --output clips
     gemb evaluate --model=MODEL --tasks=clips --output=results
     python benchmarks/video.py motions --model MODEL --clips DIR
+    python benchmarks/video.py order --stills DIR
 
 `clips` writes a folder of animations from strips (PNG files whose frames are side by side, in
 strips.zip with captions.jsonl.gz): for tests where the stills' folder does not train on the id.
 `motions` takes a folder of `gemb.data.sources.moving`, and prints for each pair of opposite
 motions how often a clip is nearer to its own caption than to the opposite one, and how often a
-caption is nearer to its own clip; chance is 0.5. A tie counts half.
+caption is nearer to its own clip; chance is 0.5. A tie counts half. `order` trains two small models
+from nothing on clips of stills, through the training loop, with the motion alone as caption: one
+takes the mean over frames, the other has a transformer over them; and it measures both likewise, on
+stills that neither has seen.
 """
 
 import argparse
+import functools
+import gzip
 import io
 import json
+import tempfile
 import zipfile
 from pathlib import Path
 
+import jax
 import numpy as np
+import optax
 from PIL import Image as Pillow
 
-from gemb.data.sources.moving import MOTIONS
-from gemb.data.sources.pictures import captioned_videos
+from gemb import losses
+from gemb.data import pipeline
+from gemb.data.captioned import CaptionedVideos
+from gemb.data.mixing import Task
+from gemb.data.sources.moving import MOTIONS, moving
+from gemb.data.sources.pictures import captioned, captioned_videos
 from gemb.files import atomic_folder
 from gemb.inference.embedder import Embedder
+from gemb.models.encoders.vision import VisionSpec
+from gemb.models.model import Model, Tower
+from gemb.models.scratch import from_scratch
+from gemb.models.spec import StackSpec, TowerSpec
+from gemb.parallel.mesh import make_mesh
+from gemb.pretrained.vision import videos
+from gemb.processors.decoding import decode
+from gemb.processors.image import ImageProcessor
+from gemb.processors.text import of_bytes
+from gemb.structs import Video
+from gemb.training.experiment import Experiment
+from gemb.training.loop import train
+
+SIDE, WIDTH = 32, 32
 
 
 def rows_of(folder: Path) -> list[dict]:
     """The captions of a folder."""
-    import gzip
-
     text = gzip.decompress((folder / "captions.jsonl.gz").read_bytes()).decode()
     return [json.loads(line) for line in text.splitlines()]
 
@@ -84,6 +109,73 @@ def motions(model: str, clips: str) -> dict:
     return made
 
 
+class Moving:
+    """Records of clips made of stills, in memory: each motion of each still."""
+
+    def __init__(self, stills: list):
+        self.rows = [(still, motion) for still in stills for pair in MOTIONS for motion in pair]
+        self.fingerprint = f"moving {len(self.rows)}"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> dict:
+        still, motion = self.rows[row]
+        return {"captions": motion, "video": Video(moving(still, motion, side=SIDE))}
+
+    def where(self, row: int) -> str:
+        """The number of the clip."""
+        return f"clip {row}"
+
+    def sizes(self, rows) -> np.ndarray:
+        """All are equal."""
+        return np.ones(len(rows), np.int64)
+
+
+def small_model(layers: int) -> Model:
+    """Texts by a tiny transformer, frames by a small vision transformer, both untrained."""
+    stack = StackSpec(1, WIDTH, 4, 2 * WIDTH, norm_place="pre", norm_epsilon=1e-6, final_norm=True)
+    frame = VisionSpec((SIDE, SIDE), 8, stack)
+    pictures = Tower(TowerSpec(frame, pooling="mean"), None, ImageProcessor(SIDE, SIDE))
+    texts = from_scratch(of_bytes(), width=WIDTH, layers=1).document
+    return videos.of_pictures(Model(texts, pictures), frames=8, layers=layers, heads=4)
+
+
+def order(stills: str, steps: int) -> dict:
+    """{model: {pair: share of unseen clips that are nearer to their own caption}}."""
+    parts = {}
+    for split in ("train", "test"):
+        records = captioned(stills, split=split)
+        rows = np.linspace(0, len(records) - 1, 150 if split == "train" else 100).astype(int)
+        parts[split] = [decode(records[int(row)]["image"]).picture for row in rows]
+    made = {}
+    for name, layers in (("mean", 0), ("transformer", 1)):
+        task = Task(Moving(parts["train"]), CaptionedVideos())
+        experiment = Experiment(
+            model=small_model(layers),
+            data=functools.partial(pipeline.mixture, tasks={"moving": task}, batch_size=48),
+            loss=functools.partial(losses.info_nce, temperature=0.1, symmetric=True),
+            optimizer=lambda steps: optax.adam(2e-3),
+            steps=steps,
+            mesh=functools.partial(make_mesh, 1, 1, 1, devices=jax.devices()[:1]),
+        )
+        with tempfile.TemporaryDirectory() as workdir:
+            embedder = Embedder(train(experiment, Path(workdir))[0])
+        clips = Moving(parts["test"])
+        vectors = embedder.encode([clips[row]["video"] for row in range(len(clips))])
+        made[name] = {}
+        for first, second in MOTIONS:
+            texts = embedder.encode([first, second], kind="query")
+            wins = []
+            for row, (_, motion) in enumerate(clips.rows):
+                if motion in (first, second):
+                    scores = texts @ vectors[row]
+                    difference = (scores[0] - scores[1]) * (1 if motion == first else -1)
+                    wins.append(0.5 if abs(difference) < 1e-6 else float(difference > 0))
+            made[name][f"{first} / {second}"] = [len(wins), float(np.mean(wins))]
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parts = parser.add_subparsers(dest="part", required=True)
@@ -93,8 +185,13 @@ def main() -> None:
     asked = parts.add_parser("motions")
     for name in ("--model", "--clips"):
         asked.add_argument(name, required=True)
+    small = parts.add_parser("order")
+    small.add_argument("--stills", required=True)
+    small.add_argument("--steps", type=int, default=250)
     options = parser.parse_args()
-    if options.part == "clips":
+    if options.part == "order":
+        print(json.dumps(order(options.stills, options.steps)))
+    elif options.part == "clips":
         print(json.dumps(write_clips(options.strips, options.stills, options.output)))
     else:
         print(json.dumps(motions(options.model, options.clips)))
