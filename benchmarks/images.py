@@ -1,10 +1,11 @@
-"""Encoding pictures with a ViT-B/32: gemb next to transformers, on the same random weights.
+"""Encoding pictures with a ViT-B/32: gemb, transformers, ONNX Runtime; equal random weights.
 
-    python benchmarks/images.py           # extras: images, peers; one JSON line
+    python benchmarks/images.py           # extras: images, export, peers; one JSON line
 
-Pixels are given to both, so only the encoder is measured. The two run one after the other in turns
-of one process; `cpu` is CPU seconds a picture, `wall` seconds a picture, both medians over the
-turns, and the ratios are torch's over gemb's. Both use all cores.
+Pixels are given to all, so only the encoder is measured. They run one after the other in turns of
+one process; `cpu` is CPU seconds a picture, `wall` seconds a picture, both medians over the turns;
+a ratio is the median over the turns of the other's time over gemb's. All use all cores. The file
+for ONNX Runtime is what torch exports of transformers' model.
 """
 
 import json
@@ -35,16 +36,39 @@ def measured(call) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
+def onnx_session(model, given, folder: str):
+    """ONNX Runtime with what torch exports of a model of transformers."""
+    import onnxruntime
+
+    class First(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels):
+            return self.model(pixel_values=pixels).last_hidden_state[:, 0]
+
+    path = f"{folder}/model.onnx"
+    torch.onnx.export(
+        First(), (given,), path, input_names=["pixels"], output_names=["first"], dynamo=False
+    )
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
 def main() -> None:
     torch.manual_seed(0)
-    theirs = transformers.ViTModel(transformers.ViTConfig(patch_size=32), add_pooling_layer=False)
-    theirs = theirs.eval()
+    config = transformers.ViTConfig(patch_size=32)
+    theirs = transformers.ViTModel(config, add_pooling_layer=False).eval()
+    pixels = np.random.default_rng(0).normal(size=(ROWS, 224, 224, 3)).astype(np.float32)
+    given = torch.tensor(pixels).permute(0, 3, 1, 2).contiguous()
     with tempfile.TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         ImageProcessor().save(Path(folder))
         tower = adapt.load(folder).document
-    pixels = np.random.default_rng(0).normal(size=(ROWS, 224, 224, 3)).astype(np.float32)
-    given = torch.tensor(pixels).permute(0, 3, 1, 2).contiguous()
+        eager = transformers.ViTModel.from_pretrained(
+            folder, add_pooling_layer=False, attn_implementation="eager"
+        )
+        session = onnx_session(eager.eval(), given, folder)
     params = place(tower.params)
     apply = program(functional(ModelSpec.of(tower.spec)).document.embed)
     images = Images(pixels, np.ones(ROWS, bool))
@@ -56,15 +80,26 @@ def main() -> None:
         with torch.inference_mode():
             return theirs(pixel_values=given).last_hidden_state[:, 0].numpy()
 
-    first = of_torch()
-    first = first / np.linalg.norm(first, axis=1, keepdims=True)
-    difference = float(np.abs(first - ours()).max())
-    turns = [(measured(ours), measured(of_torch)) for _ in range(TURNS)]
-    row = {"pictures": ROWS, "turns": TURNS, "largest difference": difference}
-    for number, name in enumerate(("cpu", "wall")):
-        mine, other = (statistics.median(t[side][number] for t in turns) / ROWS for side in (0, 1))
-        row |= {f"{name} gemb": mine, f"{name} torch": other, f"{name} ratio": other / mine}
-    row["versions"] = {m.__name__: m.__version__ for m in (jax, torch, transformers)}
+    def of_onnx():
+        return session.run(None, {"pixels": given.numpy()})[0]
+
+    calls = {"gemb": ours, "torch": of_torch, "onnxruntime": of_onnx}
+    row: dict = {"pictures": ROWS, "turns": TURNS}
+    for name in ("torch", "onnxruntime"):
+        first = calls[name]()
+        first = first / np.linalg.norm(first, axis=1, keepdims=True)
+        row[f"largest difference from {name}"] = float(np.abs(first - ours()).max())
+    turns = [{name: measured(call) for name, call in calls.items()} for _ in range(TURNS)]
+    for number, kind in enumerate(("cpu", "wall")):
+        for name in calls:
+            row[f"{kind} {name}"] = statistics.median(t[name][number] for t in turns) / ROWS
+        for name in ("torch", "onnxruntime"):
+            ratios = [t[name][number] / t["gemb"][number] for t in turns]
+            row[f"{kind} ratio {name}"] = statistics.median(ratios)
+    import onnxruntime
+
+    libraries = (jax, torch, transformers, onnxruntime)
+    row["versions"] = {library.__name__: library.__version__ for library in libraries}
     print(json.dumps(row))
 
 

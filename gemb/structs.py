@@ -98,7 +98,8 @@ class Clips(NamedTuple):
     """Videos as frames of one size, one video per row: the Inputs of video encoders.
 
     Attributes:
-        pixels: [batch, frames, height, width, 3] float32, as of `Images`.
+        pixels: [batch, frames, height, width, 3] float32, as of `Images`; or, where the frames were
+            encoded before, their vectors [batch, frames, width].
         mask: [batch, frames] bool, True where a frame is real.
     """
 

@@ -71,13 +71,14 @@ PICTURES = {
     "pictures": "configs/model/tiny_pictures.gin",
     "pictures_jasper": "configs/model/tiny_vision_language.gin",
 }
+VIDEOS = {"video": "configs/model/tiny_videos.gin"}
 
 
 def debug_files(path):
     if path.stem in LINKS:
         return [str(path), "configs/debug_features.gin"]
-    more = [PICTURES[path.stem]] if path.stem in PICTURES else []
-    return [str(path), "configs/debug.gin", *more]
+    model = (PICTURES | VIDEOS).get(path.stem)
+    return [str(path), "configs/debug.gin", *([model] if model else [])]
 
 
 def links_folder(folder):
@@ -97,6 +98,12 @@ def bindings_of(path, pairs_folder):
     if path.stem in PICTURES:
         pytest.importorskip("PIL")
         return [f"pictures.captioned.folder = '{captioned_folder(home / 'pictures')}'"]
+    if path.stem in VIDEOS:
+        pytest.importorskip("PIL")
+        from gemb.data.sources.moving import make_clips
+
+        make_clips(captioned_folder(home / "pictures"), home / "clips", side=32, frames=4)
+        return [f"pictures.captioned_videos.folder = '{home / 'clips'}'"]
     if path.stem in LINKS:
         return [f"links.read.folder = '{links_folder(home / 'links')}'"]
     if path.stem not in MADE_BEFORE:

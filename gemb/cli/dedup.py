@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     from gemb.cli.arguments import check_apart, check_arguments
 
     check_arguments(argv, "input", "columns", "model", "output")
-    from gemb.data.sources.pictures import is_picture_corpus
+    from gemb.data.sources.picture_corpus import is_picture_corpus
 
     if is_picture_corpus(FLAGS.input):
         _pictures()
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
 def _pictures() -> None:
     from gemb.checks import require
     from gemb.curation.duplicates.pictures import PictureLikeness, deduplicate_pictures
-    from gemb.data.sources.pictures import PictureCorpus
+    from gemb.data.sources.picture_corpus import PictureCorpus
     from gemb.inference.embedder import Embedder
 
     require("PIL", "reading pictures", extra="images")

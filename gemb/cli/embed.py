@@ -1,16 +1,18 @@
-"""gemb embed: encode texts or pictures into a folder of vectors; a killed run resumes.
+"""gemb embed: encode texts, pictures or videos into a folder of vectors; a killed run resumes.
 
     gemb embed --model=runs/a/model --input=corpus.jsonl --output=runs/vectors
     gemb embed --model=... --input=DIR --output=... --dim=128 --dtype=float16     # a BEIR folder
     gemb embed --model=... --input=questions.txt --kind=query --output=...
     gemb embed --model=... --input=... --output=... --matmul_dtype=bfloat16   # newer CPUs: faster
     gemb embed --model=... --images=PHOTOS --output=...                # all pictures in a folder
+    gemb embed --model=... --videos=CLIPS --output=...                 # all videos and animations
     gemb embed --model=... --explain=photo.jpg --output=seen.png       # what the model sees of one
     gemb index --model=... --corpus=DIR --vectors=runs/vectors --output=runs/index
 
 It reads every format that training reads. --column names the column of the text; by default it is
-"text", with "title" in front if there is one. --images takes every picture below a folder, in the
-order of their paths, which are their ids; the model must read pictures. --explain encodes nothing:
+"text", with "title" in front if there is one. --images and --videos take every picture or video
+below a folder, in the order of their paths, which are their ids; the model must read them.
+--explain encodes nothing:
 it prints the size, mode, orientation and transparency of one picture, how it is resized and cut,
 and the ranges of its values, and writes the picture that the model sees as a PNG. The folder has
 
@@ -42,6 +44,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "", "Model folder or name.", allow_override=True)
 flags.DEFINE_string("input", "", "File of texts, or BEIR folder.", allow_override=True)
 flags.DEFINE_string("images", "", "Folder of pictures.", allow_override=True)
+flags.DEFINE_string("videos", "", "Folder of videos and animations.", allow_override=True)
 flags.DEFINE_string("explain", "", "Picture to explain.", allow_override=True)
 flags.DEFINE_string("column", "text", "Column of the text.", allow_override=True)
 flags.DEFINE_string("output", "", "Folder to write.", allow_override=True)
@@ -76,19 +79,20 @@ def main(argv: list[str]) -> None:
     from gemb.cli.arguments import check_arguments, check_folder
 
     check_arguments(argv, "model", "output")
-    given = [name for name in ("input", "images", "explain") if FLAGS[name].value]
+    given = [name for name in ("input", "images", "videos", "explain") if FLAGS[name].value]
     if not given:
-        raise UserError("--input is required, or --images or --explain")
+        raise UserError("--input is required, or --images, --videos or --explain")
     if len(given) > 1:
         shown = " and ".join(f"--{name}" for name in given)
-        raise UserError(f"expected one of --input, --images and --explain, got {shown}")
+        raise UserError(f"expected one of --input, --images, --videos and --explain, got {shown}")
     if FLAGS.explain:
         _explain()
         return
     check_arguments(argv, "column")
     check_folder("output")
-    if FLAGS.runner and FLAGS.images:
-        raise UserError("--runner: Beam reads texts, not --images; remove one of them")
+    files = FLAGS.images or FLAGS.videos
+    if FLAGS.runner and files:
+        raise UserError(f"--runner: Beam reads texts, not --{given[0]}; remove one of them")
     if FLAGS.runner:
         import logging
 
@@ -111,8 +115,8 @@ def main(argv: list[str]) -> None:
     from gemb.store import bulk, embeddings
 
     output = Path(FLAGS.output).absolute()
-    if FLAGS.images:
-        ids, texts = _read_pictures()
+    if files:
+        ids, texts = _read_files(given[0])
     else:
         source = Source(_absolute(FLAGS.input), FLAGS.column, FLAGS.max_bad_fraction)
         ids, texts = source.read()
@@ -131,7 +135,7 @@ def main(argv: list[str]) -> None:
     key = digest(*map(str, wanted.values()))
     growing = output.with_name(f".{output.name}.{key[:12]}")
     options = {"kind": FLAGS.kind, "content": about["texts"], "dtype": FLAGS.dtype, "ids": ids}
-    options["about"] = about | {"encoder": FLAGS.model, "input": FLAGS.input or FLAGS.images}
+    options["about"] = about | {"encoder": FLAGS.model, "input": FLAGS.input or files}
     with sole_run(growing):
         if FLAGS.runner:
             options["about"] |= {"texts": about["texts"], "unit": False}
@@ -193,38 +197,36 @@ def _by_beam(work: tuple, texts, options: dict) -> None:
     )  # fmt: skip
 
 
-def _read_pictures():
-    """Ids and pictures below a folder, in the order of their paths."""
+def _read_files(kind: str):
+    """Ids and values of the pictures or videos below a folder, in the order of their paths."""
     from pathlib import Path
 
     from gemb.checks import UserError
     from gemb.curation.tables import Texts
-    from gemb.structs import Image
+    from gemb.data.sources.picture_corpus import media_files
+    from gemb.data.sources.pictures import ENDINGS, VIDEO_ENDINGS
+    from gemb.structs import Image, Video
 
-    folder = Path(FLAGS.images).expanduser()
+    folder = Path(FLAGS[kind].value).expanduser()
+    endings, made = {"images": (ENDINGS, Image), "videos": (VIDEO_ENDINGS, Video)}[kind]
     if not folder.is_dir():
-        raise UserError(f"--images: {folder}: no such folder")
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS)
-    paths = sorted(path for path in files if path.is_file())
+        raise UserError(f"--{kind}: {folder}: no such folder")
+    paths = media_files(folder, endings)
     if not paths:
-        raise UserError(f"--images: {folder}: no pictures ({', '.join(sorted(_ENDINGS))})")
+        word = "pictures" if kind == "images" else "videos"
+        raise UserError(f"--{kind}: {folder}: no {word} ({', '.join(sorted(endings))})")
     ids = (str(path.relative_to(folder)) for path in paths)
-    return ids, Texts(len(paths), lambda row: Image(paths[row]))
-
-
-_ENDINGS = {
-    ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp",
-}  # fmt: skip
+    return ids, Texts(len(paths), lambda row: made(paths[row]))
 
 
 def _content(values) -> str:
-    """A fingerprint of texts, or of the bytes of pictures."""
+    """A fingerprint of texts, or of the bytes of pictures or videos."""
     import hashlib
 
     from gemb.checks import UserError
     from gemb.identity import texts_fingerprint
 
-    if not FLAGS.images:
+    if FLAGS.input:
         return texts_fingerprint(values)
     digest = hashlib.sha256()
     for path in (values[row].source for row in range(len(values))):

@@ -17,10 +17,10 @@ With --host the documents become a new version of an index host, which is publis
 pgvector (extra `postgres`); or Milvus, milvus://HOST:PORT (extra `milvus`). The same model again
 makes a refresh. Servers have the kinds exact and hnsw.
 
---corpus may be a folder of pictures, with or without a captions.jsonl; the model's documents are
-then pictures. Else it is a folder with a corpus.jsonl (BEIR's, a harvest, what `gemb documents`
-wrote), or a file of any format that training reads, whose records have "text", and may have "title"
-and "_id".
+--corpus may be a folder of pictures or videos, with or without a captions.jsonl; the model's
+documents are then pictures or videos. Else it is a folder with a corpus.jsonl (BEIR's, a harvest,
+what `gemb documents` wrote), or a file of any format that training reads, whose records have
+"text", and may have "title" and "_id".
 --late_chunking encodes each document of `gemb documents` as a whole, and takes the mean over the
 tokens of each passage, which then includes its context; for models with mean pooling. With
 all-MiniLM-L6-v2 it found more answers among the first ten, but fewer at the first place
@@ -104,7 +104,7 @@ def _index() -> None:
 
     from gemb.checks import UserError
     from gemb.data.sources import corpora
-    from gemb.data.sources.pictures import is_picture_corpus
+    from gemb.data.sources.picture_corpus import is_picture_corpus
     from gemb.identity import model_space, texts_fingerprint
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
@@ -164,19 +164,20 @@ def _index_pictures() -> None:
     from pathlib import Path
 
     from gemb.checks import UserError, require
-    from gemb.data.sources.pictures import PictureCorpus
     from gemb.inference.embedder import Embedder
     from gemb.inference.encoded_once import similarity_of
-    from gemb.inference.picture_search import encode_pictures
+    from gemb.inference.picture_search import corpus_for, encode_pictures
     from gemb.search import build, save_index
 
     if FLAGS.vectors or FLAGS.late_chunking or FLAGS.kind in ("bm25", "hybrid"):
         raise UserError("pictures have no words: remove --vectors, --late_chunking or the --kind")
     require("PIL", "reading pictures", extra="images")
-    corpus, embedder = PictureCorpus(FLAGS.corpus), Embedder.load(FLAGS.model[0])
+    embedder = Embedder.load(FLAGS.model[0])
+    corpus = corpus_for(embedder, FLAGS.corpus)
     dim, here = embedder.check_dim(FLAGS.dim or embedder.dim), Path(FLAGS.model[0])
-    images = [corpus.image(row) for row in range(len(corpus))]
-    vectors = encode_pictures(embedder, images, dim=dim, progress="pictures")
+    images = [corpus.media(row) for row in range(len(corpus))]
+    words = f"{'picture' if corpus.kind == 'image' else 'video'}s"
+    vectors = encode_pictures(embedder, images, dim=dim, progress=words)
     vectors = _prepared(vectors, embedder)
     sample = vectors[:_SAMPLE] if FLAGS.kind in _TUNED else None
     widths = [width for width in embedder.widths if width <= dim]
@@ -197,7 +198,7 @@ def _index_pictures() -> None:
         encoder=str(here.absolute()) if here.exists() else FLAGS.model[0],
         pictures=True,
     )
-    print(f"{FLAGS.kind} index of {made.documents} pictures: {FLAGS.output}{_told(made)}")
+    print(f"{FLAGS.kind} index of {made.documents} {words}: {FLAGS.output}{_told(made)}")
 
 
 def _open_host():

@@ -12,9 +12,11 @@ under the fingerprint of the model.
     gemb search --index=runs/old --adapter=runs/adapter "..."    # the newer model encodes the query
     gemb search --index=runs/pictures/index --page=found.html "show me cute dogs"
     gemb search --index=runs/pictures/index --page=found.html --image=mine.jpg
+    gemb search --index=runs/notes/index --image=mine.jpg        # texts that fit a picture
 
-For an index of pictures, --page writes one HTML file with thumbnails, and --image asks by a
-picture.
+For an index of pictures or videos, --page writes one HTML file with thumbnails (of a video the
+frame in its middle). --image asks by a picture; the index's model must read pictures too, and an
+index of texts must be one of vectors.
 
     gemb search --host=runs/host --model=all-MiniLM-L6-v2 "parse a date"    # `gemb index --host`
 
@@ -40,7 +42,7 @@ flags.DEFINE_string(
     "adapter", "", "Maps queries of a newer model into the index's space.", allow_override=True
 )
 flags.DEFINE_integer("dim", 0, "Nested width to search at; 0 is the full one.", allow_override=True)
-flags.DEFINE_string("page", "", "HTML file to write with pictures.", allow_override=True)
+flags.DEFINE_string("page", "", "HTML file to write with thumbnails.", allow_override=True)
 flags.DEFINE_string("image", "", "Picture to search with.", allow_override=True)
 flags.DEFINE_integer("count", 5, "Hits to show.", lower_bound=1, allow_override=True)
 
@@ -66,6 +68,7 @@ def main(argv: list[str]) -> None:
     from gemb.evaluation.search_session import converse, of_host, of_index, of_run
     from gemb.inference.picture_search import is_picture_index
     from gemb.store.opening import index_of
+    from gemb.structs import Image
 
     if FLAGS.image and query:
         raise UserError("--image: give a text or a picture, not both")
@@ -75,8 +78,10 @@ def main(argv: list[str]) -> None:
             raise UserError("--adapter maps queries of texts; an index of pictures takes none")
         _pictures(query)
         return
-    if FLAGS.image or FLAGS.page:
-        raise UserError("--image and --page need --index with an index of pictures")
+    if FLAGS.page:
+        raise UserError("--page needs --index with an index of pictures or videos")
+    if FLAGS.image and (not FLAGS.index or FLAGS.adapter):
+        raise UserError("--image needs --index, without --adapter")
     if FLAGS.host:
         names = {"name": FLAGS.name, "corpus": FLAGS.corpus, "dim": FLAGS.dim}
         ask = of_host(FLAGS.host, FLAGS.model[0], count=FLAGS.count, **names)
@@ -84,7 +89,9 @@ def main(argv: list[str]) -> None:
         ask = of_index(index, count=FLAGS.count, adapter=FLAGS.adapter)
     else:
         ask = of_run(FLAGS.workdir, corpus=FLAGS.corpus, dim=FLAGS.dim, count=FLAGS.count)
-    if argv:
+    if FLAGS.image:
+        print(ask(Image(FLAGS.image)))
+    elif argv:
         print(ask(query))
     else:
         converse(ask, *(["What are you looking for?"] if not FLAGS.workdir else []))
@@ -106,7 +113,7 @@ def _pictures(query: str) -> None:
         if FLAGS.page:
             picture = isinstance(asked, Image)
             shown = [
-                (data_uri(hit.image), hit.caption or hit.name, f"{hit.score:.3f}") for hit in hits
+                (data_uri(hit.media), hit.caption or hit.name, f"{hit.score:.3f}") for hit in hits
             ]
             own = data_uri(asked) if picture else ""
             write_found(FLAGS.page, [(FLAGS.image if picture else asked, own, shown)])

@@ -1,6 +1,7 @@
 """Rows of a plan to the numpy Batch: read, prepare, pad. Many rows at a time."""
 
 import itertools
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from gemb.data.corruption import Corruption
 from gemb.data.mixing import Task
 from gemb.data.randomness import uniform
 from gemb.data.selection import Selection
+from gemb.data.workers import Workers
 from gemb.processors.processor import Example
 from gemb.structs import SIDES, Batch, Image, Inputs, Processors, Video
 
@@ -43,6 +45,7 @@ class TaskRows:
         selection: its records.
         processors: the model's.
         seed: of everything random in its rows.
+        workers: what prepares pictures and videos.
 
     Attributes:
         task: the same.
@@ -52,8 +55,16 @@ class TaskRows:
         in_batch: whether documents of other pairs compete.
     """
 
-    def __init__(self, task: Task, selection: Selection, processors: Processors, seed: int):
+    def __init__(
+        self,
+        task: Task,
+        selection: Selection,
+        processors: Processors,
+        seed: int,
+        workers: Workers | None = None,
+    ):
         self.task, self._selection, self._seed = task, selection, seed
+        self._workers = workers or Workers()
         self.negatives = task.form.negatives
         self.in_batch = task.form.in_batch if task.in_batch is None else task.in_batch
         self._sides = [
@@ -77,6 +88,9 @@ class TaskRows:
         Args:
             numbers: [rows] records.
             places: [rows] their places in the task's order, which decide what is drawn.
+
+        Raises:
+            UserError: naming the record whose picture or video cannot be read.
         """
 
         def draw(stream: int, columns: int) -> np.ndarray:
@@ -87,15 +101,33 @@ class TaskRows:
             sides = zip(*self._corruption.views(made.query, draw), strict=True)
             return [Row(query, document, [], 1.0) for query, document in sides]
         drawn = draw(_PROMPTS, 2)
-        query = self._sides[0].prepare(made.query, drawn[:, 0])
-        document = self._sides[1].prepare(made.document, drawn[:, 1])
+        query = self._prepared(0, made.query, drawn[:, 0], numbers)
+        document = self._prepared(1, made.document, drawn[:, 1], numbers)
         counts = [len(negatives) for negatives in made.negatives]
         flat = list(itertools.chain.from_iterable(made.negatives))
-        each = self._sides[1].prepare(flat, np.repeat(drawn[:, 1], counts))
+        own = np.repeat(numbers, counts)
+        each = self._prepared(1, flat, np.repeat(drawn[:, 1], counts), own)
         ends = np.cumsum([0, *counts]).tolist()
         negatives = [each[a:b] for a, b in itertools.pairwise(ends)]
         scores = [1.0] * len(query) if made.scores is None else made.scores
         return list(map(Row, query, document, negatives, scores))
+
+    def _prepared(
+        self, side: int, values: Sequence, drawn: np.ndarray, numbers: np.ndarray
+    ) -> list[Example]:
+        """Prepared values; of a value that cannot be read the error names the record."""
+        processor = self._sides[side]
+        try:
+            return self._workers.prepare(processor, values, drawn)
+        except UserError:
+            for value, number, share in zip(values, numbers, drawn, strict=True):
+                try:
+                    processor.prepare([value], [share])
+                except UserError as error:
+                    text = re.sub(r"^(values\[0\]|picture): ", "", str(error))
+                    place = self._selection.where(int(number))
+                    raise UserError(f"{place}: {text}") from None
+            raise
 
 
 def to_batch(

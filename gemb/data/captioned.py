@@ -1,4 +1,4 @@
-"""Forms of pictures with captions, and pictures changed at random for training."""
+"""Forms of pictures and videos with captions, and pictures changed at random for training."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from gemb.data.forms import Texts
 from gemb.data.preprocess.spans import Draw
 from gemb.data.preprocess.texts import pick, texts_of
 from gemb.processors.decoding import decode
-from gemb.structs import Image
+from gemb.structs import Image, Video
 
 _CAPTION, _CHANGES = 0, 2  # streams of random numbers
 _DRAWS = 12  # numbers that a picture's changes read at most, besides those of RandAugment
@@ -91,13 +91,28 @@ class Augmentation:
 
 
 class AugmentedImage(Image):
-    """A changed picture, which still counts as the one that it was made of."""
+    """A changed picture, which still counts as the one that it is made of.
 
-    __slots__ = ("original",)
+    It is decoded and changed when its source is read, which a worker process may do.
 
-    def __init__(self, source, original: Image):
-        super().__init__(source)
-        self.original = original
+    Args:
+        original: the picture.
+        augmentation: how it is changed.
+        drawn: the random numbers of the change.
+    """
+
+    __slots__ = ("augmentation", "drawn", "original")
+
+    def __init__(self, original: Image, augmentation: Augmentation, drawn: Sequence[float]):
+        self.original, self.augmentation, self.drawn = original, augmentation, drawn
+
+    @property
+    def source(self):
+        """The changed picture, a Pillow image."""
+        return self.augmentation.apply(decode(self.original).picture, self.drawn)
+
+    def __reduce__(self):
+        return AugmentedImage, (self.original, self.augmentation, self.drawn)
 
     def content(self) -> bytes:
         """That of the original."""
@@ -135,10 +150,38 @@ class Captioned:
         if self.augmentation:
             numbers = draw(_CHANGES, self.augmentation.draws)
             images = [
-                AugmentedImage(self.augmentation.apply(decode(image).picture, row), image)
+                AugmentedImage(image, self.augmentation, row)
                 for image, row in zip(images, numbers.tolist(), strict=True)
             ]
         return Texts(captions, images, [[] for _ in records])
+
+
+@dataclass(frozen=True)
+class CaptionedVideos:
+    """Captions as queries, their videos as documents: {"captions", "video"}.
+
+    Of several captions one is drawn each time.
+
+    Attributes:
+        in_batch: whether videos of other pairs compete.
+    """
+
+    in_batch: bool = True
+    negatives: int = field(default=0, init=False)
+    columns = ("captions", "video")
+
+    def admit(self, record: dict) -> bool:
+        """Whether a record has a caption and a video; what the video holds is not looked at."""
+        if not isinstance(record["video"], Video):
+            kind = type(record["video"]).__name__
+            raise ValueError(f'the field "video" must be a video, got {kind}')
+        return bool(texts_of(record, "captions"))
+
+    def make(self, records: Sequence[dict], draw: Draw) -> Texts:
+        """The captions and videos of records."""
+        drawn = draw(_CAPTION, 1)[:, 0]
+        captions = [pick(r["captions"], u) for r, u in zip(records, drawn, strict=True)]
+        return Texts(captions, [record["video"] for record in records], [[] for _ in records])
 
 
 def _pillow():

@@ -16,6 +16,7 @@ from gemb.data.mixing import Schedule, Task, resolve_rates
 from gemb.data.randomness import bits
 from gemb.data.selection import Selection
 from gemb.data.sources.reading import files
+from gemb.data.workers import Workers
 from gemb.structs import Processors
 
 _ORDER = 2  # raise it when the same state would give other batches
@@ -33,6 +34,7 @@ def mixture(
     homogeneous: bool = True,
     buckets: Sequence[int] = (),
     prefetch: int = 2,
+    workers: int = 0,
     folder: str = "",
 ) -> PairBatches:
     """Batches of a mixture of tasks.
@@ -50,6 +52,8 @@ def mixture(
         buckets: lengths that batches are padded to, the shortest that holds all rows; the tasks'
             own lengths stay the limits. Each is one compilation. None: the limits alone.
         prefetch: batches made ahead, in a thread.
+        workers: processes that decode pictures and videos for that thread; 0 decodes in it.
+            Batches do not depend on it.
         folder: a harvest or BEIR folder that `gemb evaluate` and `gemb search` default to.
 
     Raises:
@@ -57,14 +61,14 @@ def mixture(
     """
     if not tasks:
         raise UserError("tasks: the mixture holds none")
-    parts = []
+    parts, decoding = [], Workers(workers)
     # By name: gin writes dicts sorted, and the config of a run must give the run's batches again.
     for name, task in sorted(tasks.items()):
         size = task.batch_size or batch_size
         _check_sizes(name, task, size, batch_size, homogeneous, shard[1])
         chosen = Selection(task.records, task.form, task.columns, task.max_bad_fraction, name)
         own = int(bits(seed, *name.encode())[0])
-        rows = TaskRows(task, chosen, processors, own)
+        rows = TaskRows(task, chosen, processors, own, decoding)
         parts.append(Part(name, task, chosen, rows, own, size))
     _check_temperatures(tasks, homogeneous)
     if prefetch < 0:

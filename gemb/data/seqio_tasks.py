@@ -132,7 +132,7 @@ def unpack_tfds(name: str, split: str, data_dir: str | None = None) -> Path:
         The file.
 
     Raises:
-        UserError: for a builder or split that does not exist.
+        UserError: for a builder or split that does not exist, or one of pictures.
     """
     path = cache_dir() / "data" / "tfds" / f"{digest(name, split, str(data_dir))}.jsonl"
     if path.exists():
@@ -144,6 +144,12 @@ def unpack_tfds(name: str, split: str, data_dir: str | None = None) -> Path:
         raise UserError(f"tfds: {name} {split}: {str(error).strip().splitlines()[0]}") from None
     with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for example in dataset.as_numpy_iterator():
+            for key, value in example.items():
+                if getattr(value, "ndim", 0) > 2:
+                    raise UserError(
+                        f"tfds: {name}: the field {key!r} holds pictures; read the builder's files "
+                        "with reading.files and pictures.with_images"
+                    )
             row = {key: _plain(value) for key, value in example.items()}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return path

@@ -14,6 +14,7 @@ from gemb.metrics.similarity import check_product, prepared
 from gemb.search import ExactSearcher
 from gemb.store.hosts import open_host
 from gemb.store.opening import index_of
+from gemb.structs import Image
 
 _PASSAGE = 300  # characters shown of a passage
 
@@ -54,7 +55,9 @@ def of_run(
     return ask
 
 
-def of_index(folder: str | Path, *, count: int = 5, adapter: str = "") -> Callable[[str], str]:
+def of_index(
+    folder: str | Path, *, count: int = 5, adapter: str = ""
+) -> Callable[[str | Image], str]:
     """Queries to an index folder, by the model that made it.
 
     Args:
@@ -63,8 +66,8 @@ def of_index(folder: str | Path, *, count: int = 5, adapter: str = "") -> Callab
         adapter: of another model's queries to the index's space, see `open_index`.
 
     Returns:
-        (query) -> its hits, best first: one line each; for a corpus of `gemb documents` one line
-        with the place and one with the passage.
+        (a text or a picture) -> its hits, best first: one line each; for a corpus of
+        `gemb documents` one line with the place and one with the passage.
 
     Raises:
         UserError: if the folder is not an index, or its model or corpus is missing or has changed.

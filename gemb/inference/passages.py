@@ -15,6 +15,7 @@ from gemb.inference.encoded_once import similarity_of
 from gemb.metrics.similarity import prepared
 from gemb.models.adapters import Adapter
 from gemb.search import Hits, Queries, load_index, read_manifest
+from gemb.structs import Image
 
 
 class Passage(NamedTuple):
@@ -50,7 +51,7 @@ class Passage(NamedTuple):
 
 def open_index(
     folder: str | Path, *, adapter: str | Path = ""
-) -> Callable[[str, int], list[Passage]]:
+) -> Callable[[str | Image, int], list[Passage]]:
     """Opens an index folder for questions.
 
     Args:
@@ -59,7 +60,8 @@ def open_index(
             they are mapped into the space of the index; "" for the index's own model.
 
     Returns:
-        (question, count) -> the best passages, best first; fewer if there are no more.
+        (question, count) -> the best passages, best first; fewer if there are no more. The question
+        may be a picture, if the model reads pictures too.
 
     Raises:
         SpaceError: the adapter is for other models.
@@ -88,7 +90,9 @@ def open_index(
     if texts_fingerprint(texts) != about["texts"]:
         raise UserError(f"{about['corpus']}: changed since {folder} was made; make it again")
 
-    def ask(question: str, count: int) -> list[Passage]:
+    def ask(question: str | Image, count: int) -> list[Passage]:
+        if isinstance(question, Image) and searcher.reads != "vectors":
+            raise UserError(f"{folder}: an index of words cannot be asked by a picture")
         asked = {"texts": [question]}
         if dim:
             vector = query_vector(embedder, question, embedder.dim if mapped else dim)
@@ -111,13 +115,16 @@ def passages_of(
     ]
 
 
-def query_vector(embedder: Embedder, query: str, dim: int) -> np.ndarray:
+def query_vector(embedder: Embedder, query: str | Image, dim: int) -> np.ndarray:
     """[1, dim] the query's vector, of unit length if the model compares by cosine.
 
     Raises:
-        UserError: for a query of which the model knows nothing.
+        UserError: for a query of which the model knows nothing, or that it does not read.
     """
-    vector = embedder.encode([query], dim=dim, kind="query")
+    kind = "document" if isinstance(query, Image) else "query"
+    if kind == "document" and embedder.model.document.processor.modality == "text":
+        raise UserError(f"{query!r}: the model reads texts alone, no pictures")
+    vector = embedder.encode([query], dim=dim, kind=kind)
     if not vector.any():
         raise UserError(f"the model knows nothing in {query!r}: its vector is zero, ask otherwise")
     return prepared(vector, dim, similarity_of(embedder), "query")

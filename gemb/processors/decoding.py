@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gemb.checks import UserError, needs
+from gemb.processors.png import check_whole
 from gemb.structs import Image
 
 WHITE = (255, 255, 255)
@@ -80,6 +81,8 @@ def decode(
         )
     check_pixels(opened.size, name)
     try:
+        if about["source"].startswith("file"):
+            check_whole(content)
         return _upright(opened, background, about)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None

@@ -1,4 +1,4 @@
-"""A stand-in for a processor of pictures in runs whose encoder does not run: nothing is decoded."""
+"""In place of a processor of pictures or videos where no encoder runs: nothing is decoded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 
 from gemb.processors.image import ImageProcessor
 from gemb.processors.processor import Example
+from gemb.processors.video import VideoProcessor
 from gemb.structs import Images
 
 PICTURES = ("image", "vision_language")  # modalities whose processors read pictures
@@ -15,13 +16,13 @@ PICTURES = ("image", "vision_language")  # modalities whose processors read pict
 
 @dataclass(frozen=True)
 class Undecoded:
-    """Makes Inputs of one pixel per picture.
+    """Makes Inputs of one pixel per value.
 
     Attributes:
         processor: the model's.
     """
 
-    processor: ImageProcessor
+    processor: ImageProcessor | VideoProcessor
 
     limit: ClassVar[int] = 1
     prompts: ClassVar[tuple[str, ...]] = ("",)
@@ -32,7 +33,7 @@ class Undecoded:
         return self.processor.modality
 
     def prompt(self, side: str) -> str:
-        """Nothing: pictures have no prompts."""
+        """Nothing: pictures and videos have no prompts."""
         return ""
 
     def for_task(self, side: str, *, length: int, prompts: Sequence[str] | None) -> "Undecoded":
@@ -59,4 +60,4 @@ class Undecoded:
 
     def describe(self, inputs: Images, row: int) -> str:
         """That nothing was decoded."""
-        return "a picture, not decoded"
+        return f"a value of {self.modality!r}, not decoded"

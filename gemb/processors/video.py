@@ -18,6 +18,7 @@ import numpy as np
 from gemb.checks import UserError, check, needs
 from gemb.processors.decoding import check_pixels, content_of, decode, open_picture, turned
 from gemb.processors.image import ImageProcessor
+from gemb.processors.png import check_whole
 from gemb.processors.processor import Example, Unprompted
 from gemb.structs import Clips, Image, Video
 
@@ -97,10 +98,12 @@ def frames_of(
     content = content_of(source, name)
     try:
         if content.startswith(_ANIMATED) and content[8:12] != b"AVI ":
+            check_whole(content)
             return _of_animation(content, count, background, name)
         return _of_video(content, count, name)
-    except UserError:
-        raise
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith(name) else f"{name}: {text}") from None
     except Exception as error:  # a hostile file may raise anything in a decoder
         text = " ".join(str(error).split())[:120]
         raise UserError(f"{name}: not a video that gemb reads ({text})") from None

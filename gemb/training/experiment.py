@@ -161,6 +161,6 @@ class Experiment:
         processors = self.model.processors
         if not self.trained_by.runs_encoder:
             processors = Processors(
-                *(Undecoded(p) if p.modality in PICTURES else p for p in processors)
+                *(Undecoded(p) if p.modality in (*PICTURES, "video") else p for p in processors)
             )
         return self.data(processors, self.seed, shard)

@@ -161,16 +161,17 @@ def transformation(
     steps: int,
     ema_decay: float = 0.0,
     skip_bad_steps: int = 0,
-    trained: str = "",
+    trained: str | tuple[str, ...] = "",
 ) -> optax.GradientTransformation:
     """The optimizer of a run with weight averaging and skipping of bad steps.
 
     Args: as in `gemb.training.experiment.Experiment`, and
-        trained: path prefix of the trained parameters; others do not change. '' trains all.
+        trained: path prefixes of the trained parameters; others do not change. '' trains all.
     """
     made = optimizer(steps=steps)
     if trained:  # and what is learned of logits
-        made = _without(made, lambda path: not path.startswith((trained, "temperature/")))
+        prefixes = ((trained,) if isinstance(trained, str) else trained) + ("temperature/",)
+        made = _without(made, lambda path: not path.startswith(prefixes))
     if ema_decay:
         made = with_ema(made, ema_decay)
     return optax.apply_if_finite(made, skip_bad_steps) if skip_bad_steps else made

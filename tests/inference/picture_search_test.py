@@ -8,12 +8,13 @@ from picture_folders import captioned_folder, drawn, encoded
 
 from gemb.checks import UserError
 from gemb.cli.__main__ import run
-from gemb.curation.duplicates.pictures import PictureLikeness, picture_pairs
+from gemb.curation.duplicates.pictures import Middle, PictureLikeness, picture_pairs
 from gemb.inference.embedder import Embedder
-from gemb.inference.picture_search import encode_pictures, open_picture_index
+from gemb.inference.picture_search import corpus_for, encode_pictures, open_picture_index
 from gemb.models.model import Model
 from gemb.models.scratch import of_pictures
 from gemb.pretrained import saving
+from gemb.processors.decoding import decode
 from gemb.processors.hashes import near_hashes, perceptual_hash
 from gemb.processors.text import of_bytes
 from gemb.structs import Image
@@ -54,7 +55,7 @@ def test_a_text_and_a_picture_find_pictures(made, tmp_path, capsys):
     ask = open_picture_index(made / "index")
     embedder = Embedder.load(made / "model")
     hits = ask("red left", 32)
-    vectors = encode_pictures(embedder, [hit.image for hit in hits])
+    vectors = encode_pictures(embedder, [hit.media for hit in hits])
     expected = vectors @ embedder.encode(["red left"], kind="query")[0]
     np.testing.assert_allclose([hit.score for hit in hits], expected, atol=1e-5)
 
@@ -67,7 +68,32 @@ def test_mistakes_are_one_line(made, tmp_path, capsys):
     assert "pictures have no words" in capsys.readouterr().err
     text = Model.of(of_pictures(of_bytes(), width=16).query)
     with pytest.raises(UserError, match="documents are no pictures"):
-        encode_pictures(Embedder(text), [Image(drawn("red", "top"))])
+        corpus_for(Embedder(text), made / "corpus")
+
+
+def test_a_picture_finds_texts(made, tmp_path, capsys):
+    texts = ["red left", "blue top", "a bar: green bottom"]
+    rows = [{"_id": f"d{row}", "text": text} for row, text in enumerate(texts)]
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "corpus.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    own, corpus = tmp_path / "own.png", f"--corpus={tmp_path / 'texts'}"
+    own.write_bytes(encoded(drawn("green", "top", noise=2)))
+    model, index = f"--model={made / 'model'}", tmp_path / "index"
+    assert call("index", model, corpus, f"--output={index}") == 0
+    capsys.readouterr()
+    assert call("search", f"--index={index}", f"--image={own}", "--count=3") == 0
+    lines = capsys.readouterr().out.splitlines()
+    embedder = Embedder.load(made / "model")
+    scores = embedder.encode(texts, kind="query") @ embedder.encode(Image(str(own)))
+    assert [texts[row] in line for row, line in zip(np.argsort(-scores), lines, strict=True)]
+    np.testing.assert_allclose(
+        [float(line.split()[0]) for line in lines], -np.sort(-scores), atol=6e-4
+    )
+    assert call("index", corpus, f"--output={tmp_path / 'words'}", "--kind=bm25") == 0
+    assert call("search", f"--index={tmp_path / 'words'}", f"--image={own}") == 2
+    assert "an index of words cannot be asked by a picture" in capsys.readouterr().err
+    assert call("search", f"--workdir={tmp_path}", f"--image={own}") == 2
+    assert "--image needs --index" in capsys.readouterr().err
 
 
 def test_hashes():
@@ -89,10 +115,21 @@ def test_pairs_by_embedding_or_by_hash():
     vectors = np.array([[1, 0], [0.8, 0.6], [0.5, 0.866], [0, 1]], np.float32)
     hashes = [0, (1 << 40) - 1, 1, 3]
     likeness = PictureLikeness(similarity=0.79, hash_bits=3, floor=0.4)
-    found = picture_pairs(vectors, hashes, likeness)
+    found = picture_pairs(vectors[None], hashes, likeness)
     # (2, 3) by both, (0, 1) and (1, 2) by cosine, (0, 2) by its hash; (0, 3) is below the floor
     assert found.edges.tolist() == [[0, 1], [0, 2], [1, 2], [2, 3]]
     assert found.by_hash.tolist() == [False, True, False, True]
+    middles = np.array([[0, 1], [0, 1], [0, 1], [1, 0]], np.float32)
+    found = picture_pairs(np.stack([vectors, middles]), [0, 255 << 8, 255, 255 << 20], likeness)
+    # picture 0 is the middle of 3, and that of 0 is 3; the middles of 0 and 1 are like 2 and 3
+    assert found.edges.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
+    np.testing.assert_allclose(found.cosines, [0.8, 0.866, 1, 0.92, 1, 1], atol=1e-3)
+
+
+def test_the_middle_of_a_picture():
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 40, 3)).astype(np.uint8)
+    found = np.asarray(decode(Middle(Image(pixels), 0.5)).picture)
+    np.testing.assert_array_equal(found, pixels[5:15, 10:30])
 
 
 def test_near_duplicates_are_left_out(made, tmp_path, capsys):

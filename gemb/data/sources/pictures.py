@@ -1,10 +1,9 @@
-"""Pictures as records: captioned folders and zip files, tar shards, columns of any other source.
+"""Pictures and videos as records: captioned folders and zips, tar shards, columns of other sources.
 
-A record's picture is a `gemb.Image` of bytes or of a path; it is decoded where a batch is made. No
-file stays open for each picture.
+A record's picture is a `gemb.Image`, its video a `gemb.Video`, of bytes or of a path; they are
+decoded where a batch is made. No file stays open for each of them.
 """
 
-import functools
 import json
 import os
 import tarfile
@@ -18,12 +17,26 @@ import numpy as np
 
 from gemb.checks import UserError
 from gemb.data.sources import lines
-from gemb.data.sources.records import Joined, Records, content_digest, digest, found, identity, kept
-from gemb.structs import Image
+from gemb.data.sources.records import Joined, Records, digest, found, identity, kept
+from gemb.structs import Image, Video
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
-_CAPTIONS = ("captions.jsonl", "captions.jsonl.gz")
-_ZIPS = ("images.zip",)
+VIDEO_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".gif", ".webp", ".apng")
+ENDINGS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".gif",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".ppm",
+    ".jp2",
+)
+CAPTIONS = ("captions.jsonl", "captions.jsonl.gz")
+_ZIPS = {"image": "images.zip", "video": "clips.zip"}
+_MEDIA = {"image": Image, "video": Video}
 _ZEROS = np.zeros(0)
 
 
@@ -49,21 +62,48 @@ def captioned(
     )
 
 
-class Captioned:
-    """See `captioned`."""
+def captioned_videos(
+    folder: str, *, split: str = "", language: str = "", where: dict[str, str] | None = None
+) -> Records:
+    """Records {"captions", "video", ...} of a folder in the same form, with videos or animations.
 
-    def __init__(self, folder: str | Path, wanted: dict[str, str], language: str):
-        folder = Path(folder)
-        tables = [folder / name for name in _CAPTIONS if (folder / name).is_file()]
+    Args:
+        folder: holds captions.jsonl (or .gz), and the files that it names, there or in clips.zip.
+        split, language, where: as of `captioned`.
+
+    Raises:
+        UserError: for a missing or broken file, or if nothing is left.
+    """
+    return Captioned(
+        Path(folder).expanduser(),
+        {**({"split": split} if split else {}), **(where or {})},
+        language,
+        "video",
+    )
+
+
+class Captioned:
+    """See `captioned` and `captioned_videos`.
+
+    Attributes:
+        folder: as given.
+        kind: "image" or "video", the field of a record that holds it.
+    """
+
+    def __init__(
+        self, folder: str | Path, wanted: dict[str, str], language: str, kind: str = "image"
+    ):
+        folder, self.kind = Path(folder), kind
+        tables = [folder / name for name in CAPTIONS if (folder / name).is_file()]
         if not tables:
             raise UserError(f"{folder}: holds no captions.jsonl; run `gemb harvest-pictures`")
         self._lines, self._language, self.folder = lines.json_lines(tables[0]), language, folder
-        zips = [folder / name for name in _ZIPS if (folder / name).is_file()]
-        self._zip = ZipFiles(zips[0]) if zips else None
+        packed = folder / _ZIPS[kind]
+        self._zip = ZipFiles(packed) if packed.is_file() else None
         self._rows = [row for row in range(len(self._lines)) if self._wanted(row, wanted)]
         if not self._rows:
             raise UserError(f"{tables[0]}: no record with {wanted or 'a caption'} {language}")
-        files = identity(zips[0]) if zips else str(folder.resolve())
+        files = identity(packed) if self._zip else str(folder.resolve())
         self.fingerprint = digest(
             self._lines.fingerprint, files, json.dumps(wanted, sort_keys=True), language
         )
@@ -76,10 +116,14 @@ class Captioned:
         captions = record.get("captions") or record.get("caption")
         if self._language:
             captions = record["labels"][self._language]
-        return record | {"captions": captions, "image": self._image(record)}
+        return record | {"captions": captions, self.kind: self._file(record)}
 
     def where(self, row: int) -> str:
-        return self._lines.where(self._rows[row])
+        line, place = self._rows[row], self._lines.where(self._rows[row])
+        try:
+            return f"{place} ({self._lines[line]['file']})"
+        except (ValueError, KeyError, TypeError):
+            return place
 
     def sizes(self, rows: np.ndarray) -> np.ndarray:
         return np.ones(len(rows), np.int64)
@@ -88,17 +132,18 @@ class Captioned:
         """The line of the table, from 0, of one of the records."""
         return self._rows[number]
 
-    def image(self, line: int) -> Image:
-        """The picture of a line of the table, from 0; ValueError where it is missing."""
-        return self._image(self._lines[line])
+    def media(self, line: int) -> Image | Video:
+        """The picture or video of a line of the table, from 0; ValueError where it is missing."""
+        return self._file(self._lines[line])
 
-    def _image(self, record: dict) -> Image:
+    def _file(self, record: dict) -> Image | Video:
         name = record.get("file")
         if not isinstance(name, str) or os.path.isabs(name) or ".." in Path(name).parts:
             raise ValueError(
                 f'the field "file" must be a path inside of the folder, got {name!r:.60}'
             )
-        return Image(self._zip.read(name) if self._zip else _content(self.folder / name))
+        content = self._zip.read(name) if self._zip else _content(self.folder / name)
+        return _MEDIA[self.kind](content)
 
     def _wanted(self, row: int, wanted: dict[str, str]) -> bool:
         try:
@@ -137,8 +182,8 @@ def tar_shards(paths: str | Sequence[str]) -> Records:
     """Records of tar files in the form of WebDataset.
 
     Files with one name but for their endings are one record: the ending is the field, pictures are
-    under "image", .txt and .cls files are texts (.txt also under "captions"), the fields of .json
-    files are added as they are, and "__key__" is the name.
+    under "image", videos under "video", .txt and .cls files are texts (.txt also under "captions"),
+    the fields of .json files are added as they are, and "__key__" is the name.
 
     Args:
         paths: a file, a pattern such as "train-*.tar", or a list of these.
@@ -199,6 +244,8 @@ def _fields(ending: str, content: bytes) -> dict[str, Any]:
     last = ending.rpartition(".")[2]
     if f".{last}" in ENDINGS:
         return {"image": Image(content)}
+    if f".{last}" in VIDEO_ENDINGS:
+        return {"video": Video(content)}
     if last == "json":
         try:
             made = json.loads(content)
@@ -225,18 +272,24 @@ def with_images(records: Records, column: str = "image", folder: str = "") -> Re
     A cell may be bytes, {"bytes", "path"} as Hugging Face's datasets write it, or a path.
 
     Args:
-        records: any source, such as Parquet by `gemb.data.sources.reading.files`.
+        records: any source, such as Parquet, a dataset that Hugging Face's `save_to_disk` wrote, or
+            the TFRecord files of a prepared TFDS builder, by `gemb.data.sources.reading.files`.
         column: the column of pictures; it is read as "image" too.
         folder: where relative paths start; default the working folder.
     """
     return WithImages(records, column, Path(folder).expanduser())
 
 
-class WithImages:
-    """See `with_images`."""
+def with_videos(records: Records, column: str = "video", folder: str = "") -> Records:
+    """Records whose column of videos becomes `gemb.Video`, read as "video"; see `with_images`."""
+    return WithImages(records, column, Path(folder).expanduser(), "video")
 
-    def __init__(self, source: Records, column: str, folder: Path):
-        self._source, self._column, self._folder = source, column, folder
+
+class WithImages:
+    """See `with_images` and `with_videos`."""
+
+    def __init__(self, source: Records, column: str, folder: Path, kind: str = "image"):
+        self._source, self._column, self._folder, self._kind = source, column, folder, kind
         self.fingerprint = digest(source.fingerprint, column, str(folder))
 
     def __len__(self) -> int:
@@ -250,7 +303,7 @@ class WithImages:
             raise ValueError(
                 f"the field {self._column!r} is missing; there are: {', '.join(record)}"
             )
-        return record | {"image": self._image(record[self._column])}
+        return record | {self._kind: self._media(record[self._column])}
 
     def where(self, row: int) -> str:
         return self._source.where(row)
@@ -258,90 +311,12 @@ class WithImages:
     def sizes(self, rows: np.ndarray) -> np.ndarray:
         return self._source.sizes(rows)
 
-    def _image(self, cell: Any) -> Image:
+    def _media(self, cell: Any) -> Image | Video:
         if isinstance(cell, dict):
             cell = cell.get("bytes") or cell.get("path")
         if isinstance(cell, str) and cell:
-            return Image(_content(self._folder / cell))
+            return _MEDIA[self._kind](_content(self._folder / cell))
         if isinstance(cell, bytes) and cell:
-            return Image(cell)
+            return _MEDIA[self._kind](cell)
         kind = type(cell).__name__
         raise ValueError(f"the field {self._column!r} must hold bytes or a path, got {kind}")
-
-
-class PictureCorpus:
-    """Pictures to search: a captioned folder, or all picture files below a folder.
-
-    Args:
-        place: the folder.
-
-    Raises:
-        UserError: for a folder that is missing or holds no picture.
-    """
-
-    def __init__(self, place: str | Path):
-        self.folder = Path(place).expanduser()
-        self._captioned = Captioned(self.folder, {}, "") if _has_captions(self.folder) else None
-        self._files = [] if self._captioned else _picture_files(self.folder)
-        if not len(self):
-            raise UserError(f"{place}: holds no pictures ({', '.join(ENDINGS)})")
-
-    def __len__(self) -> int:
-        return len(self._captioned or self._files)
-
-    def image(self, row: int) -> Image:
-        """The picture of a row.
-
-        Raises:
-            UserError: where it is missing.
-        """
-        return Image(str(self._files[row])) if self._files else self._record(row)["image"]
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """A hash of the content of all pictures, in order."""
-        if self._files:
-            return digest(*map(content_digest, self._files))
-        return digest(*(self.image(row).content().hex() for row in range(len(self))))
-
-    def name(self, row: int) -> str:
-        """Its id, or the path of its file from the folder on."""
-        if self._files:
-            return str(self._files[row].relative_to(self.folder))
-        record = self._record(row)
-        return str(record.get("id", record["file"]))
-
-    def caption(self, row: int) -> str:
-        """Its first caption; "" for a file alone."""
-        if self._files:
-            return ""
-        captions = self._record(row)["captions"]
-        return captions if isinstance(captions, str) else str((captions or [""])[0])
-
-    def _record(self, row: int) -> dict:
-        try:
-            return self._captioned[row]
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{self._captioned.where(row)}: {error}") from None
-
-
-def is_picture_corpus(place: str | Path) -> bool:
-    """Whether a folder holds captioned pictures, or picture files and no corpus of texts."""
-    folder = Path(place).expanduser()
-    if not folder.is_dir() or any(folder.glob("corpus.jsonl*")) or any(folder.rglob("*.arrow")):
-        return False
-    return _has_captions(folder) or bool(_picture_files(folder))
-
-
-def _has_captions(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _CAPTIONS)
-
-
-def _picture_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
-    shown = (
-        p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)
-    )
-    return sorted(path for path in shown if path.is_file())

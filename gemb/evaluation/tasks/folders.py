@@ -48,7 +48,8 @@ def _found(folder: Path) -> list[tuple[Path, dict]]:
     if any((folder / f"corpus.jsonl{gz}").is_file() for gz in ("", ".gz")):
         return [(folder, {"kind": "retrieval", "files": {"folder": "."}})]
     if any((folder / f"captions.jsonl{gz}").is_file() for gz in ("", ".gz")):
-        return [(folder, {"kind": "pictures", "files": {"folder": "."}})]
+        kind = "videos" if (folder / "clips.zip").is_file() else "pictures"
+        return [(folder, {"kind": kind, "files": {"folder": "."}})]
     files = {_stem(path): path for path in sorted(folder.iterdir()) if _is_table(path)}
     if {"train", "test"} <= files.keys() and {"text", "label"} <= {*tables.header(files["test"])}:
         named = {split: files[split].name for split in ("train", "test")}

@@ -1,9 +1,10 @@
-"""Texts and pictures: recall both ways, classes without training, nearest neighbours.
+"""Texts and pictures or videos: recall both ways, classes without training, nearest neighbours.
 
-Both read a folder of captioned pictures, as `gemb harvest-pictures` writes it. Captions are encoded
-as queries, pictures as documents.
+All read a folder with captions, as `gemb harvest-pictures` writes it. Captions are encoded as
+queries, pictures and videos as documents.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -31,6 +32,7 @@ def evaluate_pictures(
     pictures: np.ndarray,
     positives: np.ndarray,
     texts: Sequence[str] | None = None,
+    kind: str = "image",
 ) -> dict[str, float]:
     """Recall of pictures by captions and of captions by pictures.
 
@@ -39,6 +41,7 @@ def evaluate_pictures(
         pictures: [pictures, dim] float32, likewise.
         positives: [captions, pictures] bool, which picture a caption is of.
         texts: of the captions; pictures look among the different ones. Default: all differ.
+        kind: "image" or "video", in the names of figures.
 
     Returns:
         "text_to_image_recall@k", the share of captions with one of their pictures among the first
@@ -57,19 +60,19 @@ def evaluate_pictures(
     Reference: Karpathy and Fei-Fei, 2015, arXiv 1412.2306 (recall); Liang et al., Mind the Gap,
         2022, arXiv 2203.02053.
     """
-    items = _recalls(captions, pictures, positives, texts)
+    items = _recalls(captions, pictures, positives, texts, kind)
     return {name: float(np.mean(values)) for name, values in items.items()} | {
         "modality_gap": _gap(captions, pictures)
     }
 
 
-def _recalls(captions, pictures, positives, texts) -> dict[str, np.ndarray]:
+def _recalls(captions, pictures, positives, texts, kind: str) -> dict[str, np.ndarray]:
     checks.check_shape("positives", positives, (len(captions), len(pictures)))
     first = {text: row for row, text in reversed(list(enumerate(texts or range(len(captions)))))}
     distinct = np.array(sorted(first.values()))
     found = {}
-    sides = (("text_to_image", captions, pictures, positives),)
-    sides += (("image_to_text", pictures, captions[distinct], positives[distinct].T),)
+    sides = ((f"text_to_{kind}", captions, pictures, positives),)
+    sides += ((f"{kind}_to_text", pictures, captions[distinct], positives[distinct].T),)
     for name, queries, documents, right in sides:
         ranks = _ranks(queries, documents, right)
         found |= {f"{name}_recall@{cut}": (ranks < cut).astype(np.float64) for cut in CUTS}
@@ -93,8 +96,8 @@ def _gap(captions, pictures) -> float:
     return float(np.linalg.norm(captions.mean(0) - pictures.mean(0)))
 
 
-def _read(source: Source) -> Data:
-    pictures = _pictures(source, source.split)
+def _read(source: Source, kind: str = "image") -> Data:
+    pictures = _pictures(source, source.split, kind)
     captions, owners, languages = [], [], {}
     for row, record in enumerate(pictures):
         for text in texts_of(record, "captions"):
@@ -113,9 +116,9 @@ def _read(source: Source) -> Data:
     }
 
 
-def _pictures(source: Source, split: str) -> list[dict]:
-    """The records of a split, with their rows and a digest of each picture."""
-    found = Captioned(source.files["folder"], {"split": split}, "")
+def _pictures(source: Source, split: str, kind: str = "image") -> list[dict]:
+    """The records of a split, with their rows and a digest of each picture or video."""
+    found = Captioned(source.files["folder"], {"split": split}, "", kind)
     made = []
     for row in range(len(found)):
         try:
@@ -123,19 +126,19 @@ def _pictures(source: Source, split: str) -> list[dict]:
             texts_of(record, "captions")
         except (ValueError, KeyError) as error:
             raise UserError(f"{found.where(row)}: {error}") from None
-        made.append(record | {"row": found.row(row), "content": record["image"].content().hex()})
+        made.append(record | {"row": found.row(row), "content": record[kind].content().hex()})
     return made
 
 
-def _images(data: Data, rows: Sequence[int]) -> list:
-    whole = Captioned(data["folder"], {}, "")
-    return [whole.image(row) for row in rows]
+def _images(data: Data, rows: Sequence[int], kind: str = "image") -> list:
+    whole = Captioned(data["folder"], {}, "", kind)
+    return [whole.media(row) for row in rows]
 
 
-def _texts(data: Data) -> dict:
+def _texts(data: Data, kind: str = "image") -> dict:
     roles = {
         "captions": (data["captions"], "query"),
-        "images": (_images(data, data["rows"]), "document"),
+        "images": (_images(data, data["rows"], kind), "document"),
     }
     for language, rows in data["languages"].items():
         roles[f"captions_{language}"] = ([text for text, _ in rows], "query")
@@ -151,27 +154,29 @@ def _positives(texts: Sequence[str], owners: Sequence[int], pictures: int) -> np
     return own[[numbers[text] for text in texts]]
 
 
-def _measure(vectors: Mapping[str, np.ndarray], data: Data) -> Measured:
+def _measure(vectors: Mapping[str, np.ndarray], data: Data, kind: str = "image") -> Measured:
     images = vectors["images"]
     right = _positives(data["captions"], data["owners"], len(images))
-    items = _recalls(vectors["captions"], images, right, data["captions"])
+    items = _recalls(vectors["captions"], images, right, data["captions"], kind)
     figures = {name: float(values.mean()) for name, values in items.items()}
     figures["modality_gap"] = _gap(vectors["captions"], images)
     for language, rows in data["languages"].items():
         texts, owners = zip(*rows, strict=True)
         own = _positives(texts, owners, len(images))
         ranks = _ranks(vectors[f"captions_{language}"], images, own)
-        figures[f"text_to_image_recall@10_{language}"] = float((ranks < 10).mean())
-    return Measured(figures, items, {"pictures": _examples(vectors, data, right)})
+        figures[f"text_to_{kind}_recall@10_{language}"] = float((ranks < 10).mean())
+    return Measured(figures, items, {"pictures": _examples(vectors, data, right, kind)})
 
 
-def _examples(vectors: Mapping[str, np.ndarray], data: Data, right: np.ndarray) -> list[dict]:
-    """Some captions, and the pictures that they find: {"caption", "found": [[src, right]]}."""
+def _examples(
+    vectors: Mapping[str, np.ndarray], data: Data, right: np.ndarray, kind: str
+) -> list[dict]:
+    """Some captions, and what they find: {"caption", "found": [[src, right]]}."""
     shown = []
     for row in spaced(len(data["captions"]), _SHOWN):
         scores = vectors["images"] @ vectors["captions"][row]
         best = np.argsort(-scores, kind="stable")[:_HITS]
-        images = _images(data, [data["rows"][place] for place in best])
+        images = _images(data, [data["rows"][place] for place in best], kind)
         found = [
             [data_uri(image, _SIDE), bool(right[row, place])]
             for image, place in zip(images, best, strict=True)
@@ -199,18 +204,21 @@ def _sample(data: Data, limit: int) -> Data:
     }
 
 
-TASK_TYPE = TaskType(
-    mains=tuple(
-        f"{way}_recall@{cut}" for way in ("text_to_image", "image_to_text") for cut in (10, 1, 5)
-    ),
-    files=("folder",),
-    columns={},
-    read=_read,
-    texts=_texts,
-    measure=_measure,
-    sample=_sample,
-    optional=("labels",),
-)
+def _recall_type(kind: str) -> TaskType:
+    ways = (f"text_to_{kind}", f"{kind}_to_text")
+    return TaskType(
+        mains=tuple(f"{way}_recall@{cut}" for way in ways for cut in (10, 1, 5)),
+        files=("folder",),
+        columns={},
+        read=functools.partial(_read, kind=kind),
+        texts=functools.partial(_texts, kind=kind),
+        measure=functools.partial(_measure, kind=kind),
+        sample=_sample,
+        optional=("labels",),
+    )
+
+
+TASK_TYPE, VIDEOS_TYPE = _recall_type("image"), _recall_type("video")
 
 
 def evaluate_picture_classes(

@@ -8,6 +8,7 @@ The files of a folder say what it is (each may be gzipped, with `.gz` behind its
                             pair_classification: sentence1, sentence2, label (1 or 0)
                             bitext: source, target (or english), and perhaps lang
     captions.jsonl, images.zip      pictures: a folder of `gemb harvest-pictures`, its split test
+    captions.jsonl, clips.zip       videos: the same with videos or animations
     NAME.jsonl              reranking: {"query": text, "positive": [texts], "negative": [texts]}
 
 TSV has a header line and no quoting; other columns are left alone. NAME_train, NAME_dev and
@@ -61,6 +62,7 @@ TASK_TYPES: dict[str, TaskType] = {
     "clustering": clustering.TASK_TYPE,
     "bitext": bitext.TASK_TYPE,
     "pictures": pictures.TASK_TYPE,
+    "videos": pictures.VIDEOS_TYPE,
     "picture_classes": pictures.CLASSES_TYPE,
 }
 

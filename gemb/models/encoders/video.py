@@ -81,7 +81,7 @@ class VideoEncoder(nnx.Module):
         """Encodes videos.
 
         Args:
-            inputs: of `batch` rows.
+            inputs: of `batch` rows; or, in place of pixels, what `frames` gives for them.
             execution: execution settings.
             key: PRNG key of dropout; None for none.
             every_layer: return the output of each layer over the frames.
@@ -92,18 +92,25 @@ class VideoEncoder(nnx.Module):
         Raises:
             ValueError: for every_layer without a transformer over frames.
         """
-        spec, (batch, frames) = self.spec, inputs.mask.shape
         keys = (None, None) if key is None else jax.random.split(key)
-        pixels = inputs.pixels.reshape(batch * frames, *inputs.pixels.shape[2:])
-        pictures = Images(pixels, inputs.mask.reshape(-1))
-        hidden = self.frame(pictures, execution, keys[0])
-        pooler = self.pooler if spec.pooling in LEARNED_POOLERS else POOLERS[spec.pooling]
-        x = pooler(hidden, self.frame.pooled(pictures)).reshape(batch, frames, -1)
-        if spec.time is None:
+        known = inputs.pixels.ndim == 3
+        x = inputs.pixels if known else self.frames(inputs, execution, keys[0])
+        if self.spec.time is None:
             check(not every_layer, "every_layer: no transformer over frames")
             return x
-        x = (x + self.position(jnp.arange(frames))).astype(execution.dtype)
+        x = (x + self.position(jnp.arange(x.shape[1]))).astype(execution.dtype)
         return self.time(x, inputs.mask, execution, keys[1], every_layer=every_layer)
+
+    def frames(
+        self, inputs: Clips, execution: Execution = Execution(), key: jax.Array | None = None
+    ) -> jax.Array:
+        """[batch, frames, width]: each frame alone, before the frames look at each other."""
+        pooling, (batch, frames) = self.spec.pooling, inputs.mask.shape
+        pixels = inputs.pixels.reshape(batch * frames, *inputs.pixels.shape[2:])
+        pictures = Images(pixels, inputs.mask.reshape(-1))
+        hidden = self.frame(pictures, execution, key)
+        pooler = self.pooler if pooling in LEARNED_POOLERS else POOLERS[pooling]
+        return pooler(hidden, self.frame.pooled(pictures)).reshape(batch, frames, -1)
 
     def pooled(self, inputs: Clips) -> jax.Array:
         """[batch, frames] bool: the frames that there are."""

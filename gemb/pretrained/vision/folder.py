@@ -18,6 +18,7 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.files import save_tensors
 from gemb.identity import model_fingerprint, tower_fingerprint
+from gemb.models.encoders.convolution import Blocks, ConvolutionSpec
 from gemb.models.encoders.video import VideoSpec
 from gemb.models.encoders.vision import VisionSpec, resized_positions
 from gemb.models.functional import functional
@@ -260,7 +261,9 @@ def _own_spec(config: dict, file: Path) -> TowerSpec:
             return TowerSpec(_vision_spec(encoder), **tower)
         encoder.pop("count")
         time = encoder.pop("time")
-        encoder |= {"frame": _vision_spec(encoder["frame"]), "time": time and _stack_spec(time)}
+        frame = dict(encoder["frame"])
+        frame = _convolution_spec(frame) if "blocks" in frame else _vision_spec(frame)
+        encoder |= {"frame": frame, "time": time and _stack_spec(time)}
         return TowerSpec(VideoSpec(**encoder), **tower)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{file}: a configuration that cannot be read ({error})") from None
@@ -269,6 +272,11 @@ def _own_spec(config: dict, file: Path) -> TowerSpec:
 def _vision_spec(values: dict) -> VisionSpec:
     values = dict(values)
     return VisionSpec(stack=_stack_spec(values.pop("stack")), **values)
+
+
+def _convolution_spec(values: dict) -> ConvolutionSpec:
+    blocks = tuple(Blocks(**part) for part in values["blocks"])
+    return ConvolutionSpec(**values | {"blocks": blocks, "size": tuple(values["size"])})
 
 
 def _stack_spec(values: dict) -> StackSpec:
@@ -319,8 +327,6 @@ def save_tower(tower: Tower, folder: Path, training: dict, dtype: str) -> str:
     ]
     encoder = dataclasses.asdict(spec.encoder)
     if isinstance(spec.encoder, VideoSpec):
-        if not isinstance(spec.encoder.frame, VisionSpec):
-            raise UserError(f"{folder}: only videos through vision transformers can be saved")
         encoder["count"] = tower.processor.count
     config = {"model_type": MODEL_TYPE, "encoder": encoder, "tower": own}
     _write(folder / "config.json", config)

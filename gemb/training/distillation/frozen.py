@@ -1,5 +1,6 @@
-"""What frozen towers say of texts and pictures, computed once: for a head that learns alone."""
+"""What frozen towers say of texts, pictures and videos, computed once: for heads alone."""
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -15,18 +16,19 @@ from gemb.data.preprocess.texts import texts_of
 from gemb.data.sources.records import digest, kept
 from gemb.identity import fingerprint, tower_fingerprint
 from gemb.inference.encode import encode_examples, outputs, place, program
+from gemb.models.encoders.video import VideoSpec
 from gemb.models.encoders.vision_language import counted_parts
 from gemb.models.functional import functional
 from gemb.models.model import Model
-from gemb.models.spec import ModelSpec
+from gemb.models.spec import ModelSpec, TowerSpec
 from gemb.pretrained.convolution import CLASSIFIER, read_classes
 from gemb.pretrained.vision.language import parts_of
-from gemb.structs import Image
+from gemb.structs import Image, Video
 from gemb.training.distillation.conse import class_vectors, conse
 from gemb.training.distillation.teacher import Teacher
-from gemb.training.objectives.frozen import FrozenTowers
+from gemb.training.objectives.frozen import FEATURES, FRAMES, FrozenTowers
 
-_CHUNK = 256  # pictures decoded at a time
+_CHUNKS = {"image": 256, "video": 32}  # values decoded at a time
 
 
 def frozen(*, caption_weight: float = 1.0, class_weight: float = 0.0) -> "FrozenTeacher":
@@ -43,7 +45,7 @@ def frozen(*, caption_weight: float = 1.0, class_weight: float = 0.0) -> "Frozen
 
     Raises:
         UserError: for weights that are not 0 or above. An experiment raises it for a model that
-            does not have towers of texts and of pictures.
+            does not have towers of texts and of pictures or videos.
     """
     return FrozenTeacher(caption_weight, class_weight)
 
@@ -64,10 +66,11 @@ class FrozenTeacher(Teacher):
         self.objective = FrozenTowers()
         self._rows: dict[bytes, int] = {}
         self._features = self._targets = np.zeros((0, 0), np.float32)
+        self._frames: np.ndarray | None = None
         self._texts: dict[str, np.ndarray] = {}
 
     def attach(self, model: Model) -> None:
-        """Takes the towers of the experiment's model: texts as queries, pictures as documents.
+        """Takes the towers of the experiment's model: texts are queries, the others documents.
 
         Of a model that reads both through one transformer, these are its two parts.
 
@@ -86,10 +89,11 @@ class FrozenTeacher(Teacher):
         else:
             self._text, self._image = model.query, model.document
         kinds = self._text.processor.modality, self._image.processor.modality
-        if kinds != ("text", "image") or model.shared != joined:
+        videos = kinds == ("text", "video") and not joined
+        if not (kinds == ("text", "image") or videos) or model.shared != joined:
             raise UserError(
-                "teacher: frozen needs two towers, texts as queries and pictures as documents, or "
-                "one that reads both"
+                "teacher: frozen needs two towers, texts as queries and pictures or videos as "
+                "documents, or one that reads texts and pictures"
             )
         if not joined and not self._image.spec.dense:
             raise UserError("teacher: frozen needs a projection behind the image encoder")
@@ -103,10 +107,25 @@ class FrozenTeacher(Teacher):
     @property
     def backbone(self) -> str:
         """The fingerprint of the image encoder alone."""
-        tower = self._image
-        params = {path: value for path, value in tower.params.items() if path.startswith("image/")}
+        tower, spec = self._image, self._frozen_spec
+        start = f"{spec.encoder.modality}/"
+        params = {path: value for path, value in self._params.items() if path.startswith(start)}
         definition, settings = tower.processor.identity()
-        return fingerprint(params, definition, encoder=repr(tower.spec.encoder), **settings)
+        return fingerprint(params, definition, encoder=repr(spec.encoder), **settings)
+
+    @property
+    def _frozen_spec(self) -> TowerSpec:
+        """The image tower without what looks at frames together."""
+        spec = self._image.spec
+        if isinstance(spec.encoder, VideoSpec):
+            return dataclasses.replace(spec, encoder=dataclasses.replace(spec.encoder, time=None))
+        return spec
+
+    @property
+    def _params(self) -> dict:
+        """The parameters that `_frozen_spec` has."""
+        shapes = functional(ModelSpec.of(self._frozen_spec)).shapes
+        return {path: self._image.params[path] for path in shapes}
 
     @property
     def identity(self) -> str:
@@ -132,7 +151,8 @@ class FrozenTeacher(Teacher):
         return {
             "teacher_query": query,
             "teacher_document": target,
-            "document_features": self._features[rows],
+            FEATURES: self._features[rows],
+            **({} if self._frames is None else {FRAMES: self._frames[rows]}),
         }
 
     def example_fields(self, queries: Sequence[Any], documents: Sequence[Any]) -> dict[str, Any]:
@@ -140,21 +160,27 @@ class FrozenTeacher(Teacher):
         sizes = {
             "teacher_query": (len(queries), self.dim),
             "teacher_document": (len(documents), self.dim),
-            "document_features": (len(documents), *self._shape),
+            FEATURES: (len(documents), *self._shape),
         }
-        return {name: np.ones(shape, np.float32) for name, shape in sizes.items()}
+        made = {name: np.ones(shape, np.float32) for name, shape in sizes.items()}
+        if self._frames is not None:
+            made[FRAMES] = np.ones((len(documents), self._shape[0]), bool)
+        return made
 
     def _collect(self, batches) -> None:
-        images: dict[bytes, tuple[Any, int]] = {}
+        images: dict[bytes, tuple[Any, int, str]] = {}
         captions: dict[str, None] = {}
         for part in batches.parts:
+            column = next(name for name in part.task.form.columns if name in _CHUNKS)
             for row in range(len(part.selection)):
                 record = part.selection[row]
                 captions |= dict.fromkeys(texts_of(record, "captions"))
-                images.setdefault(record["image"].content(), (part.selection, row))
+                images.setdefault(record[column].content(), (part.selection, row, column))
         self._rows = {key: row for row, key in enumerate(images)}
         name = digest(self.backbone, *self._part_names, *(key.hex() for key in images))
-        self._features, _ = kept("features", name, lambda: (self._encode(images), {}))
+        self._features, notes = kept("features", name, lambda: self._encode(images))
+        if self._kind == "video":
+            self._frames = np.arange(self._shape[0]) < np.array(notes["frames"])[:, None]
         vectors = self._encode_texts(list(captions))
         self._texts = dict(zip(captions, vectors, strict=True))
         if self._classes:
@@ -163,28 +189,42 @@ class FrozenTeacher(Teacher):
             logits = pooled @ tensors[f"{CLASSIFIER}kernel"] + tensors[f"{CLASSIFIER}bias"]
             self._targets = conse(logits, class_vectors(self._classes, self._encode_texts))
 
-    def _encode(self, images: dict[bytes, tuple[Any, int]]) -> np.ndarray:
-        """[images, ...] features; pictures are read and decoded a part at a time."""
-        tower, shape = self._image, self._shape
-        functions = functional(ModelSpec.of(tower.spec)).document
+    def _encode(self, images: dict[bytes, tuple[Any, int, str]]) -> tuple[np.ndarray, dict]:
+        """[images, ...] features, and how many frames each video has.
+
+        They are read and decoded a part at a time.
+        """
+        processor, shape = self._image.processor, self._shape
+        functions = functional(ModelSpec.of(self._frozen_spec)).document
         run = program(functions.pooled if len(shape) == 1 else functions.hidden)
-        params = place(tower.params)
-        made = np.empty((len(images), *shape), np.float32)
-        places = list(images.values())
-        starts = range(0, len(places), _CHUNK)
+        params = place(self._params)
+        made, frames = np.empty((len(images), *shape), np.float32), []
+        places, chunk = list(images.values()), _CHUNKS[self._kind]
+        starts = range(0, len(places), chunk)
         for start in tqdm(starts, "features of pictures", unit="part", file=sys.stderr):
-            chosen = places[start : start + _CHUNK]
-            values: list[Image] = [selection[row]["image"] for selection, row in chosen]
-            examples = tower.processor.prepare(values, "document")
-            for rows, output in outputs(run, params, examples, tower.processor):
-                made[start + rows] = output if len(shape) == 1 else output[:, self._counted]
-        return made
+            chosen = places[start : start + chunk]
+            values: list[Image | Video] = [records[row][column] for records, row, column in chosen]
+            examples = processor.prepare(values, "document")
+            for rows, output in outputs(run, params, examples, processor):
+                made[start + rows] = output[:, self._counted] if self.model.shared else output
+            frames += (
+                [len(example.content) for example in examples] if self._kind == "video" else []
+            )
+        return made, {"frames": frames}
+
+    @property
+    def _kind(self) -> str:
+        return self._image.processor.modality
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        """(width,) of a picture's pooled features, or (parts, width) of its parts."""
-        width = self._image.spec.encoder.width
-        return (int(self._counted.sum()), width) if self.model.shared else (width,)
+        """(width,) of a picture's pooled features, (parts or frames, width) of others."""
+        encoder = self._image.spec.encoder
+        if self.model.shared:
+            return int(self._counted.sum()), encoder.width
+        if isinstance(encoder, VideoSpec):
+            return encoder.frames, encoder.width
+        return (encoder.width,)
 
     @functools.cached_property
     def _counted(self) -> np.ndarray:
@@ -196,7 +236,7 @@ class FrozenTeacher(Teacher):
 
     @property
     def _part_names(self) -> tuple[str, ...]:
-        """What tells features of parts from pooled ones in the cache's name."""
+        """Of features of parts, a word of the cache's name; pooled ones have none."""
         return ("parts",) if self.model.shared else ()
 
     def _encode_texts(self, texts: list[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Trains what stands between a frozen image encoder and the space of a frozen text encoder."""
+"""Trains what follows a frozen image encoder, next to a frozen text encoder."""
 
 import dataclasses
 
@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from gemb.checks import UserError
-from gemb.structs import Batch, Visual
+from gemb.structs import Batch, Clips, Visual
 from gemb.training.objectives.objective import Encoding, Objective, Outputs, batch_fields
 
 FEATURES = "document_features"
+FRAMES = "document_frames"
 _POOL = "vision_language/pool/"
 
 
@@ -18,20 +19,21 @@ class FrozenTowers(Objective):
 
     runs_encoder = False
 
-    def trained(self, model, teacher) -> str:
-        """The paths of the documents' projection, or of the pool before the text transformer.
+    def trained(self, model, teacher) -> str | tuple[str, ...]:
+        """The paths of the documents' projection, and of what looks at parts or frames together.
 
         Raises:
             UserError: unless the teacher is `frozen` and of the same model.
         """
         if not hasattr(teacher, "backbone"):  # else the teacher has looked at the model
             raise UserError("objective: frozen_towers needs the teacher frozen")
-        return _POOL if model.shared else "document/dense/"
+        parts = ("dense/", "pooler/", "video/position/", "video/time/")
+        return _POOL if model.shared else tuple(f"document/{part}" for part in parts)
 
     def outputs(
         self, encoding: Encoding, params: dict, batch: Batch, key: jax.Array | None
     ) -> Outputs:
-        """The text side's vectors, and those of pictures, from their features."""
+        """The text side's vectors, and those of pictures or videos, from their features."""
         encoding.check_whole("with the objective frozen_towers no encoder runs; it must be 1")
         fields = batch_fields(batch)
         features, rate = fields.pop(FEATURES), encoding.execution.dropout
@@ -39,7 +41,10 @@ class FrozenTowers(Objective):
             keep = jax.random.bernoulli(key, 1 - rate, features.shape)
             features = features * keep / (1 - rate)
         apply, execution = encoding.model.document, encoding.execution
-        if features.ndim == 2:
+        frames = fields.pop(FRAMES, None)
+        if frames is not None:
+            document = apply.embed(params, Clips(features, frames), execution, key)
+        elif features.ndim == 2:
             document = apply.project(params, features, execution)
         else:
             inputs = Visual(features, jnp.ones(features.shape[:2], bool))
@@ -54,9 +59,10 @@ class FrozenTowers(Objective):
 def frozen_towers() -> Objective:
     """Trains the projection of the documents' tower on features that the teacher `frozen` has.
 
-    No image encoder runs and no picture is decoded, so that a head is trained in seconds. The
-    execution setting `dropout` applies to the features. The queries' tower stays bit for bit as it
-    is. Of a model that reads pictures through the transformer of its texts, the pool before that
-    transformer is trained; then only the transformer runs, and texts keep their vectors.
+    In a tower of videos its pooler and its transformer over frames are trained too. No image
+    encoder runs and no picture is decoded, so that a head is trained in seconds. The execution
+    setting `dropout` applies to the features. The queries' tower stays bit for bit as it is. Of a
+    model that reads pictures through the transformer of its texts, the pool before that transformer
+    is trained; then only the transformer runs, and texts keep their vectors.
     """
     return FrozenTowers()

@@ -78,8 +78,8 @@ class Objective:
 
     runs_encoder = True
 
-    def trained(self, model, teacher) -> str:
-        """The path prefix of the trained parameters; "" trains all.
+    def trained(self, model, teacher) -> str | tuple[str, ...]:
+        """The path prefix, or prefixes, of the trained parameters; "" trains all.
 
         Args:
             model: the run's `gemb.models.model.Model`.

@@ -9,17 +9,13 @@ import pytest
 from picture_folders import captioned_folder, drawn, encoded
 
 from gemb.checks import UserError
-from gemb.data.captioned import Augmentation, Captioned
+from gemb.data.captioned import Augmentation, Captioned, CaptionedVideos
 from gemb.data.randomness import uniform
-from gemb.data.sources.pictures import (
-    PictureCorpus,
-    captioned,
-    is_picture_corpus,
-    tar_shards,
-    with_images,
-)
+from gemb.data.sources.picture_corpus import PictureCorpus, is_picture_corpus
+from gemb.data.sources.pictures import captioned, tar_shards, with_images, with_videos
 from gemb.data.sources.reading import files
 from gemb.processors.decoding import decode
+from gemb.processors.video import frames_of
 from gemb.structs import Image
 
 pytestmark = pytest.mark.extra("images")
@@ -166,3 +162,103 @@ def test_flips_and_crops():
 def test_a_record_without_a_picture_is_bad():
     with pytest.raises(ValueError, match="must be a picture, got str"):
         Captioned().admit({"captions": "a", "image": "a.png"})
+
+
+@pytest.mark.extra("data")
+def test_a_dataset_that_hugging_face_saved(tmp_path):
+    """The files of `Dataset.save_to_disk`: Arrow streams, with the features in their metadata."""
+    import pyarrow
+    import pyarrow.ipc
+
+    rows = [drawn("red", "left"), drawn("green", "top")]
+    cells = [{"bytes": encoded(row), "path": None} for row in rows]
+    features = {
+        "image": {"_type": "Image"},
+        "captions": {"dtype": "string", "_type": "Value"},
+    }
+    about = json.dumps({"info": {"features": features}}).encode()
+    table = pyarrow.table({"image": cells, "captions": ["red left", "green top"]})
+    table = table.replace_schema_metadata({b"huggingface": about})
+    with pyarrow.ipc.new_stream(str(tmp_path / "data-00000-of-00001.arrow"), table.schema) as out:
+        out.write_table(table)
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"features": features}))
+    (tmp_path / "state.json").write_text(
+        json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]})
+    )
+    found = with_images(files(tmp_path))
+    for row, expected in enumerate(rows):
+        np.testing.assert_array_equal(pixels(found[row]["image"]), expected)
+        assert Captioned().admit(found[row])
+
+
+@pytest.mark.extra("data")
+def test_plain_bytes_in_parquet_and_paths_in_a_table(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    content = encoded(drawn("blue", "top"))
+    table = pyarrow.table({"jpg": [content], "captions": ["blue"]})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    (tmp_path / "here.png").write_bytes(content)
+    (tmp_path / "x.tsv").write_text("file\tcaptions\nhere.png\tblue\ngone.png\tblue\n")
+    packed = with_images(files(tmp_path / "x.parquet"), "jpg")
+    named = with_images(files(tmp_path / "x.tsv"), "file", str(tmp_path))
+    for record in (packed[0], named[0]):
+        np.testing.assert_array_equal(pixels(record["image"]), drawn("blue", "top"))
+    with pytest.raises(ValueError, match=r"gone\.png"):
+        named[1]
+
+
+def varint(number):
+    made = b""
+    while number > 127:
+        made, number = made + bytes([number & 127 | 128]), number >> 7
+    return made + bytes([number])
+
+
+def field(number, content):
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def example(**values):
+    """A tf.train.Example of bytes, written from the format's definition."""
+    entries = b"".join(
+        field(1, field(1, name.encode()) + field(2, field(1, field(1, value))))
+        for name, value in values.items()
+    )
+    return field(1, entries)
+
+
+def test_tfrecord_files_as_tfds_prepares_them(tmp_path):
+    rows = [drawn("red", "left"), drawn("grey", "bottom")]
+    path = tmp_path / "emoji-train.tfrecord-00000-of-00001"
+    with open(path, "wb") as file:
+        for row, kind in zip(rows, ("PNG", "BMP"), strict=True):
+            content = example(image=encoded(row, kind), captions=b"a bar")
+            file.write(len(content).to_bytes(8, "little") + bytes(4) + content + bytes(4))
+    found = with_images(files(tmp_path / "emoji-train.tfrecord*"))
+    assert len(found) == 2
+    for row, expected in enumerate(rows):
+        np.testing.assert_array_equal(pixels(found[row]["image"]), expected)
+        assert found[row]["captions"] == "a bar"
+
+
+def test_videos_in_tar_shards_and_cells(tmp_path):
+    import PIL.Image
+
+    frames = [PIL.Image.fromarray(drawn("red", place)) for place in ("left", "right")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:], duration=100)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for ending, content in {"apng": buffer.getvalue(), "txt": b"it moves"}.items():
+            info = tarfile.TarInfo(f"000.{ending}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    (tmp_path / "a.apng").write_bytes(buffer.getvalue())
+    (tmp_path / "x.jsonl").write_text(json.dumps({"clip": "a.apng", "captions": "it moves"}))
+    named = with_videos(files(tmp_path / "x.jsonl"), "clip", str(tmp_path))
+    for record in (tar_shards(str(tmp_path / "a.tar"))[0], named[0]):
+        seen = frames_of(record["video"], 2, (255, 255, 255))
+        for frame, place in zip(seen, ("left", "right"), strict=True):
+            np.testing.assert_array_equal(frame.picture, drawn("red", place))
+        assert CaptionedVideos().admit(record)
