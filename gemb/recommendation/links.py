@@ -16,7 +16,7 @@ from gemb.data.interactions.splits import Split
 from gemb.data.mixing import record_numbers
 from gemb.data.randomness import bits
 from gemb.processors.features import FeaturesProcessor
-from gemb.recommendation.baselines.tuning import validation_split
+from gemb.recommendation.baselines.tuning import inner_split
 from gemb.structs import SIDES, Batch, Features, Processors
 
 SPLITS = ("column", "random", "last", "time", "cold")
@@ -136,8 +136,7 @@ def _read(folder: str, split: str, part: str, share: float, seed: int) -> Links:
         inner = splits.cold_items(made.train, items, share=share, seed=seed + 1)
         made = inner._replace(cold=np.setdiff1d(inner.cold, made.cold))
     elif part == "validation":
-        one_each = len(np.unique(made.test.user)) == len(made.test.user)
-        made = validation_split(made.train, one_each=one_each, seed=0)
+        made = inner_split(made)
     return Links(data, made, made.cold if split == "cold" else None)
 
 

@@ -18,7 +18,7 @@ from gemb.data.interactions.reading import SideTable
 from gemb.inference.embedder import Embedder
 from gemb.recommendation import folder
 from gemb.recommendation.baselines.baseline import Baseline, interaction_matrix
-from gemb.recommendation.vectors import TwoStages, has_users
+from gemb.recommendation.vectors import Fused, TwoStages, Vectors, has_users
 from gemb.structs import Interactions
 
 EXCLUDE = ("seen", "nothing")
@@ -212,10 +212,11 @@ class Recommender:
 
     def _item_vectors(self) -> np.ndarray:
         model = self.model.retriever if isinstance(self.model, TwoStages) else self.model
-        vectors = getattr(model, "items", None)
-        if vectors is None:
+        parts = model.parts if isinstance(model, Fused) else [model]
+        found = [part.items for part in parts if isinstance(part, Vectors)]
+        if not found:
             raise UserError("encode needs a model of vectors, such as two towers")
-        return vectors
+        return found[0]
 
     def _by_popularity(
         self,
