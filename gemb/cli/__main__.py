@@ -56,6 +56,7 @@ VERBS = (
     "retire",
     "baselines",
     "recommend",
+    "records",
 )
 
 

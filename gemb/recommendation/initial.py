@@ -16,6 +16,7 @@ from gemb.structs import SIDES
 
 _TURNS, _SPARE = 5, 32  # of the subspace iteration
 _CONTENT = 0.1  # of the usual spread: features start small next to the linear model
+_SAMPLE, _SHARPNESS = 1_000, np.geomspace(1, 1_000, 25)
 
 
 def linear_tables(
@@ -41,7 +42,9 @@ def linear_tables(
         Martinsson and Tropp, Finding structure with randomness, SIAM Review 2011.
     """
     users, items = len(links.data.users.ids), len(links.data.items.ids)
-    check(width <= items, f"ease_penalty: a width of {width} needs as many items, there are {items}")
+    check(
+        width <= items, f"ease_penalty: a width of {width} needs as many items, there are {items}"
+    )
     matrix = interaction_matrix(links.split.train, users, items)
     weights = ease(links.split.train, users, items, penalty=penalty).weights
     length = np.sqrt(np.square(matrix @ weights).sum(axis=0))
@@ -57,17 +60,46 @@ def linear_tables(
     return weights @ basis, basis / scale[:, None]
 
 
+def sharpness(links: Links, tables: tuple[np.ndarray, np.ndarray], pool: str) -> float:
+    """The factor of scores with which the softmax finds training events best.
+
+    A user's score of its own item is that of its other items, because EASE's weights have no
+    diagonal; its other items do not compete.
+
+    Args:
+        links: the training events, of which a thousand are read.
+        tables: of `linear_tables`.
+        pool: how rows of a history are joined, "root", "mean", or anything else for their sum.
+    """
+    train = links.split.train
+    rows = np.random.default_rng(0).permutation(len(train.user))[:_SAMPLE]
+    matrix = interaction_matrix(train, len(links.data.users.ids), len(links.data.items.ids))
+    own, item = matrix[train.user[rows]], np.asarray(train.item[rows])
+    counts = np.maximum(np.diff(own.indptr) - 1, 1)[:, None]
+    power = {"root": 0.5, "mean": 1.0}.get(pool, 0.0)
+    scores = (own @ tables[0] - tables[0][item]) @ tables[1].T / counts**power
+    target = scores[np.arange(len(rows)), item]
+    scores[own.nonzero()] = -np.inf
+    losses = []
+    for factor in _SHARPNESS:
+        logits = factor * (scores - target[:, None])
+        losses.append(np.mean(np.log1p(np.exp(np.minimum(logits, 60)).sum(axis=1))))
+    return float(_SHARPNESS[int(np.argmin(losses))])
+
+
 def linear_params(
     spec: ModelSpec,
     processor: FeaturesProcessor,
     links: Links,
     *,
     penalty: float,
+    temperature: float,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """A model's parameters with EASE in the tables of its histories and items; others are small.
 
-    Both tables are scaled to rows of length 1 in the middle.
+    Both tables have rows of the same length in the middle, and the scale at which the temperature
+    is best for them.
 
     Args:
         spec: of the model: its query side has a history with a table of its own, and its document
@@ -75,6 +107,7 @@ def linear_params(
         processor: of the model.
         links: the training events.
         penalty: EASE's.
+        temperature: of the loss.
         seed: of the other parameters.
 
     Raises:
@@ -96,9 +129,10 @@ def linear_params(
     rows = [words.of(name)[0] for name in links.data.items.ids]
     known = np.array(rows) >= encoder.untrained
     tables = linear_tables(links, encoder.width, penalty=penalty, seed=seed)
-    for part, values in zip((history, item), tables, strict=True):
+    middle = [np.median(np.linalg.norm(values, axis=1)) for values in tables]
+    factor = np.sqrt(sharpness(links, tables, history.pool) * temperature * np.prod(middle))
+    for part, values, length in zip((history, item), tables, middle, strict=True):
         table = np.zeros_like(made[f"features/tables/{part.table}"])
-        lengths = np.linalg.norm(values, axis=1)
-        table[np.array(rows)[known]] = (values / np.median(lengths[lengths > 0]))[known]
+        table[np.array(rows)[known]] = (factor / length * values)[known]
         made[f"features/tables/{part.table}"] = table
     return made

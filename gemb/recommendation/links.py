@@ -121,9 +121,7 @@ def read(
 
 
 @functools.lru_cache(maxsize=4)
-def _read(
-    folder: str, split: str, part: str, share: float, seed: int, tied_share: float
-) -> Links:
+def _read(folder: str, split: str, part: str, share: float, seed: int, tied_share: float) -> Links:
     for name, value, known in (("split", split, SPLITS), ("part", part, PARTS)):
         check(value in known, f"{name}: expected one of {known}, got {value!r}")
     data = reading.read_folder(folder)
@@ -222,7 +220,17 @@ class LinkBatches:
     """
 
     def __init__(
-        self, processor, seed, shard, links, batch_size, candidates, uniform, log_q, known, histories
+        self,
+        processor,
+        seed,
+        shard,
+        links,
+        batch_size,
+        candidates,
+        uniform,
+        log_q,
+        known,
+        histories,
     ):
         self._links, self._shard, self._size = links, shard, batch_size
         self._candidates, self._uniform, self._log_q = candidates, uniform, log_q

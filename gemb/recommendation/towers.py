@@ -98,7 +98,8 @@ def from_links(
         history_layers: of the transformer of a history with the pool "causal".
         history_heads: its heads.
         ease_penalty: if above 0, the tables of histories and of items begin with EASE's weights of
-            this penalty (see `gemb.recommendation.initial`), and all else small.
+            this penalty (see `gemb.recommendation.initial`), for the temperature above or 0.1, and
+            all else small.
         pad_rows: tables are filled up to a multiple of it, so that devices can share their rows.
 
     Raises:
@@ -133,9 +134,8 @@ def from_links(
     model = Model.of(Tower(spec, None, processor), temperature)
     if not ease_penalty:
         return model
-    return model.with_params(
-        linear_params(model.spec, processor, links, penalty=ease_penalty)
-    )
+    settings = {"penalty": ease_penalty, "temperature": temperature or 0.1}
+    return model.with_params(linear_params(model.spec, processor, links, **settings))
 
 
 def _features(given: Sequence[Mapping]) -> list[Feature]:

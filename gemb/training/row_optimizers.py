@@ -96,7 +96,7 @@ class RowTables:
         tables: regular expression of their names; "" for all tables of the model.
     """
 
-    optimizer: RowAdagrad = RowAdagrad()
+    optimizer: RowAdagrad = dataclasses.field(default_factory=RowAdagrad)
     tables: str = ""
 
     def columns(self, spec: ModelSpec) -> dict[str, tuple[str, ...]]:

@@ -11,8 +11,8 @@ from gemb.models.functional import functional, initial_params
 from gemb.models.spec import ModelSpec
 from gemb.parallel.placement import place_params
 from gemb.parallel.rules import shardings
-from gemb.training.row_optimizers import WithRows
 from gemb.structs import Array
+from gemb.training.row_optimizers import WithRows
 
 
 class TrainState(NamedTuple):

@@ -113,9 +113,7 @@ def make_step(
 
         (_, metrics), gradients = jax.value_and_grad(value, has_aux=True)(params)
         if by_rows:
-            params, moments = by_rows.updated(
-                state.params, state.optimizer, gradients, taken, mesh
-            )
+            params, moments = by_rows.updated(state.params, state.optimizer, gradients, taken, mesh)
         else:
             updates, moments = optimizer.update(gradients, state.optimizer, state.params)
             params = optax.apply_updates(state.params, updates)

@@ -115,9 +115,7 @@ def test_generalized_bce_is_its_formula(calibration):
         scores = document @ query[i] / T
         own = range(4 + negatives * i, 4 + negatives * (i + 1))
         left = [j for j in own if ids[j] != ids[i] and ids[j] not in known[i]]
-        expected.append(
-            beta * np.log1p(np.exp(-scores[i])) + np.log1p(np.exp(scores[left])).sum()
-        )
+        expected.append(beta * np.log1p(np.exp(-scores[i])) + np.log1p(np.exp(scores[left])).sum())
     with jax.enable_x64(True):
         fields = losses.Fields(document_id=ids, known_positives=known)
         made = losses.generalized_bce(
