@@ -55,10 +55,12 @@ class ModelEncoding:
 
     def __init__(self, model: str, dim: int = 0):
         self._embedder = Embedder.load(model)
+        self._records = self._embedder.model.processors.query.modality == "features"
         self.dim = self._embedder.check_dim(dim or self._embedder.dim)
         similarity = check_product(similarity_of(self._embedder), model)
         self.space, self.alignment = model_space(self._embedder.model, self.dim, similarity)
-        self.fingerprint, self.folder = self._embedder.fingerprint, model_folder(model)
+        self.fingerprint = self._embedder.fingerprint
+        self.folder = Path(model) if self._records else model_folder(model)
         self.widths = tuple(width for width in self._embedder.widths if width <= self.dim)
 
     def encode(self, texts: Sequence[str], *, kind: str) -> np.ndarray:
@@ -83,7 +85,7 @@ class ModelEncoding:
 
     def _values(self, texts: Sequence[str]) -> list:
         """The texts, or the records of a model over features."""
-        if self._embedder.model.processors.query.modality != "features":
+        if not self._records:
             return list(texts)
         values = []
         for text in texts:

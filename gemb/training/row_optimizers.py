@@ -163,14 +163,27 @@ class WithRows(NamedTuple):
     optimizer: RowAdagrad
     columns: dict[str, tuple[str, ...]]
 
-    def shardings(self, places: Mapping, moments: Any, mesh: Mesh) -> tuple[dict, RowState]:
+    def shardings(
+        self, places: Mapping, moments: Any, shapes: Mapping, mesh: Mesh
+    ) -> tuple[dict, RowState]:
         """The layouts of parameters and state: rows over all devices.
 
         Args:
             places: path -> layout of each parameter.
             moments: layouts of the dense state.
+            shapes: path -> anything with a shape.
             mesh: the mesh.
+
+        Raises:
+            UserError: for a table whose rows do not divide over the devices.
         """
+        for path in self.columns:
+            rows = shapes[path].shape[0]
+            if rows % mesh.size:
+                raise UserError(
+                    f"rows: {rows:,} rows of {path.removeprefix(_TABLES)!r} do not divide over "
+                    f"{mesh.size} devices; bind towers.from_links.pad_rows to a multiple of them"
+                )
         split = lookup.table_sharding(mesh)
         return dict(places) | dict.fromkeys(self.columns, split), RowState(
             moments, dict.fromkeys(self.columns, split)
@@ -182,20 +195,11 @@ class WithRows(NamedTuple):
         """Parameters with a batch's distinct rows in place of the tables, and the batch for them.
 
         Row 0, which is padding, is always the first of the rows.
-
-        Raises:
-            UserError: for a table whose rows do not divide over the devices.
         """
         sides = {side: dict(getattr(batch, side).columns) for side in SIDES}
         params, found = dict(params), {}
         for path, names in self.columns.items():
             table = params[path]
-            if table.shape[0] % mesh.size:
-                raise UserError(
-                    f"rows: {table.shape[0]:,} rows of {path.removeprefix(_TABLES)!r} do not "
-                    f"divide over {mesh.size} devices; bind towers.from_links.pad_rows to a "
-                    "multiple of them"
-                )
             arrays = [sides[name.split("/")[0]][name] for name in names]
             ids = jnp.concatenate([array.ravel() for array in arrays])
             padding = jnp.zeros(-len(ids) % mesh.size or mesh.size, ids.dtype)

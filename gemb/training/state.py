@@ -41,7 +41,7 @@ def state_shardings(
         rest = [path for path in params if path not in optimizer.columns]
         shapes = {path: model.shapes[path] for path in rest}
         dense = _moments(optimizer.dense, shapes, {path: params[path] for path in rest}, whole)
-        return TrainState(whole, *optimizer.shardings(params, dense, mesh))
+        return TrainState(whole, *optimizer.shardings(params, dense, model.shapes, mesh))
     return TrainState(whole, params, _moments(optimizer, model.shapes, params, whole))
 
 

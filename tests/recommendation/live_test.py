@@ -23,6 +23,7 @@ from gemb.release.encoding import ModelEncoding
 from gemb.serving.recommending import LiveRecommender
 from gemb.store import VersionStore
 from gemb.store.keyed import open_keyed
+from gemb.store.rows import rows_digest
 from gemb.structs import Interactions
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,8 @@ def live(tmp_path):
         store.publish(draft.version)
         version = keys.begin(space, of="users", version=draft.version)
         keys.put(version, users, vectors)
-        keys.publish(version)
+        digest = rows_digest(users, vectors, "float32")
+        keys.publish(version, rows=len(users), digest=digest)
         made[number] = items, dict(zip(users, vectors, strict=True)), version
     train = Interactions(
         np.array([0, 2, 1, 1], np.int32), np.array([0, 5, 5, 3], np.int32), np.ones(4, np.float32)
@@ -108,9 +110,8 @@ def test_records_are_encoded_and_keyed_for_a_release(folder, tmp_path):
     saving.save(model, tmp_path / "model")
     written = write_records(model.processors.query, given, tmp_path / "records")
     assert written == {"users.jsonl": 30, "items.jsonl": 20}
-    texts = gemb.load(str(tmp_path / "model")), ModelEncoding(str(tmp_path / "model"))
-    plain, encoding = texts
-    record = '{"history": ["i0", "i3", "i6", "i9"], "section": "s0"}'
+    plain, encoding = (load(str(tmp_path / "model")) for load in (gemb.load, ModelEncoding))
+    record = '{"section": "s0", "history": ["i0", "i3", "i6", "i9"]}'
     first = (tmp_path / "records" / "users.jsonl").read_text().splitlines()[0]
     assert record.replace('"', '\\"') in first
     np.testing.assert_array_equal(

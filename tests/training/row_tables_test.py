@@ -93,8 +93,8 @@ def test_what_does_not_fit_is_named(given, tmp_path):
         _ = experiment(given, rows=RowTables(RowAdagrad(0.0))).transform
     odd = towers.from_links(
         given, query=[{"name": "history", "kind": "history"}],
-        document=[{"name": "item", "kind": "id", "least": 1}], width=8,
+        document=[{"name": "item", "kind": "id", "least": 1}], width=8, pad_rows=11,
     )  # fmt: skip
     over = functools.partial(make_mesh, 2, 2, 2)
-    with pytest.raises(UserError, match=r"34 rows of 'item' do not divide over 8 devices; bind"):
+    with pytest.raises(UserError, match=r"33 rows of 'item' do not divide over 8 devices; bind"):
         train(experiment(given, model=odd, mesh=over), tmp_path)
