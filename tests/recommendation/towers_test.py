@@ -19,7 +19,7 @@ from gemb.models.execution import Execution
 from gemb.models.functional import initial_params
 from gemb.pretrained import saving
 from gemb.processors.columns import FrozenTexts
-from gemb.recommendation import links, towers
+from gemb.recommendation import initial, links, towers
 from gemb.training.experiment import Experiment
 from gemb.training.loop import train
 
@@ -198,6 +198,36 @@ def test_known_and_new_users_get_recommendations(given, trained, tmp_path):
     made.save(tmp_path / "recommender")
     again = gemb.Recommender.load(tmp_path / "recommender")
     assert again.recommend(["u5"], k=3)[0].items == known.items
+
+
+@pytest.mark.parametrize("width", [5, ITEMS])
+def test_first_tables_are_ease_by_singular_vectors(given, width):
+    train = given.split.train
+    x = np.zeros((USERS, ITEMS))
+    x[train.user, train.item] = 1
+    inverse = np.linalg.inv(x.T @ x + 3 * np.eye(ITEMS))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    scale = np.linalg.norm(x @ weights, axis=0) ** -0.5
+    rows = np.linalg.svd(x @ weights * scale)[2][:width]
+    expected = (weights * scale) @ rows.T @ rows / scale
+    history, items = initial.linear_tables(given, width, penalty=3.0)
+    np.testing.assert_allclose(history @ items.T, expected, rtol=0, atol=2e-4)
+
+    made = model(
+        given, query=[HISTORY], document=[ITEM], width=width, normalize=False, ease_penalty=3.0
+    )
+    vectors = link_validation.tower_vectors(Embedder(made), given)
+    found = vectors.users @ vectors.items.T
+    expected = x @ expected / np.sqrt(np.maximum(x.sum(1), 1))[:, None]
+    factor = (found * expected).sum() / (expected**2).sum()
+    assert factor > 0
+    np.testing.assert_allclose(found, factor * expected, rtol=0, atol=1e-3 * np.abs(found).max())
+    both = model(given, query=[HISTORY | {"table": "item"}], document=[ITEM], width=width)
+    with pytest.raises(ValueError, match="a history with a table of its own"):
+        initial.linear_params(
+            both.spec, both.processors.query, given, penalty=3.0, temperature=0.1
+        )
 
 
 def test_a_resumed_run_is_the_straight_one(given, trained, tmp_path):
