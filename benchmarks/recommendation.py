@@ -39,7 +39,7 @@ def tables(args) -> None:
         return jnp.square(vectors - rest).mean()
 
     for rows in args.rows:
-        ids = jnp.asarray((rng.zipf(1.2, (args.steps, BATCH)) % rows).astype(np.int32))
+        ids = list(jnp.asarray((rng.zipf(1.2, (args.steps, BATCH)) % rows).astype(np.int32)))
         made = {"rows": rows}
         optimizer = RowAdagrad()
         step = make_table_step(loss, optimizer, mesh)

@@ -225,9 +225,7 @@ def test_first_tables_are_ease_by_singular_vectors(given, width):
     np.testing.assert_allclose(found, factor * expected, rtol=0, atol=1e-3 * np.abs(found).max())
     both = model(given, query=[HISTORY | {"table": "item"}], document=[ITEM], width=width)
     with pytest.raises(ValueError, match="a history with a table of its own"):
-        initial.linear_params(
-            both.spec, both.processors.query, given, penalty=3.0, temperature=0.1
-        )
+        initial.linear_params(both.spec, both.processors.query, given, penalty=3.0, temperature=0.1)
 
 
 def test_a_resumed_run_is_the_straight_one(given, trained, tmp_path):
