@@ -53,12 +53,12 @@ MADE_BEFORE = {
 }
 
 # Experiments on links of users and items, which `links_folder` has.
-LINKS = ("recommend_cold", "recommend_debian", "recommend_movielens")
+LINKS = ("recommend_cold", "recommend_debian", "recommend_movielens", "recommend_next")
 
 # Whose step is that of others but for numbers.
 LIKE_OTHERS = (
     "code_stage2", "distill_minilm3", "distill_stage1", "distill_stage2", "distill_stage3",
-    "distill_two_teachers", "recommend_cold", "recommend_movielens",
+    "distill_two_teachers", "recommend_cold", "recommend_movielens", "recommend_next",
 )  # fmt: skip
 DRY_RUNS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LIKE_OTHERS))
@@ -83,11 +83,11 @@ def debug_files(path):
 
 def links_folder(folder):
     """30 users of 5 among 20 items each, the last for the test."""
-    rows = ["user\titem\tsplit"]
+    rows = ["user\titem\tsplit\ttime"]
     for user in range(30):
         for place in range(5):
             part = "test" if place == 4 else "train"
-            rows.append(f"u{user}\ti{(user + place * 3) % 20}\t{part}")
+            rows.append(f"u{user}\ti{(user + place * 3) % 20}\t{part}\t{place}")
     folder.mkdir()
     (folder / "interactions.tsv").write_text("\n".join(rows) + "\n")
     return folder

@@ -57,6 +57,7 @@ VERBS = (
     "classify",
     "baselines",
     "recommend",
+    "records",
 )
 
 

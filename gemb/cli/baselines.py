@@ -11,6 +11,7 @@ beat them.
     gemb baselines ~/.cache/gemb/data/debian-links --output=runs/baselines
     gemb baselines FOLDER --split=random --seed=7 --only=popularity,EASE
     gemb baselines FOLDER --towers=runs/recommend_debian/model --save="towers, then EASE"
+    gemb baselines FOLDER --towers=MODEL --validation_towers=MODEL --twin=MODEL
     gemb baselines FOLDER --models=runs/other/recommender         # saved recommenders next to them
     gemb baselines FOLDER --text_model=all-MiniLM-L6-v2           # and EASE with texts added
     gemb baselines FOLDER --only=EASE --save=EASE --segment=section
@@ -20,7 +21,10 @@ beat them.
 or auto: column if there is one, else random. OUTPUT receives report.html and results.json; --save
 also writes OUTPUT/recommender, for `gemb recommend`: that model, trained on the train events.
 --towers is a model over features that was trained on the train events of the same split; it is
-measured, and so is "towers, then EASE": its first hundred items in EASE's order.
+measured, and so is "towers, then EASE": its first hundred items in EASE's order. With
+--validation_towers, the same experiment trained with PART = 'validation', the towers' weight in it
+is chosen on validation, and "EASE + towers" is measured, the sum of both over all items. --twin is
+a model of ids alone: the report says what the features add, with a paired test.
 """
 
 from pathlib import Path
@@ -41,6 +45,10 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("text_column", "description", "Column of the texts.", allow_override=True)
 flags.DEFINE_string("towers", "", "Folder of a trained model over features.", allow_override=True)
+flags.DEFINE_string(
+    "validation_towers", "", "The same, trained without validation events.", allow_override=True
+)
+flags.DEFINE_string("twin", "", "A model of ids alone to compare with.", allow_override=True)
 flags.DEFINE_string("save", "", "Model to save as a recommender.", allow_override=True)
 flags.DEFINE_string(
     "segment", "", "Column of users.* for the popularity that new users get.", allow_override=True
@@ -62,12 +70,15 @@ def main(argv: list[str]) -> None:
         if name not in BASELINES:
             known = ", ".join(BASELINES)
             raise UserError(f"no baseline {name!r}; expected {known}.{suggest(name, BASELINES)}")
+    for flag in ("validation_towers", "twin"):
+        if FLAGS[flag].value and not FLAGS.towers:
+            raise UserError(f"--{flag}: goes with --towers")
     saved = [*chosen, *_more(chosen)]
     if FLAGS.save and FLAGS.save not in saved:
         raise UserError(f"--save: expected one of {', '.join(saved)}; got {FLAGS.save!r}")
     from gemb.data.interactions import splits
     from gemb.data.interactions.reading import read_folder
-    from gemb.evaluation.recommendation import STAGES, TOWERS, evaluate_recommenders
+    from gemb.evaluation.recommendation import STAGES, SUMMED, TOWERS, evaluate_recommenders
     from gemb.files import write_json
     from gemb.recommendation.recommender import Recommender
     from gemb.reports.recommendation_page import text_table, write_recommendation_page
@@ -84,14 +95,14 @@ def main(argv: list[str]) -> None:
         raise UserError("--save: recent popularity needs times")
     tree, kept = evaluate_recommenders(
         data, split, baselines=chosen, models=others, texts=_texts(data),
-        towers=_vectors(data, split), budget=FLAGS.budget, keep=[FLAGS.save],
+        towers=_towers(data, split), budget=FLAGS.budget, keep=[FLAGS.save],
     )  # fmt: skip
     tree["about"] = {"data": str(argv[0]), "split": FLAGS.split, "seed": FLAGS.seed}
     if FLAGS.save:
         made = Recommender(
             kept[FLAGS.save], data.users, data.items, split.train, segment=FLAGS.segment
         )
-        of_towers = FLAGS.save in (TOWERS, STAGES)
+        of_towers = FLAGS.save in (TOWERS, STAGES, SUMMED)
         made.save(output / "recommender", towers=FLAGS.towers if of_towers else "")
         print(f"recommender: {output / 'recommender'}")
     write_json(output / "results.json", tree)
@@ -104,26 +115,44 @@ def main(argv: list[str]) -> None:
 
 def _more(chosen: list[str]) -> list[str]:
     """The models that the flags add to the baselines."""
-    from gemb.evaluation.recommendation import FUSED, STAGES, TOWERS
+    from gemb.evaluation.recommendation import FUSED, tower_models
 
-    ease = "EASE" in chosen
-    fused = [FUSED] if FLAGS.text_model and ease else []
-    return fused + ([TOWERS] + [STAGES] * ease if FLAGS.towers else [])
+    linear = "EASE" in chosen
+    names = [FUSED] if FLAGS.text_model and linear else []
+    if FLAGS.towers:
+        tuned = bool(FLAGS.validation_towers)
+        names += tower_models(twin=bool(FLAGS.twin), linear=linear, tuned=tuned)
+    return names
 
 
-def _vectors(data, split):
-    """The vectors of --towers; None without them."""
+def _towers(data, split):
+    """The vectors of --towers, --validation_towers and --twin; None without the first."""
     if not FLAGS.towers:
         return None
+    from gemb.evaluation.recommendation import Towers
+    from gemb.recommendation.baselines.tuning import inner_split
+
+    return Towers(
+        _vectors("towers", data, split),
+        _vectors("validation_towers", data, inner_split(split)),
+        _vectors("twin", data, split),
+    )
+
+
+def _vectors(flag, data, split):
+    """The vectors of a flag's model, with the histories of the split; None without the flag."""
     from gemb.checks import UserError
     from gemb.evaluation.link_validation import tower_vectors
     from gemb.inference.embedder import Embedder
     from gemb.pretrained.feature_models.folder import is_feature_model
     from gemb.recommendation.links import Links
 
-    if not is_feature_model(Path(FLAGS.towers)):
-        raise UserError(f"--towers: {FLAGS.towers} is not a model over features")
-    return tower_vectors(Embedder.load(FLAGS.towers), Links(data, split))
+    place = FLAGS[flag].value
+    if not place:
+        return None
+    if not is_feature_model(Path(place)):
+        raise UserError(f"--{flag}: {place} is not a model over features")
+    return tower_vectors(Embedder.load(place), Links(data, split))
 
 
 def _texts(data):

@@ -6,12 +6,16 @@
     gemb recommend --recommender=DIR --user=new --filters=section=libs
     gemb recommend --recommender=DIR --features='{"description": "a strategy game"}'
     gemb recommend --recommender=DIR --user=0ad --json
+    gemb recommend --recommender=DIR --user=0ad --store=runs/store --keys=sqlite:runs/users.db
 
 A recommender is written by `gemb baselines --save`. Items that a user has are left out. A user that
 the recommender does not know gets the list of --history if that is given, else what is popular
 (--segment=VALUE: among users of that segment); --features is a JSON object of columns that towers
-read. Each list says what made it. --json prints one
-object per user.
+read. Each list says what made it. --json prints one object per user.
+
+With --store and --keys the vectors are those that `gemb release` published: the newest version that
+both have of a user, an older one, or popularity (of the user's segment). The recommender then only
+says what users have and what is popular.
 """
 
 from absl import flags
@@ -25,6 +29,9 @@ flags.DEFINE_string("features", "", "Features of a user, as JSON.", allow_overri
 flags.DEFINE_list("filters", [], "COLUMN=VALUE that items must have.", allow_override=True)
 flags.DEFINE_bool("seen", False, "Also recommend items that the user has.", allow_override=True)
 flags.DEFINE_integer("count", 5, "Items for each user.", lower_bound=1, allow_override=True)
+flags.DEFINE_string("store", "", "Store with the items' vectors.", allow_override=True)
+flags.DEFINE_list("keys", [], "Addresses of key stores, with commas.", allow_override=True)
+flags.DEFINE_string("name", "vectors", "Name of the store on its server.", allow_override=True)
 flags.DEFINE_bool("json", False, "Print JSON lines.", allow_override=True)
 
 
@@ -54,6 +61,13 @@ def main(argv: list[str]) -> None:
     from gemb.recommendation.recommender import Recommender
 
     recommender = Recommender.load(FLAGS.recommender)
+    if FLAGS.store or FLAGS.keys:
+        if not (FLAGS.store and len(FLAGS.keys) == 1 and FLAGS.user) or features or filters:
+            raise UserError(
+                "--store: needs one --keys and --user, and reads no features or filters"
+            )
+        _show(_live(recommender).recommend(FLAGS.user, FLAGS.count))
+        return
     if FLAGS.history:
         features["history"] = FLAGS.history
     if FLAGS.segment:
@@ -67,6 +81,23 @@ def main(argv: list[str]) -> None:
         exclude="nothing" if FLAGS.seen else "seen",
         filters=filters,
     )
+    _show(lists)
+
+
+def _live(recommender):
+    """The released vectors of --store and --keys."""
+    from gemb.files import local_folder
+    from gemb.serving.recommending import LiveRecommender
+    from gemb.store import VersionStore
+    from gemb.store.keyed import open_keyed
+
+    store = VersionStore(local_folder("--store", FLAGS.store))
+    return LiveRecommender(store, open_keyed(FLAGS.keys[0], name=FLAGS.name), recommender)
+
+
+def _show(lists) -> None:
+    import json
+
     for found in lists:
         if FLAGS.json:
             print(json.dumps(found._replace(scores=found.scores.tolist())._asdict()))

@@ -18,14 +18,15 @@ from gemb.data.interactions.splits import Split
 from gemb.metrics.recommendation import TAIL
 from gemb.recommendation.baselines.baseline import Baseline
 from gemb.recommendation.baselines.registry import BASELINES
-from gemb.recommendation.baselines.tuning import Tuned, rank_users, tune, validation_split
-from gemb.recommendation.fusion import tune_fusion
+from gemb.recommendation.baselines.tuning import Tuned, inner_split, rank_users, tune
+from gemb.recommendation.fusion import tune_fusion, tune_towers
 from gemb.recommendation.vectors import TwoStages, Vectors
 
 CUTS = (10, 20, 100)
 MAIN = "ndcg@10"
 _LINEAR = "EASE"
 FUSED, TOWERS, STAGES = "EASE + texts", "towers", "towers, then EASE"
+SUMMED, TWIN = "EASE + towers", "towers of ids alone"
 _LIST = 10  # of the measures of whole lists
 _SAMPLES = 2_000
 
@@ -81,6 +82,32 @@ def measure(
     return Measured(figures, intervals, users)
 
 
+class Towers(NamedTuple):
+    """Vectors of all users and items by towers that were trained on the train events alone.
+
+    Attributes:
+        vectors: of the towers that are measured.
+        of_validation: of the same towers, trained without the validation events, by which the
+            weight of two stages is chosen; None leaves it at the default.
+        twin: of towers without features, to show what features add; None for none.
+    """
+
+    vectors: Vectors
+    of_validation: Vectors | None = None
+    twin: Vectors | None = None
+
+
+def tower_models(*, twin: bool, linear: bool, tuned: bool) -> list[str]:
+    """Names of what is measured with towers.
+
+    Args:
+        twin: whether there is a twin without features.
+        linear: whether EASE is among the baselines.
+        tuned: whether there are towers for validation.
+    """
+    return [TOWERS] + [TWIN] * twin + [STAGES] * linear + [SUMMED] * (linear and tuned)
+
+
 class Evaluated(NamedTuple):
     """What `evaluate_recommenders` returns.
 
@@ -102,7 +129,7 @@ def evaluate_recommenders(
     baselines: Sequence[str] = tuple(BASELINES),
     models: Mapping[str, Baseline] | None = None,
     texts: tuple[np.ndarray, np.ndarray] | None = None,
-    towers: Vectors | None = None,
+    towers: Towers | None = None,
     budget: int = 0,
     seed: int = 0,
     keep: Collection[str] = (),
@@ -117,8 +144,8 @@ def evaluate_recommenders(
         models: other models by name, already trained on the train events alone.
         texts: vectors of the users' and of the items' texts: `FUSED`, their late fusion with EASE,
             is then measured too, if EASE is among the baselines.
-        towers: vectors of all users and items of towers that were trained on the train events
-            alone: `TOWERS` is then measured too, and `STAGES` if EASE is among the baselines.
+        towers: `TOWERS` is then measured too, `STAGES` if EASE is among the baselines, with
+            towers for validation also `SUMMED`, and with a twin `TWIN`.
         budget: settings of a baseline to try at most; 0: its whole grid.
         seed: of the validation split, and of the draw of settings.
         keep: names of models to return.
@@ -126,8 +153,7 @@ def evaluate_recommenders(
     """
     counts = (len(data.users.ids), len(data.items.ids))
     names = [n for n in baselines if data.events.time is not None or not BASELINES[n].needs_times]
-    one_each = len(np.unique(split.test.user)) == len(split.test.user)
-    validation = validation_split(split.train, one_each=one_each, seed=seed)
+    validation = inner_split(split, seed=seed)
     makers: dict[str, Callable[[], Tuned]] = {}
     linear: dict[str, Tuned] = {}  # EASE, which other models are made of
 
@@ -141,9 +167,7 @@ def evaluate_recommenders(
     if texts is not None and _LINEAR in names:
         makers[FUSED] = lambda: tune_fusion(linear[_LINEAR], _LINEAR, texts, validation, *counts)
     if towers is not None:
-        makers[TOWERS] = lambda: _given(towers)
-        if _LINEAR in names:
-            makers[STAGES] = lambda: _given(TwoStages(towers, linear[_LINEAR].model))
+        makers |= _with_towers(towers, linear if _LINEAR in names else None, validation, counts)
     for name, model in (models or {}).items():
         makers[name] = partial(_given, model)
     rows: dict[str, dict[str, Any]] = {}
@@ -168,9 +192,39 @@ def evaluate_recommenders(
         },
         "notes": data.notes + split.notes,
         "models": rows,
-        "comparisons": _compare(users, names),
+        "comparisons": _compare(users, names) + _compare_twin(users),
     }
     return Evaluated(tree, kept)
+
+
+def _with_towers(
+    towers: Towers, linear: dict[str, Tuned] | None, validation: Split, counts: tuple[int, int]
+) -> dict[str, Callable[[], Tuned]]:
+    """What makes the models with towers; `linear` has the tuned EASE when they are called."""
+    both: list[Tuned] = []
+
+    def combined(place: int) -> Tuned:
+        if not both:
+            of_validation = towers.of_validation
+            both.extend(
+                tune_towers(
+                    linear[_LINEAR], _LINEAR, towers.vectors, of_validation, validation, *counts
+                )
+            )
+        return both[place]
+
+    def by_default() -> Tuned:
+        return _given(TwoStages(towers.vectors, linear[_LINEAR].model))
+
+    tuned = towers.of_validation is not None
+    makers = {
+        TOWERS: lambda: _given(towers.vectors),
+        TWIN: lambda: _given(towers.twin),
+        STAGES: partial(combined, 0) if tuned else by_default,
+        SUMMED: partial(combined, 1),
+    }
+    names = tower_models(twin=towers.twin is not None, linear=linear is not None, tuned=tuned)
+    return {name: makers[name] for name in names}
 
 
 def _given(model: Baseline) -> Tuned:
@@ -188,3 +242,11 @@ def _compare(users: Mapping[str, np.ndarray], baselines: Sequence[str]) -> list[
             found = metrics.paired_bootstrap(users[best], users[name], samples=_SAMPLES)
             rows.append({"model": name, "baseline": best, **found._asdict()})
     return rows
+
+
+def _compare_twin(users: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The towers less their twin without features, by nDCG@10 of the same users."""
+    if TWIN not in users:
+        return []
+    found = metrics.paired_bootstrap(users[TWIN], users[TOWERS], samples=_SAMPLES)
+    return [{"model": TOWERS, "baseline": TWIN, **found._asdict()}]

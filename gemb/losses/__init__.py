@@ -14,7 +14,7 @@ from gemb.losses.contrastive.forms import Blockwise, Ring
 from gemb.losses.contrastive.info_nce import info_nce
 from gemb.losses.contrastive.joint import gist, joint_info_nce
 from gemb.losses.contrastive.pairwise import multi_positive, sigmoid, triplet
-from gemb.losses.contrastive.sampled import sampled_softmax
+from gemb.losses.contrastive.sampled import generalized_bce, sampled_softmax
 from gemb.losses.distillation.embeddings import concatenate_teachers, embedding_distance
 from gemb.losses.distillation.jasper import jasper, jasper_cosine, relative_similarity, similarity
 from gemb.losses.distillation.layerwise import hidden_state_distance, layerwise_distance
@@ -36,6 +36,7 @@ __all__ = [
     "cosine_regression",
     "embedding_distance",
     "evaluate",
+    "generalized_bce",
     "gist",
     "global_orthogonal",
     "hidden_state_distance",

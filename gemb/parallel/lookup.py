@@ -76,16 +76,17 @@ def unique_ids(ids: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
     return found.astype(jnp.int32), place.reshape(ids.shape).astype(jnp.int32)
 
 
-def take(table: jax.Array, ids: jax.Array, mesh: Mesh) -> Taken:
+def take(table: jax.Array, ids: jax.Array, mesh: Mesh, *, spread: bool = True) -> Taken:
     """Looks a batch's ids up.
 
     `vectors[place]` are the vectors of the batch. Differentiate with respect to `vectors`: the
     gradients of equal ids are then summed.
 
     Args:
-        table: [rows, dim] from `spread_rows`.
+        table: [rows, dim] with the layout of `table_sharding`.
         ids: int32 of any shape; those outside of 0 to rows - 1 get zeros.
         mesh: of the table.
+        spread: whether `spread_rows` ordered it; if not, its rows are in the order of ids.
 
     Returns:
         The distinct rows; each device has its share of the vectors, or all of them where the number
@@ -96,7 +97,7 @@ def take(table: jax.Array, ids: jax.Array, mesh: Mesh) -> Taken:
     whole = found.shape[0] % devices != 0
 
     def local(part, found):
-        mine, where = _held(found, jax.lax.axis_index(axes), devices, rows)
+        mine, where = _held(found, jax.lax.axis_index(axes), devices, rows, spread)
         vectors = jnp.where(mine[:, None], part[where], 0)
         if whole:
             return jax.lax.psum(vectors, axes)
@@ -113,16 +114,19 @@ def take(table: jax.Array, ids: jax.Array, mesh: Mesh) -> Taken:
     return Taken(found, vectors, place)
 
 
-def update(function, table, state, ids: jax.Array, gradient: jax.Array, mesh: Mesh):
+def update(
+    function, table, state, ids: jax.Array, gradient: jax.Array, mesh: Mesh, *, spread: bool = True
+):
     """Changes the rows of `ids` where they are held.
 
     Args:
         function: (rows [n, dim], state of rows [n, ...], gradient [n, dim]) -> (rows, state).
-        table: [rows, dim] from `spread_rows`.
+        table: [rows, dim] with the layout of `table_sharding`.
         state: [rows, ...] in the same order.
         ids: [unique] distinct ids, from `take`; `rows` for none.
         gradient: [unique, dim] of the taken vectors.
         mesh: of the table.
+        spread: as for `take`.
 
     Returns:
         The table and the state. Under jax.jit with both donated nothing of the table is copied.
@@ -130,7 +134,7 @@ def update(function, table, state, ids: jax.Array, gradient: jax.Array, mesh: Me
     rows, axes, devices = table.shape[0], mesh.axis_names, mesh.size
 
     def local(part, kept, found, slope):
-        mine, where = _held(found, jax.lax.axis_index(axes), devices, rows)
+        mine, where = _held(found, jax.lax.axis_index(axes), devices, rows, spread)
         new, fresh = function(part[where], kept[where], slope)
         target = jnp.where(mine, where, part.shape[0])  # beyond the last row: dropped
         return (
@@ -145,7 +149,9 @@ def update(function, table, state, ids: jax.Array, gradient: jax.Array, mesh: Me
     )(table, state, ids, gradient)  # fmt: skip
 
 
-def _held(ids, device, devices: int, rows: int):
+def _held(ids, device, devices: int, rows: int, spread: bool):
     """Which ids a device holds, and where in its part they are (0 for others)."""
-    mine = (ids % devices == device) & (ids < rows)
-    return mine, jnp.where(mine, ids // devices, 0)
+    each = rows // devices
+    owner, where = (ids % devices, ids // devices) if spread else (ids // each, ids % each)
+    mine = (owner == device) & (ids < rows)
+    return mine, jnp.where(mine, where, 0)

@@ -1,4 +1,4 @@
-"""Late fusion of a baseline with vectors of texts, with weights that validation chooses."""
+"""A baseline with vectors of texts or of towers, with weights that validation chooses."""
 
 import itertools
 import time
@@ -10,9 +10,11 @@ from gemb import metrics
 from gemb.data.interactions.splits import Split
 from gemb.recommendation.baselines.baseline import Baseline, interaction_matrix
 from gemb.recommendation.baselines.registry import BASELINES
-from gemb.recommendation.baselines.tuning import BLOCK, METRIC, Tuned
-from gemb.recommendation.vectors import Fused, TextVectors
+from gemb.recommendation.baselines.tuning import BLOCK, METRIC, Tuned, validation_figure
+from gemb.recommendation.vectors import Fused, TextVectors, TwoStages, Vectors
 
+CANDIDATES = 100  # of the first of two stages
+WEIGHTS = (0.0, 0.03, 0.06, 0.12, 0.18, 0.25, 0.35, 0.5, 0.8)  # of the towers' own scores
 OF_USER, OF_HISTORY = (0.0, 0.1, 0.2, 0.4), (0.0, 0.1, 0.2, 0.4)
 
 
@@ -52,6 +54,54 @@ def tune_fusion(
     chosen = base.settings | {"of_user": of_user, "of_history": of_history}
     model = Fused([base.model, text], [1.0, 1.0])
     return Tuned(model, chosen, figures[best], len(candidates), seconds)
+
+
+def tune_towers(
+    base: Tuned,
+    name: str,
+    towers: Vectors,
+    of_validation: Vectors,
+    validation: Split,
+    users: int,
+    items: int,
+) -> tuple[Tuned, Tuned]:
+    """Combines towers with a tuned baseline: by two stages, and by a sum over all items.
+
+    Args:
+        base: the baseline, fitted on all train events.
+        name: its name among `BASELINES`: it is fitted again on the train part of `validation`.
+        towers: trained on all train events.
+        of_validation: towers of the same experiment, trained on the train part of `validation`:
+            those of all train events know the validation events already.
+        validation: a split of the train events.
+        users: how many users the table has.
+        items: how many items the catalogue has.
+
+    Returns:
+        The towers' first items in the baseline's order, and the sum of both scores, each with the
+        weight of the towers that is best on validation.
+    """
+    start = time.perf_counter()
+    ranker = BASELINES[name].fit(validation.train, users, items, **base.settings)
+    candidates = [(1.0, weight) for weight in WEIGHTS]
+    figures = _figures([ranker, of_validation], candidates, validation, users, items)
+    best = int(np.argmax(figures))
+    fused = Fused([base.model, towers], candidates[best])
+    chosen = base.settings | {"weight": WEIGHTS[best]}
+    seconds = time.perf_counter() - start
+    summed = Tuned(fused, chosen, figures[best], len(WEIGHTS), seconds)
+
+    start = time.perf_counter()
+    stages = TwoStages(of_validation, ranker, candidates=CANDIDATES)
+    figures = []
+    for weight in WEIGHTS:
+        stages.weight = weight
+        figures.append(validation_figure(stages, validation, users, items))
+    best = int(np.argmax(figures))
+    model = TwoStages(towers, base.model, candidates=CANDIDATES, weight=WEIGHTS[best])
+    chosen = base.settings | {"candidates": CANDIDATES, "weight": WEIGHTS[best]}
+    seconds = time.perf_counter() - start
+    return Tuned(model, chosen, figures[best], len(WEIGHTS), seconds), summed
 
 
 def _figures(

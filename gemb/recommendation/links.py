@@ -16,13 +16,14 @@ from gemb.data.interactions.splits import Split
 from gemb.data.mixing import record_numbers
 from gemb.data.randomness import bits
 from gemb.processors.features import FeaturesProcessor
-from gemb.recommendation.baselines.tuning import validation_split
+from gemb.recommendation.baselines.tuning import inner_split
 from gemb.structs import SIDES, Batch, Features, Processors
 
 SPLITS = ("column", "random", "last", "time", "cold")
 PARTS = ("validation", "test")
 CANDIDATES = ("batch", "catalogue")
 LOG_Q = ("exact", "streaming", "none")
+HISTORIES = ("others", "before")
 USER, ITEM, HISTORY = "user", "item", "history"
 _ORDER = 1  # raise it when the same state would give other batches
 _PADDED = 64  # a catalogue of candidates is filled up to a multiple
@@ -98,6 +99,7 @@ def read(
     part: str = "validation",
     share: float = 0.2,
     seed: int = 0,
+    tied_share: float = splits.TIED_SHARE,
 ) -> Links:
     """Reads a folder of interactions and splits it.
 
@@ -109,15 +111,17 @@ def read(
             "test" trains on all of train and measures on the test.
         share: of the events, or of the items of a cold split, that are the test.
         seed: of the split.
+        tied_share: of "last": the share of users whose last times may tie; of these the higher item
+            is the last.
 
     Raises:
         UserError: as the reader and the split.
     """
-    return _read(str(folder), split, part, share, seed)
+    return _read(str(folder), split, part, share, seed, tied_share)
 
 
 @functools.lru_cache(maxsize=4)
-def _read(folder: str, split: str, part: str, share: float, seed: int) -> Links:
+def _read(folder: str, split: str, part: str, share: float, seed: int, tied_share: float) -> Links:
     for name, value, known in (("split", split, SPLITS), ("part", part, PARTS)):
         check(value in known, f"{name}: expected one of {known}, got {value!r}")
     data = reading.read_folder(folder)
@@ -127,7 +131,7 @@ def _read(folder: str, split: str, part: str, share: float, seed: int) -> Links:
     elif split == "random":
         made = splits.random(events, share=share, seed=seed)
     elif split == "last":
-        made = splits.last(events)
+        made = splits.last(events, tied_share=tied_share)
     elif split == "time":
         made = splits.by_time(events, share=share)
     else:
@@ -136,8 +140,7 @@ def _read(folder: str, split: str, part: str, share: float, seed: int) -> Links:
         inner = splits.cold_items(made.train, items, share=share, seed=seed + 1)
         made = inner._replace(cold=np.setdiff1d(inner.cold, made.cold))
     elif part == "validation":
-        one_each = len(np.unique(made.test.user)) == len(made.test.user)
-        made = validation_split(made.train, one_each=one_each, seed=0)
+        made = inner_split(made)
     return Links(data, made, made.cold if split == "cold" else None)
 
 
@@ -152,6 +155,7 @@ def batches(
     uniform: int = 0,
     log_q: str = "exact",
     known: int = 128,
+    histories: str = "others",
 ) -> "LinkBatches":
     """Batches of links: each user with its item taken out of its history.
 
@@ -170,13 +174,16 @@ def batches(
         log_q: "exact" from the counts of the training events, "streaming" estimated from the
             batches so far, "none" for no correction. With the catalogue it is 0.
         known: items of a user's history, at most, that are masked as negatives; 0 for none.
+        histories: "others": the history of an event are the user's other items; "before": those
+            before it, for models of the next item. An event without history then trains nothing.
 
     Raises:
         UserError: for a model of another modality, a batch that is larger than the events or that
             the hosts do not divide, or unknown choices.
     """
     for name, value, choices in (
-        ("candidates", candidates, CANDIDATES), ("log_q", log_q, LOG_Q)
+        ("candidates", candidates, CANDIDATES), ("log_q", log_q, LOG_Q),
+        ("histories", histories, HISTORIES),
     ):  # fmt: skip
         check(value in choices, f"{name}: expected one of {choices}, got {value!r}")
     processor = processors.document
@@ -195,7 +202,11 @@ def batches(
             f"batch_size: {batch_size} links have more places than the catalogue's {catalogue:,} "
             "items; bind candidates = 'catalogue', or a smaller batch"
         )
-    return LinkBatches(processor, seed, shard, links, batch_size, candidates, uniform, log_q, known)
+    if histories == "before" and HISTORY not in {column.name for column in processor.query}:
+        raise UserError("histories: 'before' needs a model with a column of the kind history")
+    return LinkBatches(
+        processor, seed, shard, links, batch_size, candidates, uniform, log_q, known, histories
+    )
 
 
 class LinkBatches:
@@ -209,7 +220,17 @@ class LinkBatches:
     """
 
     def __init__(
-        self, processor, seed, shard, links, batch_size, candidates, uniform, log_q, known
+        self,
+        processor,
+        seed,
+        shard,
+        links,
+        batch_size,
+        candidates,
+        uniform,
+        log_q,
+        known,
+        histories,
     ):
         self._links, self._shard, self._size = links, shard, batch_size
         self._candidates, self._uniform, self._log_q = candidates, uniform, log_q
@@ -219,6 +240,10 @@ class LinkBatches:
         users = np.arange(len(links.data.users.ids))
         column = next((c for c in processor.query if c.name == HISTORY), None)
         self._each = processor.vocabulary(column.table).each if column else 0
+        self._limit, self._before = column.limit if column else 0, histories == "before"
+        if self._before:
+            words = processor.vocabulary(column.table)
+            self._item_rows = np.array([*map(words.of, links.data.items.ids), (0,) * self._each])
         self._history = links.histories.before(users, column.limit) if column else None
         most = int(np.diff(links.histories.starts).max())
         self._known = links.histories.before(users, min(known, most))
@@ -227,6 +252,7 @@ class LinkBatches:
         if candidates == "catalogue":
             self._catalogue = self._all_items()
         settings = f"{batch_size} {candidates} {uniform} {log_q} {known} {_ORDER}"
+        settings += " before" * self._before
         content = f"{links.fingerprint} {processor.identity()} {settings}"
         self.description = {
             "folder": "",
@@ -255,6 +281,7 @@ class LinkBatches:
         index, count = self._shard
         own = rows[index * len(rows) // count : (index + 1) * len(rows) // count]
         user, item = self._train.user[own], self._train.item[own]
+        users, real = self._users(user, item, own)
         if self._candidates == "catalogue":
             document, ids, mask = self._catalogue
             positive, log_q = item, np.zeros(len(ids), np.float32)
@@ -265,12 +292,12 @@ class LinkBatches:
             positive = np.arange(len(own), dtype=np.int32) + index * len(ids)
             log_q = self._log_probability(ids)
         return Batch(
-            query=Features(self._users(user, item)),
+            query=Features(users),
             document=Features(document),
             positive=positive.astype(np.int32),
             query_id=user.astype(np.int32),
             document_id=ids.astype(np.int32),
-            query_mask=np.ones(len(own), bool),
+            query_mask=real,
             document_mask=mask,
             fields={"log_q": log_q, "known_positives": self._known[user]},
         )
@@ -300,14 +327,21 @@ class LinkBatches:
         places = number * self._size + np.arange(self._size)
         return record_numbers(places, len(self._train.user), self._seed)
 
-    def _users(self, user: np.ndarray, item: np.ndarray) -> dict[str, np.ndarray]:
-        """The users' arrays, each target out of its history."""
+    def _users(
+        self, user: np.ndarray, item: np.ndarray, events: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The users' arrays, each target out of its history; which rows are trained on."""
         made = {name: array[user] for name, array in self._sides["query"].items()}
-        if self._history is not None:
-            name = f"query/{HISTORY}"
+        real, name = np.ones(len(user), bool), f"query/{HISTORY}"
+        if self._before:
+            found = self._links.histories.before_events(user, events, self._limit)
+            real = (found >= 0).any(axis=1)
+            rows = self._item_rows[found].reshape(len(user), -1)  # -1 is the row of padding
+            made[name] = rows.astype(np.int32)
+        elif self._history is not None:
             target = np.repeat(self._history[user] == item[:, None], self._each, axis=1)
             made[name] = np.where(target, 0, made[name])
-        return made
+        return made, real
 
     def _drawn(self, number: int, index: int, rows: int) -> np.ndarray:
         """[rows * uniform] items, evenly from the catalogue."""

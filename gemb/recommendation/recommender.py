@@ -18,7 +18,7 @@ from gemb.data.interactions.reading import SideTable
 from gemb.inference.embedder import Embedder
 from gemb.recommendation import folder
 from gemb.recommendation.baselines.baseline import Baseline, interaction_matrix
-from gemb.recommendation.vectors import TwoStages, has_users
+from gemb.recommendation.vectors import Fused, TwoStages, Vectors, has_users
 from gemb.structs import Interactions
 
 EXCLUDE = ("seen", "nothing")
@@ -136,6 +136,22 @@ class Recommender:
             other = self._unknown(features or {}, k, exclude == "seen", allowed)
         return [lists[name] if name in lists else _named(other, name) for name in wanted]
 
+    def popular(self, user: str, k: int = 10) -> Recommendation:
+        """What is popular, in the user's segment where that is known, without what it has."""
+        row, columns, seen = self._user_row.get(user), {}, self._history(())
+        if row is not None:
+            columns = {name: values[row] for name, values in self.users.columns.items()}
+            seen = self.seen[[row]]
+        return self._by_popularity(columns, k, seen, None)._replace(user=user)
+
+    def seen_by(self, user: str) -> set[str]:
+        """The items that a user has; none for a user who is not known."""
+        row = self._user_row.get(user)
+        if row is None:
+            return set()
+        start, end = self.seen.indptr[row : row + 2]
+        return {self.items.ids[item] for item in self.seen.indices[start:end]}
+
     def save(self, place: str | Path, *, towers: str | Path = "") -> None:
         """Writes a folder that `load` reads; an existing one is replaced when the new one is whole.
 
@@ -212,10 +228,11 @@ class Recommender:
 
     def _item_vectors(self) -> np.ndarray:
         model = self.model.retriever if isinstance(self.model, TwoStages) else self.model
-        vectors = getattr(model, "items", None)
-        if vectors is None:
+        parts = model.parts if isinstance(model, Fused) else [model]
+        found = [part.items for part in parts if isinstance(part, Vectors)]
+        if not found:
             raise UserError("encode needs a model of vectors, such as two towers")
-        return vectors
+        return found[0]
 
     def _by_popularity(
         self,

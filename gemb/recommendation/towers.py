@@ -11,6 +11,7 @@ from gemb.pretrained.feature_models.frozen import frozen_texts
 from gemb.processors.columns import Categories, Column, Number, Text, Time, Vector
 from gemb.processors.features import FeaturesProcessor
 from gemb.processors.vocabularies import Hashed, learned
+from gemb.recommendation.initial import linear_params
 from gemb.recommendation.links import HISTORY, ITEM, USER, Links
 from gemb.structs import SIDES
 
@@ -78,8 +79,12 @@ def from_links(
     temperature: float = 0.0,
     history_layers: int = 1,
     history_heads: int = 4,
+    ease_penalty: float = 0.0,
+    pad_rows: int = 1,
 ) -> Model:
-    """A model without weights whose columns are learned from the training events and their tables.
+    """A model whose columns are learned from the training events and their tables.
+
+    It has no weights, or with `ease_penalty` its first ones.
 
     Args:
         links: the events and the tables.
@@ -92,6 +97,10 @@ def from_links(
         temperature: initial value of a learned temperature; 0 for the loss's own.
         history_layers: of the transformer of a history with the pool "causal".
         history_heads: its heads.
+        ease_penalty: if above 0, the tables of histories and of items begin with EASE's weights of
+            this penalty (see `gemb.recommendation.initial`), for the temperature above or 0.1, and
+            all else small.
+        pad_rows: tables are filled up to a multiple of it, so that devices can share their rows.
 
     Raises:
         UserError: for an unknown field, kind or column, or a number that is the same everywhere.
@@ -116,11 +125,17 @@ def from_links(
             final_norm=True, relative_buckets=32,
         )  # fmt: skip
     sides = {side: Side(parts[side], top, tuple(layers)) for side in SIDES}
-    encoder = FeaturesSpec(tuple(tables.items()), **sides, width=width, history=stack)
+    check(pad_rows >= 1, f"pad_rows: expected at least 1, got {pad_rows}")
+    filled = tuple((name, -(-rows // pad_rows) * pad_rows) for name, rows in tables.items())
+    encoder = FeaturesSpec(filled, **sides, width=width, history=stack)
     similarity = "cosine" if normalize else "dot"
     spec = TowerSpec(encoder, normalize=normalize, similarity=similarity)
     processor = FeaturesProcessor(columns["query"], columns["document"], tuple(words.items()))
-    return Model.of(Tower(spec, None, processor), temperature)
+    model = Model.of(Tower(spec, None, processor), temperature)
+    if not ease_penalty:
+        return model
+    settings = {"penalty": ease_penalty, "temperature": temperature or 0.1}
+    return model.with_params(linear_params(model.spec, processor, links, **settings))
 
 
 def _features(given: Sequence[Mapping]) -> list[Feature]:

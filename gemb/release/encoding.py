@@ -1,12 +1,14 @@
 """A model at one width, as refresh and release use it: its space, its vectors, what they read."""
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from gemb.checks import UserError
 from gemb.identity import Alignment, Space, model_space
 from gemb.inference.embedder import Embedder
 from gemb.inference.encoded_once import similarity_of
@@ -41,7 +43,7 @@ class Encoding(Protocol):
 
 
 class ModelEncoding:
-    """A model folder at one width.
+    """A model folder at one width. Texts of a model over features are records as JSON.
 
     Args:
         model: folder or name.
@@ -53,25 +55,51 @@ class ModelEncoding:
 
     def __init__(self, model: str, dim: int = 0):
         self._embedder = Embedder.load(model)
+        self._records = self._embedder.model.processors.query.modality == "features"
         self.dim = self._embedder.check_dim(dim or self._embedder.dim)
         similarity = check_product(similarity_of(self._embedder), model)
         self.space, self.alignment = model_space(self._embedder.model, self.dim, similarity)
-        self.fingerprint, self.folder = self._embedder.fingerprint, model_folder(model)
+        self.fingerprint = self._embedder.fingerprint
+        self.folder = Path(model) if self._records else model_folder(model)
         self.widths = tuple(width for width in self._embedder.widths if width <= self.dim)
 
     def encode(self, texts: Sequence[str], *, kind: str) -> np.ndarray:
         """See `Encoding.encode`."""
-        return self._embedder.encode(texts, dim=self.dim, kind=kind)
+        return self._embedder.encode(self._values(texts), dim=self.dim, kind=kind)
 
     def contents(self, texts: Sequence[str], kind: str) -> list[bytes]:
         """See `Encoding.contents`."""
         processor = getattr(self._embedder.model, kind).processor
         found = []
-        for example in processor.prepare(list(texts), kind):
-            content = np.asarray(example.content)
-            about = f"{content.dtype} {content.shape} {example.unpooled} ".encode()
-            found.append(about + content.tobytes())
+        for example in processor.prepare(self._values(texts), kind):
+            parts = (
+                example.content if isinstance(example.content, Mapping) else {"": example.content}
+            )
+            made = []
+            for name, part in parts.items():
+                content = np.asarray(part)
+                about = f"{name}{content.dtype} {content.shape} {example.unpooled} ".encode()
+                made.append(about + content.tobytes())
+            found.append(b"".join(made))
         return found
+
+    def _values(self, texts: Sequence[str]) -> list:
+        """The texts, or the records of a model over features."""
+        if not self._records:
+            return list(texts)
+        values = []
+        for text in texts:
+            try:
+                value = json.loads(text)
+            except ValueError:
+                value = None
+            if not isinstance(value, dict):
+                raise UserError(
+                    f"a model over features needs texts that are JSON objects, such as "
+                    f"`gemb records` writes; got {text[:60]!r}"
+                )
+            values.append(value)
+        return values
 
 
 def content_keys(

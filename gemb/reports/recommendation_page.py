@@ -27,7 +27,10 @@ _ABOUT = (
     "scores are in the order of the catalogue. tail: recall of items with at most ten train "
     "events; cold: of those without any."
 )
-_PAIRED = "nDCG@10 of the same users, less the best baseline's; 95 % intervals of a bootstrap."
+_PAIRED = (
+    "nDCG@10 of the same users, less that of the best baseline, and for towers less that of towers "
+    "of ids alone; 95 % intervals of a bootstrap."
+)
 _SETTINGS = (
     "Settings were chosen by nDCG@10 on validation events out of train; then the model was fitted "
     "on all train events and tested once."
@@ -96,7 +99,7 @@ def _differences(tree: Tree) -> str:
         ]
         for row in tree["comparisons"]
     ]
-    head = ["model", "best baseline", "difference", "95 % interval", "p"]
+    head = ["model", "compared with", "difference", "95 % interval", "p"]
     return html.section("Differences", _PAIRED, html.table(head, rows, texts=2))
 
 

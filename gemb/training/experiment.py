@@ -17,6 +17,7 @@ from gemb.processors.undecoded import PICTURES, Undecoded
 from gemb.structs import Processors
 from gemb.training.objectives.objective import Encoding, Objective
 from gemb.training.optimizers import transformation
+from gemb.training.row_optimizers import RowTables, WithRows
 from gemb.training.step import PAIRS, make_step
 
 
@@ -54,6 +55,8 @@ class Experiment:
             gemb.training.objectives; default the teacher's, else `pairs`.
         quantize: params -> params for the forward pass and for the returned model, such
             as gemb.training.quantisation.int8_weights; None for unchanged weights.
+        rows: tables of ids that are trained by rows, see
+            gemb.training.row_optimizers.RowTables: for tables of gigabytes. None for none.
         tracker: where metrics are reported in addition to the run's own files: one of
             gemb.runs.trackers or several in a tuple; None for none.
 
@@ -83,6 +86,7 @@ class Experiment:
     teacher: Any = None
     objective: Objective | None = None
     quantize: Callable | None = None
+    rows: RowTables | None = None
     tracker: Any = None
 
     def __post_init__(self):
@@ -106,6 +110,12 @@ class Experiment:
         if self.quantize and any(p.endswith("/lora_a") for p in functional(self.spec).shapes):
             raise UserError(
                 "quantize: does not work with LoRA, whose weights are merged after training"
+            )
+
+        if self.rows and (self.ema_decay or self.skip_bad_steps or self.quantize):
+            raise UserError(
+                "rows: do not work with ema_decay, skip_bad_steps or quantize, which read whole "
+                "tables"
             )
 
     @functools.cached_property
@@ -133,15 +143,16 @@ class Experiment:
         return Encoding(functional(self.spec), self.execution, *microbatches)
 
     @functools.cached_property
-    def transform(self) -> optax.GradientTransformation:
+    def transform(self) -> optax.GradientTransformation | WithRows:
         """The optax transformation that updates the parameters."""
-        return transformation(
+        dense = transformation(
             self.optimizer,
             steps=self.steps,
             ema_decay=self.ema_decay,
             skip_bad_steps=self.skip_bad_steps,
             trained=self.trained_by.trained(self.model, self.teacher),
         )
+        return self.rows.join(dense, self.spec) if self.rows else dense
 
     def step(self, places=None) -> Callable:
         """The compiled step, see `gemb.training.step.make_step`; places: shardings of the state."""

@@ -12,6 +12,7 @@ from gemb.models.spec import ModelSpec
 from gemb.parallel.placement import place_params
 from gemb.parallel.rules import shardings
 from gemb.structs import Array
+from gemb.training.row_optimizers import WithRows
 
 
 class TrainState(NamedTuple):
@@ -36,23 +37,32 @@ def state_shardings(
     model = functional(spec)
     params = shardings(model.logical_axes, model.shapes, mesh)
     whole = NamedSharding(mesh, PartitionSpec())
+    if isinstance(optimizer, WithRows):
+        rest = [path for path in params if path not in optimizer.columns]
+        shapes = {path: model.shapes[path] for path in rest}
+        dense = _moments(optimizer.dense, shapes, {path: params[path] for path in rest}, whole)
+        return TrainState(whole, *optimizer.shardings(params, dense, model.shapes, mesh))
+    return TrainState(whole, params, _moments(optimizer, model.shapes, params, whole))
+
+
+def _moments(optimizer, shapes: dict, params: dict, whole: NamedSharding):
+    """The layouts of an optimizer's state."""
 
     def masked(leaf) -> bool:  # a frozen parameter's place among the moments
         return isinstance(leaf, optax.MaskedNode)
 
     # A moment with another shape than its parameter (Adafactor's rows and columns) is small.
-    moments = optax.tree_map_params(
+    return optax.tree_map_params(
         optimizer,
         lambda moment, place, shape: (
             moment if masked(moment) else place if moment.shape == shape.shape else whole
         ),
-        jax.eval_shape(optimizer.init, model.shapes),
+        jax.eval_shape(optimizer.init, shapes),
         params,
-        model.shapes,
+        shapes,
         transform_non_params=lambda _: whole,
         is_leaf=masked,
     )
-    return TrainState(whole, params, moments)
 
 
 def abstract_state(

@@ -9,9 +9,11 @@ import optax
 from gemb import losses
 from gemb.checks import check
 from gemb.parallel import hosts
+from gemb.parallel.mesh import make_mesh
 from gemb.structs import Batch
 from gemb.training.objectives.objective import Encoding, Objective
 from gemb.training.objectives.pairs import Pairs
+from gemb.training.row_optimizers import WithRows
 from gemb.training.state import TrainState
 
 PAIRS = Pairs()
@@ -69,7 +71,7 @@ def batch_loss(
 def make_step(
     encoding: Encoding,
     loss: Callable,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation | WithRows,
     *,
     objective: Objective = PAIRS,
     teacher=None,
@@ -82,7 +84,7 @@ def make_step(
     Args:
         encoding: the model's functions.
         loss: an in-batch loss (see gemb.losses).
-        optimizer: the optimizer.
+        optimizer: the optimizer; a `WithRows` trains tables by rows.
         objective: makes embeddings and fields from a batch.
         teacher: see gemb.training.distillation.teachers; its parameters are the step's third
             argument.
@@ -92,8 +94,10 @@ def make_step(
 
     Returns:
         (state, batch, the teacher's parameters or None) -> (state, {name: scalar}), with
-        "gradient_norm" and "parameter_norm" among the metrics.
+        "gradient_norm" and "parameter_norm" (without tables by rows) among the metrics.
     """
+    by_rows = optimizer if isinstance(optimizer, WithRows) else None
+    mesh = make_mesh() if out_shardings is None else out_shardings.step.mesh
 
     def step(state: TrainState, batch: Batch, frozen=None):
         if teacher is not None:
@@ -101,18 +105,25 @@ def make_step(
         drawn = jax.random.fold_in(jax.random.key(seed), state.step)
         keys = {"key": drawn if encoding.execution.dropout else None}
         keys["loss_key"] = jax.random.fold_in(drawn, 2)  # 0 and 1 are the keys of the sides
+        params, taken = state.params, {}
+        if by_rows:
+            params, batch, taken = by_rows.taken(params, batch, mesh)
 
         def value(params):
             params = quantize(params) if quantize else params
             return batch_loss(encoding, loss, params, batch, objective=objective, **keys)
 
-        (_, metrics), gradients = jax.value_and_grad(value, has_aux=True)(state.params)
-        updates, moments = optimizer.update(gradients, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+        (_, metrics), gradients = jax.value_and_grad(value, has_aux=True)(params)
+        if by_rows:
+            params, moments = by_rows.updated(state.params, state.optimizer, gradients, taken, mesh)
+        else:
+            updates, moments = optimizer.update(gradients, state.optimizer, state.params)
+            params = optax.apply_updates(state.params, updates)
         if encoding.model.limited is not None:
             params = encoding.model.limited(params)
         metrics["gradient_norm"] = optax.tree.norm(gradients)
-        metrics["parameter_norm"] = optax.tree.norm(params)
+        dense = {path: value for path, value in params.items() if path not in taken}
+        metrics["parameter_norm"] = optax.tree.norm(dense)
         return TrainState(state.step + 1, params, moments), metrics
 
     # Metrics and the step number are replicated, so that all hosts can read them.

@@ -102,6 +102,29 @@ def test_what_does_not_fit_is_named():
         losses.info_nce(jnp.eye(2), jnp.eye(2), jnp.arange(2), fields=fields)
 
 
+@pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
+def test_generalized_bce_is_its_formula(calibration):
+    rng, negatives, catalogue = np.random.default_rng(3), 2, 9
+    query, document = rng.normal(size=(4, DIM)), rng.normal(size=(4 * (1 + negatives), DIM))
+    ids = np.array([1, 2, 3, 4, 5, 6, 7, 8, 3, 5, 6, 1], np.int32)  # the third's own among its own
+    known = np.array([[1, 6], [2, -1], [3, -1], [4, -1]], np.int32)
+    share = negatives / (catalogue - 1)
+    beta = share * (calibration * (1 - 1 / share) + 1 / share)
+    expected = []
+    for i in range(4):
+        scores = document @ query[i] / T
+        own = range(4 + negatives * i, 4 + negatives * (i + 1))
+        left = [j for j in own if ids[j] != ids[i] and ids[j] not in known[i]]
+        expected.append(beta * np.log1p(np.exp(-scores[i])) + np.log1p(np.exp(scores[left])).sum())
+    with jax.enable_x64(True):
+        fields = losses.Fields(document_id=ids, known_positives=known)
+        made = losses.generalized_bce(
+            query, document, jnp.arange(4), catalogue=catalogue, calibration=calibration,
+            temperature=T, fields=fields,
+        )  # fmt: skip
+    np.testing.assert_allclose(made, expected, rtol=1e-12)
+
+
 def gradients(size, items, batches, block=50, **options):
     """How far the items' mean in-batch gradient is from that of the whole softmax.
 

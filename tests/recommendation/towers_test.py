@@ -19,7 +19,7 @@ from gemb.models.execution import Execution
 from gemb.models.functional import initial_params
 from gemb.pretrained import saving
 from gemb.processors.columns import FrozenTexts
-from gemb.recommendation import links, towers
+from gemb.recommendation import initial, links, towers
 from gemb.training.experiment import Experiment
 from gemb.training.loop import train
 
@@ -63,6 +63,24 @@ def batches(given, processors=None, **settings):
     return links.batches(processors or model(given).processors, 0, **settings)
 
 
+def test_the_next_item_is_learned(tmp_path):
+    """Each user walks through the items in a circle: the next item is known from the last one."""
+    rows = ["user\titem\ttime"]
+    rows += [f"u{u}\ti{(u * 5 + n) % 12}\t{n}" for u in range(24) for n in range(6)]
+    (tmp_path / "interactions.tsv").write_text("\n".join(rows) + "\n")
+    given = links.read(tmp_path, split="last", part="test")
+    causal = HISTORY | {"table": "item", "pool": "causal"}
+    made = towers.from_links(
+        given, query=[causal], document=[ITEM], width=16, normalize=False, history_heads=2
+    )
+    data = functools.partial(
+        links.batches, links=given, batch_size=24, histories="before", uniform=4
+    )
+    loss = functools.partial(losses.generalized_bce, catalogue=12)
+    done = train(experiment(given, made, data=data, loss=loss, steps=80), tmp_path / "run")[0]
+    assert link_validation.links(given, at=(1,))(done)["hr@1"] > 0.9
+
+
 def experiment(given, made=None, **settings):
     return Experiment(
         **{
@@ -95,6 +113,23 @@ def test_a_target_is_not_in_its_own_history(given):
         assert set(batch.fields["known_positives"][row].tolist()) - {-1} == set(
             train.item[train.user == user].tolist()
         )
+
+
+def test_histories_before_the_event_are_those_before_it(given):
+    made = batches(given, histories="before")
+    words = model(given).processors.query.vocabulary("item")
+    train, items, seen = given.split.train, given.data.items.ids, 0
+    for batch in (next(made), next(made)):
+        for row in range(16):
+            user, item = batch.query_id[row], batch.document_id[batch.positive[row]]
+            own = train.item[train.user == user].tolist()  # without times in the order of the data
+            before = own[: own.index(item)]
+            expected = [words.of(items[one])[0] for one in before]
+            found = batch.query.columns["query/history"][row].tolist()
+            assert found == expected + [0] * (8 - len(expected))
+            assert batch.query_mask[row] == bool(before)
+            seen += len(before)
+    assert seen > 20
 
 
 def test_log_q_is_the_share_of_events(given):
@@ -163,6 +198,34 @@ def test_known_and_new_users_get_recommendations(given, trained, tmp_path):
     made.save(tmp_path / "recommender")
     again = gemb.Recommender.load(tmp_path / "recommender")
     assert again.recommend(["u5"], k=3)[0].items == known.items
+
+
+@pytest.mark.parametrize("width", [5, ITEMS])
+def test_first_tables_are_ease_by_singular_vectors(given, width):
+    train = given.split.train
+    x = np.zeros((USERS, ITEMS))
+    x[train.user, train.item] = 1
+    inverse = np.linalg.inv(x.T @ x + 3 * np.eye(ITEMS))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    scale = np.linalg.norm(x @ weights, axis=0) ** -0.5
+    rows = np.linalg.svd(x @ weights * scale)[2][:width]
+    expected = (weights * scale) @ rows.T @ rows / scale
+    history, items = initial.linear_tables(given, width, penalty=3.0)
+    np.testing.assert_allclose(history @ items.T, expected, rtol=0, atol=2e-4)
+
+    made = model(
+        given, query=[HISTORY], document=[ITEM], width=width, normalize=False, ease_penalty=3.0
+    )
+    vectors = link_validation.tower_vectors(Embedder(made), given)
+    found = vectors.users @ vectors.items.T
+    expected = x @ expected / np.sqrt(np.maximum(x.sum(1), 1))[:, None]
+    factor = (found * expected).sum() / (expected**2).sum()
+    assert factor > 0
+    np.testing.assert_allclose(found, factor * expected, rtol=0, atol=1e-3 * np.abs(found).max())
+    both = model(given, query=[HISTORY | {"table": "item"}], document=[ITEM], width=width)
+    with pytest.raises(ValueError, match="a history with a table of its own"):
+        initial.linear_params(both.spec, both.processors.query, given, penalty=3.0, temperature=0.1)
 
 
 def test_a_resumed_run_is_the_straight_one(given, trained, tmp_path):
@@ -236,6 +299,7 @@ def test_texts_are_a_column(given, monkeypatch):
         ({"batch_size": 1000}, "batch_size: expected 2 to 144, the events, got 1000"),
         ({"batch_size": 32}, "32 links have more places than the catalogue's 24 items"),
         ({"candidates": "all"}, "candidates: expected one of"),
+        ({"histories": "after"}, "histories: expected one of"),
         ({"candidates": "catalogue", "uniform": 1}, "uniform: with candidates = 'catalogue'"),
         ({"batch_size": 15, "shard": (0, 2)}, "batch_size: 15 does not divide over 2 hosts"),
     ],

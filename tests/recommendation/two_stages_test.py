@@ -87,3 +87,47 @@ def test_from_towers_to_recommendations(place, tmp_path):
     done = gemb_verb("baselines", place, f"--towers={place}", "--only=EASE")
     assert done.returncode == 2
     assert "is not a model over features" in done.stderr
+
+
+def test_the_weight_of_towers_is_chosen_on_validation(place, tmp_path):
+    towers_of = place / "towers"
+    done = gemb_verb(
+        "baselines", place, f"--towers={towers_of}", f"--validation_towers={towers_of}",
+        f"--twin={towers_of}", "--only=EASE", "--save=EASE + towers", f"--output={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tree = json.loads((tmp_path / "results.json").read_text())
+    names = ["EASE", "towers", "towers of ids alone", "towers, then EASE", "EASE + towers"]
+    assert list(tree["models"]) == names
+    twin = tree["comparisons"][-1]
+    assert (twin["model"], twin["baseline"]) == ("towers", "towers of ids alone")
+    assert twin["difference"] == 0  # the same folder
+
+    # by numpy: EASE's scores, and the first hundred (here all) items' scores of the towers
+    given, inner = links.read(place, part="test"), links.read(place, part="validation")
+    vectors = tower_vectors(Embedder.load(towers_of), inner)
+    penalty = tree["models"]["EASE"]["settings"]["penalty"]
+    x = np.zeros((USERS, ITEMS))
+    x[inner.split.train.user, inner.split.train.item] = 1
+    inverse = np.linalg.inv(x.T @ x + penalty * np.eye(ITEMS))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    first, second = vectors.users @ vectors.items.T.astype(np.float64), x @ weights
+    first[x > 0] = np.nan
+    z = (first - np.nanmean(first, 1, keepdims=True)) / np.nanstd(first, 1, keepdims=True)
+    for name, part in (("towers, then EASE", z), ("EASE + towers", first)):
+        row = tree["models"][name]
+        mixed = second + row["settings"]["weight"] * part
+        mixed[x > 0] = -np.inf
+        rank = [
+            int((mixed[u] > mixed[u, i]).sum())
+            for u, i in zip(inner.split.test.user, inner.split.test.item, strict=True)
+        ]
+        expected = np.mean([1 / np.log2(r + 2) if r < 10 else 0 for r in rank])
+        np.testing.assert_allclose(row["validation"], expected, rtol=1e-5)
+    assert given.split.test.user.size == USERS
+    found = gemb.Recommender.load(tmp_path / "recommender").recommend(features={"kind": "k1"})
+    assert found[0].source == "features"
+    done = gemb_verb("baselines", place, f"--twin={towers_of}")
+    assert done.returncode == 2
+    assert "--twin: goes with --towers" in done.stderr

@@ -29,6 +29,7 @@ TEACH = [
 NEEDS = {
     "backward_compatible": TEACH,
     "cosine_and_contrast": TEACH,
+    "gbce": ["CATALOGUE = 100"],
     "jasper": TEACH,
     "layerwise_and_cosine": [
         _TEACHERS + "TEACHER = @teachers.layerwise()",

@@ -18,11 +18,14 @@ class Histories:
         starts: [users + 1] int64, where each user's events begin in `items` and `times`.
         items: [events] int32.
         times: [events] float64; None without times.
+        places: [events] int64, where each of the given events is in `items`.
     """
 
     def __init__(self, events: Interactions, users: int):
         time = np.zeros(len(events.user)) if events.time is None else events.time
         order = np.lexsort((np.arange(len(time)), time, events.user))
+        self.places = np.empty(len(order), np.int64)
+        self.places[order] = np.arange(len(order))
         self.items = np.asarray(events.item)[order].astype(np.int32)
         self.times = None if events.time is None else np.asarray(events.time)[order]
         self.starts = np.zeros(users + 1, np.int64)
@@ -68,3 +71,20 @@ class Histories:
             found = found[-length:] if length else found[:0]
             made[row, : len(found)] = found
         return made
+
+    def before_events(self, users: np.ndarray, rows: np.ndarray, length: int) -> np.ndarray:
+        """The latest items of users before some of the events.
+
+        Args:
+            users: [rows] the events' users.
+            rows: [rows] the events, by their numbers.
+            length: items of a row; older ones are left out.
+
+        Returns:
+            [rows, length] int32 items, the oldest first; PADDING behind the last.
+        """
+        end = self.places[rows][:, None]
+        first = np.maximum(self.starts[users][:, None], end - length)
+        place = first + np.arange(length)
+        found = self.items[np.minimum(place, len(self.items) - 1)]
+        return np.where(place < end, found, PADDING).astype(np.int32)

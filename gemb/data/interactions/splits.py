@@ -205,6 +205,12 @@ def cold_items(events: Interactions, items: int, *, share: float = 0.1, seed: in
     return split._replace(cold=np.sort(cold).astype(np.int64))
 
 
+def everything(events: Interactions) -> Split:
+    """All events to train on, and none to find: for a model that is served."""
+    none = take(events, np.zeros(len(events.user), bool))
+    return Split(events, none, np.zeros(0, np.int64), [])
+
+
 def checked(train: Interactions, test: Interactions, *, new_users: bool = False) -> Split:
     """A split of two parts, checked for leaks.
 

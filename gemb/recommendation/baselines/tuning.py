@@ -124,3 +124,14 @@ def validation_split(train: Interactions, *, one_each: bool, seed: int = 0) -> S
         seed: of the draws.
     """
     return splits.random(train, share=0.1, count=int(one_each), seed=seed)
+
+
+def inner_split(split: Split, *, seed: int = 0) -> Split:
+    """The validation events of a split's train events, in the form of its test.
+
+    Args:
+        split: train and test events.
+        seed: of the draws.
+    """
+    one_each = len(np.unique(split.test.user)) == len(split.test.user)
+    return validation_split(split.train, one_each=one_each, seed=seed)
