@@ -129,8 +129,13 @@ class Canaries(NamedTuple):
     @classmethod
     def of(cls, embedder: Embedder) -> "Canaries":
         """Encodes the canaries: the short texts as queries, the others as documents."""
+        return cls.made(embedder.fingerprint, embedder.encode)
+
+    @classmethod
+    def made(cls, fingerprint: str, encode: Callable[..., np.ndarray]) -> "Canaries":
+        """The canaries by a function (texts, kind=side) -> [texts, dim]."""
         chosen = tuple(texts())
-        return cls(embedder.fingerprint, chosen, np.float32(_encoded(embedder.encode, chosen)))
+        return cls(fingerprint, chosen, np.float32(_encoded(encode, chosen)))
 
     def check(self, encode: Callable[..., np.ndarray]) -> CanaryCheck:
         """Encodes the canaries again and compares.

@@ -19,13 +19,13 @@ from gemb.analysis.drift.clusters import k_means, nearest_centre
 from gemb.analysis.drift.panel import TESTS, Geometry, Means, statistics
 from gemb.analysis.drift.verdict import Verdict, findings
 from gemb.checks import UserError
-from gemb.files import atomic_folder, local_folder, read_manifest, save_tensors
+from gemb.files import local_folder, read_manifest, reading_arrays, save_arrays
 from gemb.identity import SpaceError
 from gemb.inference.canaries import Canaries, CanaryCheck
 from gemb.metrics import distances
 
 FORMAT, VERSION = "gemb drift reference", 1
-MANIFEST, ARRAYS, WORDS = "reference.json", "arrays.safetensors", "words.json"
+MANIFEST, WORDS = "reference.json", "words.json"
 _FIELDS = {"fingerprint": str, "rows": int, "dim": int, "unit": bool, "sizes": list}
 _MOST = 20_000  # rows that windows without drift are drawn from
 _CLUSTERS, _PROTOTYPES, _AXES, _FEATURES, _QUANTILES = 32, 64, 32, 1_024, 101
@@ -224,9 +224,6 @@ class Reference:
         Raises:
             UserError: the folder holds something else, or cannot be written.
         """
-        place = local_folder("reference", folder)
-        if place.exists() and any(place.iterdir()) and not (place / MANIFEST).exists():
-            raise UserError(f"{place}: exists and is not a reference; choose another folder")
         about = {"format": FORMAT, "version": VERSION, "tests": TESTS, "sizes": [*self.null]}
         for name in ("fingerprint", "rows", "dim", "unit"):
             about[name] = getattr(self, name)
@@ -234,14 +231,14 @@ class Reference:
         about |= {"scale": g.scale, "features": g.features, "limits": list(g.limits)}
         arrays = self._arrays | {"mean": g.mean, "axes": g.axes, "clusters": g.clusters}
         arrays |= {"prototypes.0": g.prototypes[0], "prototypes.1": g.prototypes[1]}
-        with atomic_folder(place) as temporary:
-            save_tensors(temporary / ARRAYS, arrays)
-            (temporary / WORDS).write_text(json.dumps(self._words), encoding="utf-8")
-            if self.canaries is not None:
-                self.canaries.write(temporary)
-            text = json.dumps(about, indent=2) + "\n"
-            (temporary / MANIFEST).write_text(text, encoding="utf-8")
+        place = local_folder("reference", folder)
+        save_arrays(place, MANIFEST, about, arrays, what="a reference", more=self._save_more)
         return self
+
+    def _save_more(self, folder: Path) -> None:
+        (folder / WORDS).write_text(json.dumps(self._words), encoding="utf-8")
+        if self.canaries is not None:
+            self.canaries.write(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Reference":
@@ -250,13 +247,9 @@ class Reference:
         Raises:
             UserError: no reference there, or a broken one.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         place = local_folder("reference", folder)
         about = read_manifest(place / MANIFEST, FORMAT, VERSION, _FIELDS, "gemb drift --fit")
-        try:
-            arrays = load_file(place / ARRAYS)
+        with reading_arrays(place) as arrays:
             words = json.loads((place / WORDS).read_text(encoding="utf-8"))
             geometry = Geometry(
                 *(arrays.pop(name) for name in ("mean", "axes", "clusters")),
@@ -266,8 +259,6 @@ class Reference:
                 about["features"],
             )
             made = cls(about, geometry, arrays, words)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise UserError(f"{place}: cannot be read ({error}); fit it again") from None
         made.canaries = Canaries.read(place)
         return made
 
