@@ -11,7 +11,7 @@ from typing import Any
 from gemb.reports import html
 from gemb.reports.svg import TEXT, svg
 
-_COLORS = ("#2f7de1", "#e08a1e", "#2ba36b", "#b05bd6", "#d6485b")
+_COLORS = ("#2f7de1", "#e08a1e", "#2ba36b", "#b05bd6", "#d6485b", "#3aa6b9")
 _STATES = {0: "no drift", 3: "drift", 4: "canaries broken"}
 
 
