@@ -17,7 +17,7 @@ from gemb.analysis.drift.panel import TESTS, Geometry, Means, statistics
 SIZES = (200, 1_000, 5_000)
 WINDOWS = 2_000
 _LINEAR = TESTS.index("far share")  # the only one that is no squared distance
-_LUCK = 0.9  # share of references that keep to alpha by themselves, see `unlucky`
+_LUCK = 0.99  # share of references that keep to alpha by themselves, see `unlucky`
 _BLOCK = 250  # windows at a time
 
 
@@ -92,7 +92,7 @@ def unlucky(null: np.ndarray) -> np.ndarray:
 
     The reference is one draw that all windows are compared with. Its own deviation is distributed
     as that of windows, but for its size, so windows without drift say what it may be: the quantile
-    0.9 by the mean. The far share deviates in both directions: there it is that of a normal
+    0.99 by the mean. The far share deviates in both directions: there it is that of a normal
     variable, squared.
 
     Args:
