@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
     from gemb import config
     from gemb.checks import UserError
     from gemb.cli.arguments import check_arguments
-    from gemb.parallel import distributed
+    from gemb.parallel import distributed, hosts
 
     check_arguments(argv)
     if not FLAGS.gin_file:
@@ -85,6 +85,7 @@ def main(argv: list[str]) -> None:
             heartbeat_seconds=FLAGS.heartbeat_timeout,
         )
     config.load(FLAGS.gin_file, FLAGS.gin_param)
+    from gemb.inference.canaries import write_canaries_if_text
     from gemb.inference.compilation import use_compilation_cache
     from gemb.pretrained import saving
     from gemb.training.experiment import Experiment
@@ -98,7 +99,7 @@ def main(argv: list[str]) -> None:
     if not FLAGS.workdir:
         raise UserError("--workdir is required: the folder of the run")
     use_compilation_cache()
-    train_run(
+    model = train_run(
         lambda: Experiment(**config.arguments(Experiment)),
         Path(FLAGS.workdir),
         config=config.resolved(Experiment),
@@ -106,6 +107,8 @@ def main(argv: list[str]) -> None:
         force=FLAGS.force,
         profile_steps=parse_steps(FLAGS.profile_steps),
     )
+    if hosts.is_first() and model.exists():
+        write_canaries_if_text(model)
 
 
 def _described(experiment) -> str:

@@ -211,6 +211,23 @@ def write_canaries(folder: str | Path) -> int:
     return len(made.texts)
 
 
+def write_canaries_if_text(folder: str | Path) -> int:
+    """Like `write_canaries`, for a model that reads texts and has none yet; 0 for any other.
+
+    Raises:
+        UserError: the model cannot be loaded, or the file cannot be written.
+    """
+    if (Path(folder) / FILE).exists():
+        return 0
+    embedder = Embedder.load(str(folder))
+    towers = embedder.model.towers.values()
+    if any(tower.spec.encoder.modality != "text" for tower in towers):
+        return 0
+    made = Canaries.of(embedder)
+    made.write(folder)
+    return len(made.texts)
+
+
 def check_canaries(folder: str | Path, embedder: Embedder | None = None) -> CanaryCheck:
     """Compares the canaries of a model folder with what its model gives now.
 
