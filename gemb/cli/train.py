@@ -2,7 +2,7 @@
 
 The workdir receives checkpoints, metrics.jsonl, TensorBoard events, the resolved config.gin (which
 reruns the job by itself) and, at the end, model/: a folder that sentence-transformers loads
-unchanged. If a run is killed, the same command resumes it from the last checkpoint, step-exact.
+unchanged, with canaries.json (see `gemb check`). If a run is killed, the same command resumes it from the last checkpoint, step-exact.
 
     gemb train --gin_file=configs/experiments/quickstart.gin --workdir=runs/quickstart
     gemb train --gin_file=... --workdir=... --gin_param='STEPS = 500'
@@ -66,10 +66,12 @@ flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
     from pathlib import Path
 
+    import jax
+
     from gemb import config
     from gemb.checks import UserError
     from gemb.cli.arguments import check_arguments
-    from gemb.parallel import distributed, hosts
+    from gemb.parallel import distributed
 
     check_arguments(argv)
     if not FLAGS.gin_file:
@@ -107,7 +109,7 @@ def main(argv: list[str]) -> None:
         force=FLAGS.force,
         profile_steps=parse_steps(FLAGS.profile_steps),
     )
-    if hosts.is_first() and model.exists():
+    if model.exists() and jax.process_count() == 1:  # a release writes those of several processes
         write_canaries_if_text(model)
 
 

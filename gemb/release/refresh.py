@@ -201,8 +201,7 @@ def refresh(
 
     Raises:
         UserError: another refresh runs, records are lost, the model gives other vectors than
-            before (of unchanged records or of its canaries), the disk is full, or a host does not
-            answer; the live version stays.
+            before, the disk is full, or a host does not answer; the live version stays.
     """
     with sole_run(store.folder / WORK):
         plan = make_plan(store, encoding, corpora, settings)
