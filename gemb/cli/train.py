@@ -2,7 +2,8 @@
 
 The workdir receives checkpoints, metrics.jsonl, TensorBoard events, the resolved config.gin (which
 reruns the job by itself) and, at the end, model/: a folder that sentence-transformers loads
-unchanged, with canaries.json (see `gemb check`). If a run is killed, the same command resumes it from the last checkpoint, step-exact.
+unchanged, with canaries.json (see `gemb check`). If a run is killed, the same command resumes it
+from the last checkpoint, step-exact.
 
     gemb train --gin_file=configs/experiments/quickstart.gin --workdir=runs/quickstart
     gemb train --gin_file=... --workdir=... --gin_param='STEPS = 500'

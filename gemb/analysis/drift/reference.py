@@ -1,7 +1,8 @@
 """The reference of a stream of vectors: what it looked like when nothing was wrong.
 
     reference.json   format, version, fingerprint, rows, dim, calibrated sizes, canaries' file
-    arrays.safetensors  mean, axes, clusters, directions, prototypes, quantiles, moments, windows without drift
+    arrays.safetensors  mean, axes, clusters, directions, prototypes, quantiles, moments, windows
+                     without drift
     words.json       words of its texts with the share of texts that have them
 
 The folder holds no vector of a row and no text. Its size does not depend on the number of rows,
