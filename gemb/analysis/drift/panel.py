@@ -148,8 +148,8 @@ def topic_directions(mean: np.ndarray, covariance: np.ndarray, topics: np.ndarra
 def _along_directions(shift: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """(mean_k max(shift . w_k, 0)^3)^(2/3): large if the mean moved towards a few of the topics.
 
-    The third power lies between the sum of squares, which a shift along one direction hardly
-    changes, and the maximum, which misses topics that lie between several centres.
+    The third power is a compromise of the sum of squares, which a shift along one direction hardly
+    changes, and the maximum, which misses topics between several centres.
     """
     towards = np.maximum(shift @ directions, 0)
     return np.mean(towards**3, axis=-1) ** (2 / 3)
