@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from gemb.checks import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+ARRAYS = "arrays.safetensors"
 _STALE_SECONDS = 24 * 3600
 _USERS_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
@@ -262,3 +263,50 @@ def save_tensors(
     whole = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     save_file(whole, path, metadata=metadata)
     path.chmod(mode)
+
+
+def save_arrays(
+    place: Path,
+    manifest: str,
+    about: Mapping[str, Any],
+    arrays: "Mapping[str, np.ndarray]",
+    *,
+    what: str,
+    more: Callable[[Path], None] = lambda folder: None,
+) -> None:
+    """Writes a folder of a manifest and named arrays, whole or not at all.
+
+    Args:
+        place: the folder; one of the same kind is replaced.
+        manifest: name of the manifest's file.
+        about: its content, JSON values with "format" and "version".
+        arrays: {name: array}, kept in `ARRAYS`.
+        what: what the folder is, such as "an adapter".
+        more: writes further files into the folder.
+
+    Raises:
+        UserError: the folder holds something else, or cannot be written.
+    """
+    if place.exists() and any(place.iterdir()) and not (place / manifest).exists():
+        raise UserError(f"{place}: exists and is not {what}; choose another folder")
+    with atomic_folder(place) as temporary:
+        save_tensors(temporary / ARRAYS, arrays)
+        more(temporary)
+        text = json.dumps(about, indent=2) + "\n"
+        (temporary / manifest).write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def reading_arrays(place: Path) -> "Iterator[dict[str, np.ndarray]]":
+    """The arrays of a folder that `save_arrays` wrote; faults in the block become one line.
+
+    Raises:
+        UserError: a file that cannot be read, or content that is not as expected.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        yield load_file(place / ARRAYS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(f"{place}: cannot be read ({error}); fit it again") from None

@@ -82,8 +82,12 @@ def _judged(made, pairs) -> dict:
 def _print(made) -> None:
     kept = made.measured["agreement"]
     for kind in sorted(kept, key=kept.get, reverse=True):
-        print(f"  {kind:<18} {kept[kind]:.1%} of ten neighbours as after encoding again")
-    print(f"  {'old model alone':<18} {made.measured['old_agreement']:.1%}")
+        print(f"  {kind:<18} {kept[kind]:.1%} of ten neighbours, among the held-out tenth")
+    print(
+        f"expected: {made.measured['estimate']:.1%} of ten neighbours as after encoding again, "
+        f"among {made.measured['pairs']:,} texts (old model left alone "
+        f"{made.measured['old_agreement']:.1%})"
+    )
     if "judged" in made.measured:
         one = made.measured["judged"]
         print(

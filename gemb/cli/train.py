@@ -2,7 +2,8 @@
 
 The workdir receives checkpoints, metrics.jsonl, TensorBoard events, the resolved config.gin (which
 reruns the job by itself) and, at the end, model/: a folder that sentence-transformers loads
-unchanged. If a run is killed, the same command resumes it from the last checkpoint, step-exact.
+unchanged, with canaries.json (see `gemb check`). If a run is killed, the same command resumes it
+from the last checkpoint, step-exact.
 
     gemb train --gin_file=configs/experiments/quickstart.gin --workdir=runs/quickstart
     gemb train --gin_file=... --workdir=... --gin_param='STEPS = 500'
@@ -66,6 +67,8 @@ flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
     from pathlib import Path
 
+    import jax
+
     from gemb import config
     from gemb.checks import UserError
     from gemb.cli.arguments import check_arguments
@@ -85,6 +88,7 @@ def main(argv: list[str]) -> None:
             heartbeat_seconds=FLAGS.heartbeat_timeout,
         )
     config.load(FLAGS.gin_file, FLAGS.gin_param)
+    from gemb.inference.canaries import write_canaries_if_text
     from gemb.inference.compilation import use_compilation_cache
     from gemb.pretrained import saving
     from gemb.training.experiment import Experiment
@@ -98,7 +102,7 @@ def main(argv: list[str]) -> None:
     if not FLAGS.workdir:
         raise UserError("--workdir is required: the folder of the run")
     use_compilation_cache()
-    train_run(
+    model = train_run(
         lambda: Experiment(**config.arguments(Experiment)),
         Path(FLAGS.workdir),
         config=config.resolved(Experiment),
@@ -106,6 +110,8 @@ def main(argv: list[str]) -> None:
         force=FLAGS.force,
         profile_steps=parse_steps(FLAGS.profile_steps),
     )
+    if model.exists() and jax.process_count() == 1:  # a release writes those of several processes
+        write_canaries_if_text(model)
 
 
 def _described(experiment) -> str:

@@ -76,6 +76,10 @@ def _row(each, reads: list[str], others: dict[str, set[str]]) -> list[str]:
         if each.about.get(key):
             notes.append(f"{key.replace('_', ' ')}: {each.about[key]}"[:60])
     notes += [f"{name}: {value:.4g}" for name, value in each.about.get("metrics", {}).items()]
+    if canaries := each.about.get("canaries"):
+        notes.append(f"canaries {canaries}")
+    since = each.about.get("since_live", {})
+    notes += [f"{key}: {since[key]}"[:110] for key in ("drift", "comparison") if key in since]
     if each.space:
         notes += [f"also in {name}" for name, spaces in others.items() if each.space.id in spaces]
     notes += [f"read by {name}" for name in reads]

@@ -6,6 +6,7 @@ from pathlib import Path
 from gemb import __version__
 from gemb.checks import UserError
 from gemb.data.sources import beir
+from gemb.evaluation.checkpoints import RESULTS as CHECKPOINTS
 from gemb.evaluation.examples import example_queries
 from gemb.evaluation.maps import vectors_map
 from gemb.evaluation.models import REPORT, RESULTS
@@ -15,6 +16,7 @@ from gemb.files import read_object, write_json
 from gemb.identity import texts_fingerprint
 from gemb.inference.embedder import Embedder
 from gemb.inference.encoded_once import similarity_of
+from gemb.metrics.convergence import RULE, judge_training
 from gemb.metrics.projection import require_method
 from gemb.metrics.similarity import check_product
 from gemb.pretrained.publishing.card import write_card
@@ -213,4 +215,22 @@ def _report(workdir: Path, tree: dict, examples: list[dict], plane: dict | None)
         examples=examples,
         precisions=tree["precisions"],
         plane=plane,
+        convergence=_convergence(workdir, tree),
     )
+
+
+def _convergence(workdir: Path, tree: dict) -> dict | None:
+    """Whether training converged; held-out figures are those of checkpoints, if there are some."""
+    losses = [row["loss"] for row in read_metrics(workdir) if "loss" in row]
+    if not losses:
+        return None
+    checkpoints = read_object(workdir / CHECKPOINTS)
+    if steps := checkpoints.get("steps", []):
+        means = [(step, checkpoints["averages"][str(step)]) for step in steps]
+        held_out = [(step, rows[max(rows, key=int)]["tasks"]) for step, rows in means]
+    else:
+        ends = {"pretrained": 0, "trained": tree["training"].get("steps", len(losses))}
+        models = [(name, tree["retrieval"][name]) for name in ends if name in tree["retrieval"]]
+        held_out = [(ends[name], rows[max(rows, key=int)]["ndcg@10"]) for name, rows in models]
+    found = judge_training(losses, held_out)
+    return found._asdict() | {"rule": RULE, "held_out": held_out}

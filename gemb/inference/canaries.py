@@ -129,8 +129,13 @@ class Canaries(NamedTuple):
     @classmethod
     def of(cls, embedder: Embedder) -> "Canaries":
         """Encodes the canaries: the short texts as queries, the others as documents."""
+        return cls.made(embedder.fingerprint, embedder.encode)
+
+    @classmethod
+    def made(cls, fingerprint: str, encode: Callable[..., np.ndarray]) -> "Canaries":
+        """The canaries by a function (texts, kind=side) -> [texts, dim]."""
         chosen = tuple(texts())
-        return cls(embedder.fingerprint, chosen, np.float32(_encoded(embedder.encode, chosen)))
+        return cls(fingerprint, chosen, np.float32(_encoded(encode, chosen)))
 
     def check(self, encode: Callable[..., np.ndarray]) -> CanaryCheck:
         """Encodes the canaries again and compares.
@@ -202,6 +207,23 @@ def write_canaries(folder: str | Path) -> int:
         UserError: the model cannot be loaded, or the file cannot be written.
     """
     made = Canaries.of(Embedder.load(str(folder)))
+    made.write(folder)
+    return len(made.texts)
+
+
+def write_canaries_if_text(folder: str | Path) -> int:
+    """Like `write_canaries`, for a model that reads texts and has none yet; 0 for any other.
+
+    Raises:
+        UserError: the model cannot be loaded, or the file cannot be written.
+    """
+    if (Path(folder) / FILE).exists():
+        return 0
+    embedder = Embedder.load(str(folder))
+    towers = embedder.model.towers.values()
+    if any(tower.spec.encoder.modality != "text" for tower in towers):
+        return 0
+    made = Canaries.of(embedder)
     made.write(folder)
     return len(made.texts)
 

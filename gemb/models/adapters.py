@@ -9,18 +9,17 @@ Fitting is in gemb.analysis.adapting.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from gemb.checks import UserError
-from gemb.files import atomic_folder, local_folder, read_manifest, save_tensors
+from gemb.files import local_folder, read_manifest, reading_arrays, save_arrays
 from gemb.identity import Alignment, SpaceError
 
 FORMAT, VERSION = "gemb adapter", 1
-MANIFEST, ARRAYS = "adapter.json", "arrays.safetensors"
+MANIFEST = "adapter.json"
 DIRECTIONS = ("documents", "queries")
 _FIELDS = {"kind": str, "direction": str, "from": str, "to": str, "measured": dict, "about": dict}
 
@@ -104,16 +103,11 @@ class Adapter:
         Raises:
             UserError: the folder holds something else, or cannot be written.
         """
-        place = local_folder("adapter", folder)
-        if place.exists() and any(place.iterdir()) and not (place / MANIFEST).exists():
-            raise UserError(f"{place}: exists and is not an adapter; choose another folder")
         tree = {"format": FORMAT, "version": VERSION, "kind": self.kind}
         tree |= {"direction": self.direction, "from": self.source, "to": self.target}
         tree |= {"measured": dict(self.measured), "about": dict(self.about)}
-        with atomic_folder(place) as temporary:
-            save_tensors(temporary / ARRAYS, self.arrays)
-            text = json.dumps(tree, indent=2) + "\n"
-            (temporary / MANIFEST).write_text(text, encoding="utf-8")
+        place = local_folder("adapter", folder)
+        save_arrays(place, MANIFEST, tree, self.arrays, what="an adapter")
         return self
 
     @classmethod
@@ -123,15 +117,10 @@ class Adapter:
         Raises:
             UserError: no adapter there, or a broken one.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         place = local_folder("adapter", folder)
         about = read_manifest(place / MANIFEST, FORMAT, VERSION, _FIELDS, "gemb adapter")
-        try:
-            arrays = load_file(place / ARRAYS)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{place}: cannot be read ({error}); fit it again") from None
+        with reading_arrays(place) as found:
+            arrays = found
         if lacking := {"mean", "weights", "shift"} - set(arrays):
             raise UserError(f"{place}: lacks {', '.join(sorted(lacking))}; fit it again")
         names = ("kind", "direction", "from", "to")

@@ -38,6 +38,9 @@ class Encoding(Protocol):
     def encode(self, texts: Sequence[str], *, kind: str) -> np.ndarray:
         """[texts, dim] float32; kind is "query" or "document"."""
 
+    def full(self, texts: Sequence[str], *, kind: str) -> np.ndarray:
+        """The same at the model's full width; asked only where there is a folder."""
+
     def contents(self, texts: Sequence[str], kind: str) -> list[bytes]:
         """All that the vectors of texts depend on, but the model: after prompt and cut."""
 
@@ -66,6 +69,10 @@ class ModelEncoding:
     def encode(self, texts: Sequence[str], *, kind: str) -> np.ndarray:
         """See `Encoding.encode`."""
         return self._embedder.encode(self._values(texts), dim=self.dim, kind=kind)
+
+    def full(self, texts: Sequence[str], *, kind: str) -> np.ndarray:
+        """See `Encoding.full`."""
+        return self._embedder.encode(texts, kind=kind)
 
     def contents(self, texts: Sequence[str], kind: str) -> list[bytes]:
         """See `Encoding.contents`."""

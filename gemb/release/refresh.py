@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gemb.analysis import successor
 from gemb.data.sources.records import digest
 from gemb.files import users_errors
 from gemb.identity import Version, texts_fingerprint
@@ -274,6 +275,7 @@ def write_version(
     if encoding.alignment:
         notes["alignment"] = dataclasses.asdict(encoding.alignment)
     work = work_folder(store, plan)
+    canaries = _canaries(encoding, plan, notes)
     with store.draft(encoding.space, about=notes) as draft:
         for one in made:
             making.add_set(draft, one)
@@ -284,8 +286,42 @@ def write_version(
         _add_model(draft, encoding, plan)
         with users_errors(draft.folder):
             os.replace(work / making.INDEX, draft.folder / making.INDEX)
+            if canaries:
+                canaries.write(draft.folder / making.MODEL)
+        notes["since_live"] = _since_live(store, draft, plan, made)
     shutil.rmtree(work, ignore_errors=True)
     return draft.version
+
+
+def _canaries(encoding: Encoding, plan: Plan, notes: dict) -> successor.Canaries | None:
+    """Checks the canaries of the model; those to write, where it has none yet.
+
+    Raises:
+        UserError: the model computes something else than when it was saved.
+    """
+    if encoding.folder is None:
+        return None
+    kept = [plan.parent.folder / making.MODEL] if plan.parent else []
+    folders = [encoding.folder, *kept]
+    found, notes["canaries"] = successor.checked_canaries(
+        folders, encoding.fingerprint, encoding.full
+    )
+    return found if notes["canaries"] == "written" else None
+
+
+def _since_live(store: VersionStore, draft, plan: Plan, made: Sequence[making.Encoded]) -> dict:
+    """What the reports of a version say; {} where nothing was live before."""
+    live = next((each for each in store.versions() if each.state == "live"), None)
+    opened = store.open(live.version) if live else None
+    if not opened or "documents" not in opened.sets:
+        return {}
+    before, now = opened.sets["documents"], next(one for one in made if one.name == "documents")
+    corpus = Corpus.read(str(opened.folder / making.CORPUS))
+    new = (f"version {draft.version}", now.ids, plan.corpora["documents"].texts, now.vectors)
+    old = (f"version {live.version}", before.ids, corpus.texts, before.vectors)
+    return successor.attach_reports(
+        draft.folder, successor.Collection(*new), successor.Collection(*old)
+    )
 
 
 def _encoded(store, encoding: Encoding, plan: Plan, name: str, corpus: Corpus):

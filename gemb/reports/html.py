@@ -135,16 +135,16 @@ def definitions(values: Mapping[str, object]) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
     """A table whose first `texts` columns are words and the others figures.
 
-    A row whose first cell differs from the one above starts a new group.
+    A row whose first cell differs from the one above starts a new group; an empty one continues it.
     """
     kinds = ["" if column < texts else ' class="number"' for column in range(len(head))]
     top = "".join(f"<th{kind}>{escape(h)}</th>" for kind, h in zip(kinds, head, strict=True))
     body, above = [], None
     for row in rows:
         cells = (f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
-        group = ' class="group"' if above not in (None, row[0]) else ""
+        group = ' class="group"' if row[0] and above not in (None, row[0]) else ""
         body.append(f"<tr{group}>{''.join(cells)}</tr>")
-        above = row[0]
+        above = row[0] or above
     return (
         f'<div class="scroll"><table><thead><tr>{top}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"

@@ -29,6 +29,7 @@ def write_run_page(
     examples: Sequence[Mapping[str, Any]] = (),
     precisions: Sequence[Mapping[str, Any]] = (),
     plane: Mapping[str, Any] | None = None,
+    convergence: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a self-contained HTML page; an existing file is replaced in one step.
 
@@ -42,6 +43,8 @@ def write_run_page(
         examples: queries with hits before and after training, from `example_queries`.
         precisions: rows of `gemb.evaluation.precision.evaluate_precisions` of the trained model.
         plane: some queries and documents on a plane, see `gemb.evaluation.maps.task_map`.
+        convergence: "state", "reason" and "rule" of `gemb.metrics.convergence`, and "held_out":
+            (step, figure) pairs.
 
     Raises:
         UserError: the file cannot be written.
@@ -51,6 +54,7 @@ def write_run_page(
     parts = [
         headline(results),
         curves_section(results, loss_curve, queries + _NESTED if results else ""),
+        convergence_section(convergence),
         costs_section(results, precisions),
         examples_section(examples),
         map_section(plane),
@@ -100,6 +104,20 @@ def curves_section(
         caption = f"Training loss, {loss_curve[-1]['step']:,} steps"
         drawn[caption] = figures.loss_figure(loss_curve)
     return html.section("Curves", about, html.figures(drawn)) if drawn else ""
+
+
+def convergence_section(found: Mapping[str, Any] | None) -> str:
+    """Whether the run converged, over- or underfits, the held-out figures, and the rule."""
+    if not found:
+        return ""
+    said = f"<p><strong>{escape(found['state'].capitalize())}</strong>: {escape(found['reason'])}."
+    rows = [[f"{step:,}", f"{figure:.4f}"] for step, figure in found["held_out"]]
+    table = html.table(["step", "held-out figure"], rows, texts=0) if rows else ""
+    return html.section("Did training converge?", "", f"{said}</p>", table, _quiet(found["rule"]))
+
+
+def _quiet(text: str) -> str:
+    return f'<p class="quiet">{escape(text)}</p>'
 
 
 def map_section(plane: Mapping[str, Any] | None) -> str:

@@ -85,6 +85,30 @@ def test_a_turned_space_is_recovered_and_reported(direction, tmp_path):
         again.check(*ends, other)
 
 
+def test_the_estimate_is_what_new_pairs_show():
+    """Between two noisy views of the same items, as between architectures."""
+    rng = np.random.default_rng(3)
+    items = rng.normal(size=(40, 24))[rng.integers(40, size=3_000)] + rng.normal(size=(3_000, 24))
+    views = [
+        unit(np.tanh(items @ rng.normal(size=(24, 24)) / 5) + 0.1 * rng.normal(size=items.shape))
+        for _ in range(2)
+    ]
+    old, new = (view[:1_500] for view in views)
+    made = adapting.fit_adapter(old, new, kinds=("affine",))
+    fresh = [view[1_500:] for view in views]
+    mapped = made(fresh[0])
+    hits = []
+    for row in range(1_000):
+        lists = []
+        for corpus in (fresh[1], mapped):
+            scores = corpus @ fresh[1][row]
+            scores[row] = -2
+            lists.append(set(np.argsort(-scores)[:10]))
+        hits.append(len(lists[0] & lists[1]) / 10)
+    assert made.measured["estimate"] == pytest.approx(np.mean(hits), abs=0.02)
+    assert made.measured["agreement"]["affine"] > np.mean(hits) + 0.05  # the small pool flatters
+
+
 def test_noise_is_reported_as_worse_than_the_old_model():
     noise = unit(RNG.normal(size=OLD.shape))
     made = adapting.fit_adapter(OLD, noise, kinds=("rotation",))

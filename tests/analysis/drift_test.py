@@ -66,7 +66,33 @@ def test_the_panel_equals_the_distances(reference):
     )
 
 
-def test_windows_without_drift_are_as_the_closed_forms_say(reference, monkeypatch):
+def test_directions_separate_topics_as_the_formula_says(reference):
+    rows = np.float64(draw(1_500, 0))
+    mean, covariance, topics = rows.mean(0), np.cov(rows, rowvar=False), CENTRES[:4]
+    found = panel.topic_directions(mean, covariance, topics)
+    ridge = panel._RIDGE * np.linalg.eigvalsh(covariance)[-1] * np.eye(DIM)
+    expected = np.linalg.solve(covariance + ridge, (topics - mean).T)
+    expected /= np.sqrt(np.einsum("dk,de,ek->k", expected, covariance, expected))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(np.var(rows @ found, axis=0), 1, rtol=1e-2)
+    geometry = reference.geometry
+    shift = CENTRES[2] - reference.means.vectors
+    towards = np.maximum(shift @ geometry.directions, 0)
+    now = reference.means._replace(vectors=CENTRES[2])
+    values = panel.statistics(now, reference.means, geometry)
+    expected = np.mean(towards**3) ** (2 / 3)
+    assert values[panel.TESTS.index("directions")] == pytest.approx(expected)
+
+
+def test_an_unlucky_reference_by_a_normal_sample():
+    null = np.random.default_rng(0).normal(size=(20_000, 6)) ** 2
+    found = calibration.unlucky(null)
+    far = panel.TESTS.index("far share")
+    np.testing.assert_allclose(np.delete(found, far), 6.635, rtol=0.08)  # chi-square, 1 degree
+    assert found[far] == pytest.approx(2.3263**2, abs=1e-3)
+
+
+def test_windows_without_drift_are_as_the_closed_forms_say(reference):
     old = draw(1_500, 0)
     null = dict(zip(panel.TESTS, reference.null[300].T, strict=True))
     rate = distances.mean_shift(old, old[:300])
@@ -74,10 +100,9 @@ def test_windows_without_drift_are_as_the_closed_forms_say(reference, monkeypatc
     z = reference.geometry.random_features()
     features = distances.mmd_features(z(old), z(old[:300]))
     assert null["mmd"].mean() == pytest.approx(features.expected, rel=0.15)
-    monkeypatch.setattr(calibration, "_UNLUCKY", 1)
     scaled = calibration.rescaled(reference.null[300], 300, 100, 1_500)
     np.testing.assert_allclose(
-        scaled.mean(axis=0)[[0, 1, 4]], reference.null[100].mean(axis=0)[[0, 1, 4]], rtol=0.2
+        scaled.mean(axis=0)[[0, 1, 2, 5]], reference.null[100].mean(axis=0)[[0, 1, 2, 5]], rtol=0.2
     )
 
 
@@ -87,7 +112,7 @@ def test_adjusted_p_by_a_plain_loop():
     null[:, 1] = null[:, 0]  # the same test twice costs nothing
     value = np.array([2.0, 2.0, 0.5])
     p = (1 + (null >= value).sum(0)) / 100
-    found = calibration.adjusted(p, null)
+    found = calibration.adjusted(p, calibration.shares_above(null))
     least = [min((null[:, t] >= null[w, t]).sum() / 99 for t in range(3)) for w in range(99)]
     assert found[np.argmin(p)] == pytest.approx((1 + sum(np.array(least) <= p.min())) / 100)
     assert np.all(found >= p)
@@ -121,7 +146,7 @@ def test_what_is_far_from_everything_is_found(reference):
 
 def test_significant_but_small_is_no_alarm(reference):
     gates = reference._arrays["gates"]
-    found = calibration.judged(gates * 0.5, np.zeros((500, 5)), 0.01)
+    found = calibration.judged(gates * 0.5, np.zeros((500, 6)), 0.01)
     from gemb.analysis.drift.verdict import findings
 
     assert all(f.p < 0.01 and not f.drifted for f in findings(found, gates, 0.01).values())

@@ -122,6 +122,42 @@ def test_bad_logs_are_one_line(change, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.extra("serve")
+def test_interleaving_agrees_with_two_arms_on_three_pairs_of_rankings():
+    """Rankings by vectors with more and more noise; a user clicks on what was looked for."""
+    import itertools
+    import random
+
+    from gemb.analysis.neighbours import nearest
+    from gemb.serving.experiments.interleaving import team_draft
+
+    rng = np.random.default_rng(0)
+    documents = rng.normal(size=(400, 16))
+    rankings = [
+        nearest(documents, documents + noise * rng.normal(size=documents.shape), 5)[0].tolist()
+        for noise in (0.8, 1.1, 1.5)
+    ]
+    for pair in itertools.permutations(rankings, 2):
+        draw = random.Random(1)
+        asked = [draw.randrange(400) for _ in range(3_000)]
+        exposures, outcomes, lists, chosen = [], [], [], []
+        for user, query in enumerate(asked):
+            name = {"unit": f"u{user}", "request_id": str(user), "time": user}
+            arm = draw.randrange(2)
+            exposures.append(name | {"arm": "ab"[arm]})
+            found = query in pair[arm][query]
+            outcomes.append({"request_id": str(user), "click": int(found), "time": user})
+            if user < 600:
+                hits, teams = zip(*team_draft(pair[0][query], pair[1][query], 5, draw), strict=True)
+                lists.append(name | {"hits": hits, "teams": teams})
+                chosen += [{"request_id": str(user), "hit": query}] if query in hits else []
+        arms = analyse(exposures, outcomes, Plan("click", horizon=3_000, looks=1), control="a")
+        mixed = analyse_interleaving(lists, chosen, control="a")
+        assert arms["verdict"] == mixed["verdict"] != "no difference"
+        better = rankings.index(pair[1]) < rankings.index(pair[0])
+        assert arms["verdict"] == ("better" if better else "worse")
+
+
 def test_interleaving_credits_the_ranking_that_gave_the_hit():
     rng = np.random.default_rng(0)
     exposures, outcomes = [], []

@@ -168,3 +168,11 @@ def test_sizes_speeds_and_the_map_are_shown(tmp_path):
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
     write_run_page(path, **settings)
     assert "Size and speed" not in path.read_text()
+
+
+def test_whether_training_converged_is_said_with_the_rule(tmp_path):
+    found = {"state": "overfits", "reason": "a <reason>", "rule": "Rule: x", "best_step": 20}
+    inputs = _inputs() | {"convergence": found | {"held_out": [(0, 0.5), (1_200, 0.4)]}}
+    write_run_page(tmp_path / "report.html", **inputs)
+    texts = _Page((tmp_path / "report.html").read_text(encoding="utf-8")).texts
+    assert {"Did training converge?", "Overfits", "1,200", "0.4000", "Rule: x"} <= set(texts)

@@ -9,6 +9,7 @@ under no drift are proportional to 1/n + 1/N.
 from typing import NamedTuple
 
 import numpy as np
+import scipy.special
 
 from gemb.analysis.drift.clusters import nearest_centre
 from gemb.analysis.drift.panel import TESTS, Geometry, Means, statistics
@@ -16,7 +17,7 @@ from gemb.analysis.drift.panel import TESTS, Geometry, Means, statistics
 SIZES = (200, 1_000, 5_000)
 WINDOWS = 2_000
 _LINEAR = TESTS.index("far share")  # the only one that is no squared distance
-_UNLUCKY = 1.25  # by how much a reference may deviate more than references do on average
+_LUCK = 0.99  # share of references that keep to alpha by themselves, see `unlucky`
 _BLOCK = 250  # windows at a time
 
 
@@ -86,36 +87,63 @@ def null_windows(
     return made * np.where(np.arange(len(TESTS)) == _LINEAR, np.sqrt(factor), factor)
 
 
-def rescaled(null: np.ndarray, calibrated: int, size: int, rows: int) -> np.ndarray:
-    """Statistics without drift of windows of a size, from those of a calibrated size.
+def unlucky(null: np.ndarray) -> np.ndarray:
+    """[tests] how much farther from the truth an unlucky reference is than references on average.
 
-    The reference is one draw that all windows are compared with. Where its own deviation is larger
-    than usual, all of them are farther away, so its part 1/N is taken `_UNLUCKY` times.
+    The reference is one draw that all windows are compared with. Its own deviation is distributed
+    as that of windows, but for its size, so windows without drift say what it may be: the quantile
+    0.99 by the mean. The far share deviates in both directions: there it is that of a normal
+    variable, squared.
+
+    Args:
+        null: [windows, tests] statistics of windows without drift.
+    """
+    ratio = np.quantile(null, _LUCK, axis=0) / np.maximum(null.mean(axis=0), 1e-30)
+    ratio[_LINEAR] = scipy.special.ndtri(_LUCK) ** 2
+    return np.maximum(ratio, 1)
+
+
+def rescaled(
+    null: np.ndarray, calibrated: int, size: int, rows: int, luck: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """Statistics without drift of windows of a size, from those of a calibrated size.
 
     Args:
         null: [windows, tests] at `calibrated`.
         calibrated: rows of those windows.
         size: rows of the window to judge.
         rows: rows of the reference.
+        luck: [tests] of `unlucky`: how often the reference's own part 1/N is taken.
     """
-    factor = (1 / size + _UNLUCKY / rows) / (1 / calibrated + 1 / rows)
+    factor = (1 / size + luck / rows) / (1 / calibrated + 1 / rows)
     return null * np.where(np.arange(len(TESTS)) == _LINEAR, np.sqrt(factor), factor)
 
 
-def judged(values: np.ndarray, null: np.ndarray, alpha: float) -> Judged:
+def judged(
+    values: np.ndarray, null: np.ndarray, alpha: float, chance: np.ndarray | None = None
+) -> Judged:
     """A window's statistics against those of windows without drift.
 
     Args:
         values: [tests].
         null: [windows, tests].
         alpha: for the thresholds.
+        chance: of `shares_above` of the null; default computed.
     """
     p = (1 + np.sum(null >= values, axis=0)) / (len(null) + 1)
     thresholds = np.quantile(null, 1 - alpha, axis=0)
-    return Judged(values, null.mean(axis=0), thresholds, p, adjusted(p, null))
+    chance = shares_above(null) if chance is None else chance
+    return Judged(values, null.mean(axis=0), thresholds, p, adjusted(p, chance))
 
 
-def adjusted(p: np.ndarray, null: np.ndarray) -> np.ndarray:
+def shares_above(null: np.ndarray) -> np.ndarray:
+    """[windows, tests] the share of windows whose statistic is as large or larger: a p of each."""
+    windows = len(null)
+    ranks = [np.searchsorted(np.sort(column), column, side="left") for column in null.T]
+    return (windows - np.stack(ranks, axis=1)) / windows
+
+
+def adjusted(p: np.ndarray, chance: np.ndarray) -> np.ndarray:
     """P-values for all tests together: Holm's steps with the joint distribution without drift.
 
     The smallest p is compared with the smallest of all tests in windows without drift, the next
@@ -124,7 +152,7 @@ def adjusted(p: np.ndarray, null: np.ndarray) -> np.ndarray:
 
     Args:
         p: [tests] of each test alone.
-        null: [windows, tests] statistics without drift.
+        chance: [windows, tests] of `shares_above`.
 
     Returns:
         [tests].
@@ -132,11 +160,7 @@ def adjusted(p: np.ndarray, null: np.ndarray) -> np.ndarray:
     Reference: Holm, A simple sequentially rejective multiple test procedure, 1979; Westfall and
         Young, Resampling-based multiple testing, 1993, algorithm 2.8.
     """
-    windows = len(null)
-    ranks = np.stack(
-        [windows - np.searchsorted(np.sort(column), column, side="left") for column in null.T], 1
-    )
-    chance = ranks / windows
+    windows = len(chance)
     order, made, largest = np.argsort(p, kind="stable"), np.ones(len(p)), 0.0
     for step, test in enumerate(order):
         least = chance[:, order[step:]].min(axis=1)

@@ -14,8 +14,9 @@ import numpy as np
 from gemb.analysis.drift.clusters import nearest_centre
 from gemb.metrics.distances import RandomFeatures
 
-TESTS = ("mmd", "mean shift", "topics", "far share", "frechet")
+TESTS = ("mmd", "mean shift", "directions", "topics", "far share", "frechet")
 _BLOCK = 4_096  # rows whose features are held at a time
+_RIDGE = 0.02  # of the largest variance
 
 
 class Means(NamedTuple):
@@ -43,6 +44,8 @@ class Geometry(NamedTuple):
         mean: [dim] of the reference.
         axes: [dim, axes] its main directions.
         clusters: [clusters, dim] centres of topics.
+        directions: [dim, directions] along which the mean moves if one of many small topics grows,
+            see `topic_directions`.
         prototypes: two of [count, dim]: points that both halves of the reference are near to.
         limits: two squared distances; a row above them is far from everything.
         scale: of the kernel, see `gemb.metrics.distances.mmd`.
@@ -52,6 +55,7 @@ class Geometry(NamedTuple):
     mean: np.ndarray
     axes: np.ndarray
     clusters: np.ndarray
+    directions: np.ndarray
     prototypes: tuple[np.ndarray, np.ndarray]
     limits: tuple[float, float]
     scale: float
@@ -110,11 +114,45 @@ def statistics(now: Means, before: Means, geometry: Geometry) -> np.ndarray:
     parts = (
         mmd,
         shift,
+        _along_directions(now.vectors - before.vectors, geometry.directions),
         _divergence(now.topics, before.topics),
         far,
         _frechet(now, before, geometry),
     )
     return np.stack(np.broadcast_arrays(*parts), axis=-1)
+
+
+def topic_directions(mean: np.ndarray, covariance: np.ndarray, topics: np.ndarray) -> np.ndarray:
+    """Directions that separate each topic best from all rows, by a ridge linear discriminant.
+
+    w_k = (S + r I)^-1 (c_k - m), scaled so that rows have variance 1 along it
+
+    Args:
+        mean: m, [dim] of the reference.
+        covariance: S, [dim, dim].
+        topics: c, [topics, dim] centres.
+
+    Returns:
+        [dim, topics] float32.
+
+    Reference: Fisher, The use of multiple measurements in taxonomic problems, 1936.
+    """
+    values, vectors = np.linalg.eigh(np.float64(covariance))
+    gaps = vectors.T @ (np.float64(topics) - mean).T
+    values = np.maximum(values, 0)
+    made = gaps / (values + _RIDGE * values[-1])[:, None]
+    spread = np.sqrt(values @ np.square(made))
+    return np.float32(vectors @ (made / np.where(spread > 0, spread, 1)))
+
+
+def _along_directions(shift: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """(mean_k max(shift . w_k, 0)^3)^(2/3): large if the mean moved towards a few of the topics.
+
+    The third power is a compromise of the sum of squares, which a shift along one direction hardly
+    changes, and the maximum, which misses topics between several centres.
+    """
+    towards = np.maximum(shift @ directions, 0)
+    return np.mean(towards**3, axis=-1) ** (2 / 3)
 
 
 def _divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The reference of a stream of vectors: what it looked like when nothing was wrong.
 
     reference.json   format, version, fingerprint, rows, dim, calibrated sizes, canaries' file
-    arrays.safetensors  mean, axes, clusters, prototypes, quantiles, moments, windows without drift
+    arrays.safetensors  mean, axes, clusters, directions, prototypes, quantiles, moments, windows
+                     without drift
     words.json       words of its texts with the share of texts that have them
 
 The folder holds no vector of a row and no text. Its size does not depend on the number of rows,
@@ -16,19 +17,20 @@ import numpy as np
 
 from gemb.analysis.drift import calibration, inputs, topics
 from gemb.analysis.drift.clusters import k_means, nearest_centre
-from gemb.analysis.drift.panel import TESTS, Geometry, Means, statistics
+from gemb.analysis.drift.panel import TESTS, Geometry, Means, statistics, topic_directions
 from gemb.analysis.drift.verdict import Verdict, findings
 from gemb.checks import UserError
-from gemb.files import atomic_folder, local_folder, read_manifest, save_tensors
+from gemb.files import local_folder, read_manifest, reading_arrays, save_arrays
 from gemb.identity import SpaceError
 from gemb.inference.canaries import Canaries, CanaryCheck
 from gemb.metrics import distances
 
 FORMAT, VERSION = "gemb drift reference", 1
-MANIFEST, ARRAYS, WORDS = "reference.json", "arrays.safetensors", "words.json"
+MANIFEST, WORDS = "reference.json", "words.json"
 _FIELDS = {"fingerprint": str, "rows": int, "dim": int, "unit": bool, "sizes": list}
 _MOST = 20_000  # rows that windows without drift are drawn from
 _CLUSTERS, _PROTOTYPES, _AXES, _FEATURES, _QUANTILES = 32, 64, 32, 1_024, 101
+_SMALL, _SMALL_ROWS = 256, 6_000  # topics whose directions are watched, rows that find them
 _FAR = 0.95  # share of the reference that is not far from everything
 _GATE = 0.02  # share of a topic whose effect is the least that alarms
 
@@ -60,6 +62,7 @@ class Reference:
         self.means = Means(*(self._arrays[f"means.{name}"] for name in Means._fields))
         self.null = {size: self._arrays[f"null.{size}"] for size in about["sizes"]}
         self.canaries: Canaries | None = None
+        self._scaled: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # of the last size
 
     @classmethod
     def fit(
@@ -128,6 +131,11 @@ class Reference:
         """A number for each id."""
         return self._arrays["ids"]
 
+    @property
+    def gates(self) -> np.ndarray:
+        """[tests] the least effects that alarm."""
+        return self._arrays["gates"]
+
     def judge(
         self,
         window: np.ndarray,
@@ -166,10 +174,10 @@ class Reference:
             inputs.check_ids(self, ids, name)
         now = self.geometry.means(rows)
         values = statistics(now, self.means, self.geometry)
-        found = calibration.judged(values, self.null_at(len(rows)), alpha)
-        tests = findings(found, self._arrays["gates"], alpha)
+        found = self.against_null(values, len(rows), alpha)
+        tests = findings(found, self.gates, alpha)
         shares = self.means.topics
-        grown = topics.grown(self.geometry, shares, rows, texts, self._words)
+        grown = topics.grown(self.geometry, shares, now.topics, rows, texts, self._words)
         return Verdict(
             rows=len(rows),
             alpha=alpha,
@@ -180,11 +188,22 @@ class Reference:
             canaries=self._canary_check(encode),
         )
 
-    def null_at(self, size: int) -> np.ndarray:
-        """[windows, tests] statistics without drift of windows of a size."""
-        nearest = min(self.null, key=lambda each: abs(np.log(each / size)))
-        used = min(self.rows, _MOST)
-        return calibration.rescaled(self.null[nearest], nearest, size, used)
+    def against_null(self, values: np.ndarray, size: int, alpha: float) -> calibration.Judged:
+        """A window's statistics against those of windows of its size without drift.
+
+        Args:
+            values: [tests] statistics of the window.
+            size: its rows.
+            alpha: share of windows without drift that may alarm.
+        """
+        if size not in self._scaled:
+            nearest = min(self.null, key=lambda each: abs(np.log(each / size)))
+            luck = calibration.unlucky(self.null[max(self.null)])
+            used, null = min(self.rows, _MOST), self.null[nearest]
+            made = calibration.rescaled(null, nearest, size, used, luck)
+            self._scaled = {size: (made, calibration.shares_above(null))}
+        null, chance = self._scaled[size]
+        return calibration.judged(values, null, alpha, chance)
 
     def named_tests(self, window: np.ndarray) -> dict[str, distances.Distance]:
         """Distances that are asked for by name; they give no verdict.
@@ -224,24 +243,22 @@ class Reference:
         Raises:
             UserError: the folder holds something else, or cannot be written.
         """
-        place = local_folder("reference", folder)
-        if place.exists() and any(place.iterdir()) and not (place / MANIFEST).exists():
-            raise UserError(f"{place}: exists and is not a reference; choose another folder")
         about = {"format": FORMAT, "version": VERSION, "tests": TESTS, "sizes": [*self.null]}
         for name in ("fingerprint", "rows", "dim", "unit"):
             about[name] = getattr(self, name)
         g = self.geometry
         about |= {"scale": g.scale, "features": g.features, "limits": list(g.limits)}
         arrays = self._arrays | {"mean": g.mean, "axes": g.axes, "clusters": g.clusters}
+        arrays["directions"] = g.directions
         arrays |= {"prototypes.0": g.prototypes[0], "prototypes.1": g.prototypes[1]}
-        with atomic_folder(place) as temporary:
-            save_tensors(temporary / ARRAYS, arrays)
-            (temporary / WORDS).write_text(json.dumps(self._words), encoding="utf-8")
-            if self.canaries is not None:
-                self.canaries.write(temporary)
-            text = json.dumps(about, indent=2) + "\n"
-            (temporary / MANIFEST).write_text(text, encoding="utf-8")
+        place = local_folder("reference", folder)
+        save_arrays(place, MANIFEST, about, arrays, what="a reference", more=self._save_more)
         return self
+
+    def _save_more(self, folder: Path) -> None:
+        (folder / WORDS).write_text(json.dumps(self._words), encoding="utf-8")
+        if self.canaries is not None:
+            self.canaries.write(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Reference":
@@ -250,24 +267,18 @@ class Reference:
         Raises:
             UserError: no reference there, or a broken one.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         place = local_folder("reference", folder)
         about = read_manifest(place / MANIFEST, FORMAT, VERSION, _FIELDS, "gemb drift --fit")
-        try:
-            arrays = load_file(place / ARRAYS)
+        with reading_arrays(place) as arrays:
             words = json.loads((place / WORDS).read_text(encoding="utf-8"))
             geometry = Geometry(
-                *(arrays.pop(name) for name in ("mean", "axes", "clusters")),
+                *(arrays.pop(name) for name in ("mean", "axes", "clusters", "directions")),
                 (arrays.pop("prototypes.0"), arrays.pop("prototypes.1")),
                 tuple(about["limits"]),
                 about["scale"],
                 about["features"],
             )
             made = cls(about, geometry, arrays, words)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise UserError(f"{place}: cannot be read ({error}); fit it again") from None
         made.canaries = Canaries.read(place)
         return made
 
@@ -306,10 +317,14 @@ def _geometry(rows: np.ndarray, half: int, seed: int) -> tuple[Geometry, np.ndar
     """
     mean = rows.mean(axis=0, dtype=np.float64)
     centred = rows - mean.astype(np.float32)
-    values, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(rows))
+    covariance = (centred.T @ centred).astype(np.float64) / len(rows)
+    values, axes = np.linalg.eigh(covariance)
     kept = min(_AXES, int(np.sum(values > 1e-9 * values[-1])))
     axes = np.ascontiguousarray(axes[:, ::-1][:, :kept])
     clusters = k_means(rows, min(_CLUSTERS, len(rows) // 10), seed=seed)
+    few = rows[:_SMALL_ROWS]
+    small = k_means(few, min(_SMALL, len(few) // 10), seed=seed)
+    directions = topic_directions(mean, covariance, small)
     count = min(_PROTOTYPES, half // 10)
     prototypes = (k_means(rows[:half], count, seed=seed), k_means(rows[half:], count, seed=seed))
     apart = (
@@ -319,7 +334,7 @@ def _geometry(rows: np.ndarray, half: int, seed: int) -> tuple[Geometry, np.ndar
     limits = tuple(float(np.quantile(each, _FAR)) for each in apart)
     far = np.concatenate([apart[1] > limits[1], apart[0] > limits[0]]).astype(np.float32)
     scale = distances.median_distance(rows)
-    return Geometry(mean, axes, clusters, prototypes, limits, scale, _FEATURES), far
+    return Geometry(mean, axes, clusters, directions, prototypes, limits, scale, _FEATURES), far
 
 
 def _gates(geometry: Geometry, means: Means, rows: np.ndarray, far: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ _SHOWN = 5
 def grown(
     geometry: Geometry,
     shares: np.ndarray,
+    now: np.ndarray,
     vectors: np.ndarray,
     texts: Sequence[str] | None,
     background: Mapping[str, float],
@@ -29,6 +30,7 @@ def grown(
     Args:
         geometry: of the reference.
         shares: [clusters] shares of the reference.
+        now: [clusters] shares of the window.
         vectors: [rows, dim] the window.
         texts: of the rows, if there are any.
         background: share of the reference's texts that have each word.
@@ -36,10 +38,11 @@ def grown(
     Returns:
         At most five.
     """
-    near, apart = nearest_centre(vectors, geometry.clusters)
-    now = np.bincount(near, minlength=len(shares)) / len(vectors)
     error = np.sqrt(np.maximum(shares * (1 - shares), 1e-4) / len(vectors))
     order = [k for k in np.argsort(shares - now) if now[k] - shares[k] > 3 * error[k]]
+    if not order:
+        return ()
+    near, apart = nearest_centre(vectors, geometry.clusters)
     made = []
     for k in order[:_SHOWN]:
         rows = np.flatnonzero(near == k)

@@ -147,6 +147,11 @@ def advice(verdict: Verdict, outcomes_changed: bool = False) -> str:
             f"{grown.share_before:.1%} to {grown.share_now:.1%}); encode and index new items, and "
             "retrain if metrics on recent data fall"
         )
+    if verdict.tests["directions"].drifted:
+        return (
+            "refresh and look at the texts: the vectors moved towards one or a few small topics; "
+            "encode and index new items, and retrain if metrics on recent data fall"
+        )
     return (
         "refresh and look at the texts: the vectors moved as a whole, not by one topic, as a "
         "change of format, language or cleaning moves them"

@@ -11,7 +11,15 @@ from typing import Any
 from gemb.reports import html
 from gemb.reports.svg import TEXT, svg
 
-_COLORS = ("#2f7de1", "#e08a1e", "#2ba36b", "#b05bd6", "#d6485b")
+_COLORS = ("#2f7de1", "#e08a1e", "#2ba36b", "#b05bd6", "#d6485b", "#3aa6b9")
+_FINDS = {
+    "mmd": "any change of the distribution",
+    "mean shift": "a move of all texts, as by a lost prompt",
+    "directions": "the growth of one or a few small topics",
+    "topics": "other shares of the large topics",
+    "far share": "texts unlike all that the reference knows",
+    "frechet": "another spread of the texts",
+}
 _STATES = {0: "no drift", 3: "drift", 4: "canaries broken"}
 
 
@@ -59,10 +67,11 @@ def _over_time(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _last(row: Mapping[str, Any]) -> str:
-    head = ["test", "verdict", "value", "threshold", "adjusted p", "effect", "gate"]
+    head = ["test", "finds", "verdict", "value", "threshold", "adjusted p", "effect", "gate"]
     cells = [
         [
             name,
+            _FINDS.get(name, ""),
             "drift" if found["drifted"] else "\u2013",
             *(f"{found[key]:.3g}" for key in ("value", "threshold")),
             f"{found['p']:.4f}",
@@ -70,7 +79,7 @@ def _last(row: Mapping[str, Any]) -> str:
         ]
         for name, found in row["tests"].items()
     ]
-    return html.section("Tests of the last window", "", html.table(head, cells, texts=2))
+    return html.section("Tests of the last window", "", html.table(head, cells, texts=3))
 
 
 def _topics(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -74,28 +74,39 @@ def _metrics(tree: Tree) -> str:
 
 def _shape(tree: Tree, names: tuple[str, str]) -> str:
     figures = tree["geometry"][0]
-    rows = [[name, *(f"{one[name]:.4g}" for one in tree["geometry"])] for name in figures]
-    rows += [
-        [f"distance: {name}", f"{value:.4g}", f"expected without change {expected:.4g}"]
+    rows = [
+        [name.replace("_", " "), *(f"{one[name]:.4g}" for one in tree["geometry"])]
+        for name in figures
+    ]
+    shape = html.table(["", *names], rows)
+    apart = [
+        [name, f"{value:.4g}", f"{expected:.4g}"]
         for name, (value, expected) in tree["distances"].items()
     ]
-    return html.section("Shape of the vectors", "", html.table(["", *names], rows))
+    head = ["distance between the versions", "value", "expected without change"]
+    return html.section("Shape of the vectors", "", shape, html.table(head, apart) if apart else "")
 
 
 def _movers(tree: Tree) -> str:
     rows = []
     for one in tree["movers"]:
+        item = _short(one.get("text", f"item {one['item']}"))
         for side in ("lost", "gained"):
             for other in one[side]:
                 why = "same cluster" if other["same_cluster"] else "another cluster"
                 words = ", ".join(other.get("words", ())) or "none"
-                item = one.get("text", f"item {one['item']}")
-                text = other.get("text", f"item {other['item']}")
+                text = _short(other.get("text", f"item {other['item']}"))
                 rows.append([item, side, text, f"{why}; shared words: {words}"])
+                item = ""  # said once
     about = "Items that kept the fewest neighbours, with neighbours lost and gained, and why these "
     about += "are near: cluster of the old version and shared words."
     table = html.table(["item", "", "neighbour", "why"], rows, texts=4)
     return html.section("Items that moved most", about, table if rows else "<p>None.</p>")
+
+
+def _short(text: str) -> str:
+    """The beginning, so that a narrow screen shows it in a few lines."""
+    return text if len(text) <= 90 else f"{text[:90].rstrip()}\u2026"
 
 
 def _maps(tree: Tree, names: tuple[str, str]) -> str:
