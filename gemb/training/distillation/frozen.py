@@ -196,7 +196,7 @@ class FrozenTeacher(Teacher):
 
     @property
     def _part_names(self) -> tuple[str, ...]:
-        """What tells features of parts from pooled ones in the cache's name."""
+        """Of features of parts, a word of the cache's name; pooled ones have none."""
         return ("parts",) if self.model.shared else ()
 
     def _encode_texts(self, texts: list[str]) -> np.ndarray:
