@@ -94,7 +94,7 @@ class VisionLanguageProcessor:
         )
 
     def groups(self, examples: Sequence[Example]) -> list[list[int]]:
-        """The places of texts, and those of pictures: what may stand in one batch."""
+        """The places of texts, and those of pictures: what may share a batch."""
         kinds: tuple[list[int], list[int]] = ([], [])
         for place, example in enumerate(examples):
             kinds[_is_picture(example.value)].append(place)

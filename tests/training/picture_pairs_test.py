@@ -18,15 +18,18 @@ from gemb.data.mixing import Task
 from gemb.inference.embedder import Embedder
 from gemb.models.encoders.vision import VisionSpec
 from gemb.models.execution import Execution
+from gemb.models.functional import initial_params
 from gemb.models.model import Model, Tower
-from gemb.models.spec import StackSpec, TowerSpec
+from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
 from gemb.parallel.mesh import make_mesh
+from gemb.pretrained.vision.language import vision_language
 from gemb.processors.image import ImageProcessor
 from gemb.runs.records import read_metrics
 from gemb.search import ExactSearcher
 from gemb.structs import Image
 from gemb.training.experiment import Experiment
 from gemb.training.loop import train
+from gemb.training.optimizers import adamw
 
 pytestmark = [pytest.mark.extra("images"), pytest.mark.slow]
 SIZE, PAIRS = 8, 32
@@ -124,3 +127,30 @@ def test_eight_devices_with_gradient_caching_are_one_without(tmp_path):
     alone = train(experiment(steps=3, mesh=one, **plain), tmp_path / "one")[0]
     for path, value in alone.params.items():
         np.testing.assert_allclose(eight.params[path], value, atol=2e-4, err_msg=path)
+
+
+def test_pictures_through_the_transformer_of_texts_train_alone_on_any_mesh(tmp_path):
+    """Two steps of one model of both: eight devices are one, and nothing of texts changes."""
+    spec = ModelSpec.of(picture_tower().spec)
+    params = jax.device_get(jax.jit(initial_params, static_argnums=0)(spec, jax.random.key(1)))
+    image = Model.of(dataclasses.replace(picture_tower(), params=params))
+    model = vision_language(tiny(0), image, tokens=2)
+    frozen = "vision_language/text/|^dense/|^pooler/"
+    options = {
+        "model": model,
+        "optimizer": functools.partial(adamw, schedule=lambda steps: 0.01, frozen=frozen),
+        "steps": 2,
+    }
+    one = functools.partial(make_mesh, devices=jax.devices()[:1])
+    plain = {"query_microbatches": 1, "document_microbatches": 1, "mesh": one}
+    eight = train(experiment(**options), tmp_path / "eight")[0]
+    alone = train(experiment(**options | plain), tmp_path / "one")[0]
+    for path, value in alone.params.items():
+        np.testing.assert_allclose(eight.params[path], value, atol=2e-4, err_msg=path)
+        if path.startswith("vision_language/text/"):
+            np.testing.assert_array_equal(eight.params[path], model.params[path], err_msg=path)
+    moved = "vision_language/image/patch/kernel"
+    assert np.abs(alone.params[moved] - model.params[moved]).max() > 1e-4
+    texts = ["red left", "blue top"]
+    same = (Embedder(made).encode(texts, kind="query") for made in (tiny(0), eight))
+    np.testing.assert_array_equal(*same)

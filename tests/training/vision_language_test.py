@@ -57,7 +57,9 @@ def values(count=3):
     return [Image(random.integers(0, 256, (20, 16, 3)).astype(np.uint8)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in ("bert", "gpt2"))) for k in TEXTS]
+)
 def test_vectors_in_the_place_of_words_go_the_way_of_words(kind):
     """With the table's own vectors as the parts of a picture, a picture is that text."""
     text = TEXTS[kind]
@@ -112,7 +114,7 @@ def test_texts_keep_their_vectors_and_both_stand_in_one_list():
         embedder.encode(["a", images[0], Image(b"")])
 
 
-@pytest.mark.parametrize("pool", ["attention", "adaptive"])
+@pytest.mark.parametrize("pool", ["attention", pytest.param("adaptive", marks=pytest.mark.slow)])
 def test_a_saved_model_is_the_same(pool, tmp_path):
     embedder = Embedder(model(pool))
     assert embedder.save(tmp_path / "model") == embedder.fingerprint

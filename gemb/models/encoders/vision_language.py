@@ -170,7 +170,7 @@ class ProjectionPool(nnx.Module):
         self.project = Linear(inputs, width, ("width", "heads"), key=keys[0])
         self.norm = Norm(width, "layer", 1e-6)
         self.query = parameter(normal(1.0)(keys[1], (tokens, width)), "positions", "width")
-        self.key = Linear(width, width, axes, key=keys[2])
+        self.key = Linear(width, width, axes, key=keys[2], bias=False)  # softmax would not see one
         self.value = Linear(width, width, axes, key=keys[3])
         self.output = Linear(width, width, axes[::-1], key=keys[4])
         self.heads = next(n for n in range(_HEADS, 0, -1) if width % n == 0)
