@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=334)
     parser.add_argument("--model", default="efficientnet-lite0")
     parser.add_argument("--keep", default="", help="folder to keep vectors in")
+    parser.add_argument("--changes", nargs="*", default=list(CHANGES), help="default all nine")
     options = parser.parse_args()
     corpus = PictureCorpus(options.folder)
     rows = np.linspace(0, len(corpus) - 1, options.count).round().astype(int).tolist()
@@ -117,8 +118,8 @@ def main() -> None:
     pairs = picture_pairs(*own, likeness)
     real = [(corpus.name(rows[a]), corpus.name(rows[b])) for a, b in pairs.edges.tolist()]
     table, wrong, tried = [], [], 0
-    for name, change in CHANGES.items():
-        copies = of(name, [change(photo) for photo in photos])
+    for name in options.changes:
+        copies = of(name, [CHANGES[name](photo) for photo in photos])
         found = picture_pairs(np.concatenate([own[0], copies[0]], 1), own[1] + copies[1], likeness)
         cross = (found.edges[:, 0] < count) & (found.edges[:, 1] >= count)
         left, right = found.edges[cross].T
