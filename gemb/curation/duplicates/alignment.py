@@ -1,4 +1,4 @@
-"""How well two pictures lie on each other, once one is moved, scaled, mirrored or turned a little."""
+"""How well two pictures match, once one is moved, scaled, mirrored or turned a little."""
 
 import numpy as np
 from scipy.signal import fftconvolve
@@ -54,7 +54,7 @@ def alignment(first, second) -> float:
                 shown += [_turned(small, angle) for angle in _ANGLES]
             for one in shown:
                 template = _blurred(one)[: field.shape[0]]
-                best = max(best, _correlation(field, template))
+                best = max(best, correlation(field, template))
     return best
 
 
@@ -71,7 +71,7 @@ def _blurred(picture) -> np.ndarray:
     return np.asarray(picture.filter(PIL.ImageFilter.GaussianBlur(_BLUR)), np.float64)
 
 
-def _correlation(field: np.ndarray, template: np.ndarray) -> float:
+def correlation(field: np.ndarray, template: np.ndarray) -> float:
     """The highest normalised correlation of a template with the parts of a field."""
     count = template.size
     centred = template - template.mean()
