@@ -123,8 +123,7 @@ def test_pairs_by_embedding_or_by_hash():
     outlines = [outline(Image(np.ascontiguousarray(p).astype(np.uint8))) for p in pictures]
     likeness = PictureLikeness(similarity=0.79, hash_bits=3, alignment=0.8)
     found = picture_pairs(vectors, hashes, outlines, likeness)
-    # (0, 1) and (1, 2) are looked at for their cosines, (2, 3) for both, (0, 2) and (0, 3) for their
-    # hashes
+    # looked at: (0, 1) and (1, 2) for their cosines, (0, 2) and (0, 3) for hashes, (2, 3) for both
     assert found.edges.tolist() == [[0, 1], [2, 3]]
     assert found.by_hash.tolist() == [False, True]
     assert found.alignments.min() > 0.8
