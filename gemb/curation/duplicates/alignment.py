@@ -7,7 +7,7 @@ from gemb.processors.decoding import decode, pillow
 from gemb.structs import Image
 
 _SIDE = 64  # pixels of the longer side
-_SCALES = (1.0, 0.9, 0.8, 0.7, 0.6)  # of one picture's width to the other's
+_SCALES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)  # of one picture's width to the other's
 _ANGLES = (-5, 5)
 _SMALLEST = 12  # pixels of a side that a part may have
 _BLUR = 1.5  # pixels, so that a turn of a few degrees does not part edges

@@ -36,7 +36,7 @@ class PictureLikeness:
 
     similarity: float = 0.55
     hash_bits: int = 16
-    alignment: float = 0.9
+    alignment: float = 0.94
 
 
 class PicturePairs(NamedTuple):
