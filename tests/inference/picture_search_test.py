@@ -143,6 +143,8 @@ def test_correlations_are_those_of_every_place():
     assert alignments.correlation(field, template) == pytest.approx(expected, abs=1e-9)
     assert alignments.correlation(field, np.full((6, 5), 7.0)) == -1
     assert alignments.correlation(np.full((13, 17), 7.0), template) == 0
+    blank = outline(Image(np.full((9, 9, 3), 200, np.uint8)))
+    assert alignments.alignment(blank, blank.copy()) == 1
 
 
 def test_near_duplicates_are_left_out(made, tmp_path, capsys):
