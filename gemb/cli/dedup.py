@@ -16,7 +16,8 @@ With --surface=0 only the embedding decides; then use --similarity=0.95 or more.
 An input that is a folder of pictures is compared by perceptual hashes and embeddings: pairs with
 near hashes, or a cosine of at least --picture_similarity, are compared pixel by pixel, with one of
 the two moved, scaled, mirrored and turned a little. They are near-duplicates if their grey values
-then agree (a correlation of 0.94). The default is for photos and efficientnet-lite0; a higher one looks at fewer pairs.
+then agree (a correlation of 0.94). The default is for photos and efficientnet-lite0; a higher one
+looks at fewer pairs.
 
 OUTPUT/kept.jsonl has the records that stay, unchanged; clusters.jsonl has the removed ones by
 cluster; report.html has counts, a histogram and twenty example clusters.
