@@ -17,13 +17,11 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageEnhance, ImageOps
 
-from gemb.curation.duplicates.pictures import (
-    PictureLikeness,
-    encode_views,
-    picture_pairs,
-)
+from gemb.curation.duplicates.alignment import outline
+from gemb.curation.duplicates.pictures import PictureLikeness, picture_pairs
 from gemb.data.sources.picture_corpus import PictureCorpus
 from gemb.inference.embedder import Embedder
+from gemb.inference.picture_search import encode_pictures
 from gemb.pretrained.fetch import ensure
 from gemb.processors.decoding import decode
 from gemb.processors.hashes import perceptual_hash
@@ -82,16 +80,18 @@ CHANGES = {
 }
 
 
-def prepared(photos: list, embedder: Embedder, likeness: PictureLikeness, keep: Path | None):
-    """(views, hashes) of pictures; vectors are kept in a file, if one is given."""
+def prepared(photos: list, embedder: Embedder, keep: Path | None):
+    """(vectors, hashes, outlines) of pictures; vectors are kept in a file, if one is given."""
     images = [Image(photo) for photo in photos]
     if keep and keep.exists():
-        views = np.load(keep)
+        vectors = np.load(keep)
     else:
-        views = encode_views(embedder, images, likeness)
+        vectors = encode_pictures(embedder, images, progress="pictures")
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         if keep:
-            np.save(keep, views)
-    return views, [perceptual_hash(image) for image in images]
+            np.save(keep, vectors)
+    hashes = [perceptual_hash(image) for image in images]
+    return vectors, hashes, [outline(image) for image in images]
 
 
 def main() -> None:
@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=334)
     parser.add_argument("--model", default="efficientnet-lite0")
     parser.add_argument("--keep", default="", help="folder to keep vectors in")
+    parser.add_argument("--changes", nargs="*", default=list(CHANGES), help="default all nine")
     options = parser.parse_args()
     corpus = PictureCorpus(options.folder)
     rows = np.linspace(0, len(corpus) - 1, options.count).round().astype(int).tolist()
@@ -111,15 +112,16 @@ def main() -> None:
 
     def of(name: str, pictures: list):
         file = keep / f"{name.replace(' ', '_')}.npy" if keep else None
-        return prepared(pictures, embedder, likeness, file)
+        return prepared(pictures, embedder, file)
 
     own, count = of("photos", photos), len(photos)
     pairs = picture_pairs(*own, likeness)
     real = [(corpus.name(rows[a]), corpus.name(rows[b])) for a, b in pairs.edges.tolist()]
     table, wrong, tried = [], [], 0
-    for name, change in CHANGES.items():
-        copies = of(name, [change(photo) for photo in photos])
-        found = picture_pairs(np.concatenate([own[0], copies[0]], 1), own[1] + copies[1], likeness)
+    for name in options.changes:
+        copies = of(name, [CHANGES[name](photo) for photo in photos])
+        both = [np.concatenate([own[0], copies[0]]), own[1] + copies[1], own[2] + copies[2]]
+        found = picture_pairs(*both, likeness)
         cross = (found.edges[:, 0] < count) & (found.edges[:, 1] >= count)
         left, right = found.edges[cross].T
         same = left == right - count

@@ -51,6 +51,7 @@ from gemb.training.experiment import Experiment
 from gemb.training.loop import train
 
 SIDE, WIDTH = 32, 32
+LAYERS = {"mean": 0, "transformer": 1}
 
 
 def rows_of(folder: Path) -> list[dict]:
@@ -141,7 +142,7 @@ def small_model(layers: int) -> Model:
     return videos.of_pictures(Model(texts, pictures), frames=8, layers=layers, heads=4)
 
 
-def order(stills: str, steps: int) -> dict:
+def order(stills: str, steps: int, names: list[str]) -> dict:
     """{model: {pair: share of unseen clips that are nearer to their own caption}}."""
     parts = {}
     for split in ("train", "test"):
@@ -149,10 +150,10 @@ def order(stills: str, steps: int) -> dict:
         rows = np.linspace(0, len(records) - 1, 150 if split == "train" else 100).astype(int)
         parts[split] = [decode(records[int(row)]["image"]).picture for row in rows]
     made = {}
-    for name, layers in (("mean", 0), ("transformer", 1)):
+    for name in names:
         task = Task(Moving(parts["train"]), CaptionedVideos())
         experiment = Experiment(
-            model=small_model(layers),
+            model=small_model(LAYERS[name]),
             data=functools.partial(pipeline.mixture, tasks={"moving": task}, batch_size=48),
             loss=functools.partial(losses.info_nce, temperature=0.1, symmetric=True),
             optimizer=lambda steps: optax.adam(2e-3),
@@ -188,9 +189,10 @@ def main() -> None:
     small = parts.add_parser("order")
     small.add_argument("--stills", required=True)
     small.add_argument("--steps", type=int, default=250)
+    small.add_argument("--models", nargs="*", default=list(LAYERS), choices=list(LAYERS))
     options = parser.parse_args()
     if options.part == "order":
-        print(json.dumps(order(options.stills, options.steps)))
+        print(json.dumps(order(options.stills, options.steps, options.models)))
     elif options.part == "clips":
         print(json.dumps(write_clips(options.strips, options.stills, options.output)))
     else:

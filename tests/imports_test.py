@@ -43,7 +43,11 @@ SINGLE_IMPORTERS = {
     },
     "scann": {"gemb/search/scann.py"},
     "bm25s": {"gemb/search/lexical.py"},
-    "PIL": {"gemb/processors/decoding.py", "gemb/data/captioned.py"},
+    "PIL": {
+        "gemb/processors/decoding.py",
+        "gemb/data/captioned.py",
+        "gemb/curation/duplicates/alignment.py",
+    },
     "av": {"gemb/processors/video.py"},
     "array_record": {"gemb/data/sources/tfrecord.py"},
     "pyarrow": {"gemb/data/sources/columnar.py", "gemb/datasets/movielens.py"},

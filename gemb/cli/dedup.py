@@ -13,9 +13,11 @@ With --surface=0 only the embedding decides; then use --similarity=0.95 or more.
 
     gemb dedup --input=~/Pictures --model=efficientnet-lite0 --output=runs/clean
 
-An input that is a folder of pictures is compared by perceptual hashes and embeddings: two are
-near-duplicates if their cosine is --picture_similarity, or if their hashes are near and the cosine
-is not low. The default is for photos and efficientnet-lite0; drawings need about 0.95.
+An input that is a folder of pictures is compared by perceptual hashes and embeddings: pairs with
+near hashes, or a cosine of at least --picture_similarity, are compared pixel by pixel, with one of
+the two moved, scaled, mirrored and turned a little. They are near-duplicates if their grey values
+then agree (a correlation of 0.94). The default is for photos and efficientnet-lite0; a higher one
+looks at fewer pairs.
 
 OUTPUT/kept.jsonl has the records that stay, unchanged; clusters.jsonl has the removed ones by
 cluster; report.html has counts, a histogram and twenty example clusters.
@@ -34,7 +36,12 @@ flags.DEFINE_string(
 flags.DEFINE_float("similarity", 0.3, "Least cosine.", -1, 1, allow_override=True)
 flags.DEFINE_float("surface", 0.85, "Least share of words in common.", 0, 1, allow_override=True)
 flags.DEFINE_float(
-    "picture_similarity", 0.64, "Least cosine of pictures.", -1, 1, allow_override=True
+    "picture_similarity",
+    0.55,
+    "Least cosine of pictures that are compared.",
+    -1,
+    1,
+    allow_override=True,
 )
 flags.DEFINE_enum(
     "short", "auto", ["auto", "merge", "keep"], "Texts of 3 to 6 words, one differs.",

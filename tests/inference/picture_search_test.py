@@ -1,5 +1,6 @@
 """Indexes of pictures, and near-duplicates, through the command line."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,13 +9,14 @@ from picture_folders import captioned_folder, drawn, encoded
 
 from gemb.checks import UserError
 from gemb.cli.__main__ import run
-from gemb.curation.duplicates.pictures import Middle, PictureLikeness, picture_pairs
+from gemb.curation.duplicates import alignment as alignments
+from gemb.curation.duplicates.alignment import outline
+from gemb.curation.duplicates.pictures import PictureLikeness, picture_pairs
 from gemb.inference.embedder import Embedder
 from gemb.inference.picture_search import corpus_for, encode_pictures, open_picture_index
 from gemb.models.model import Model
 from gemb.models.scratch import of_pictures
 from gemb.pretrained import saving
-from gemb.processors.decoding import decode
 from gemb.processors.hashes import near_hashes, perceptual_hash
 from gemb.processors.text import of_bytes
 from gemb.structs import Image
@@ -114,22 +116,35 @@ def test_hashes():
 def test_pairs_by_embedding_or_by_hash():
     vectors = np.array([[1, 0], [0.8, 0.6], [0.5, 0.866], [0, 1]], np.float32)
     hashes = [0, (1 << 40) - 1, 1, 3]
-    likeness = PictureLikeness(similarity=0.79, hash_bits=3, floor=0.4)
-    found = picture_pairs(vectors[None], hashes, likeness)
-    # (2, 3) by both, (0, 1) and (1, 2) by cosine, (0, 2) by its hash; (0, 3) is below the floor
-    assert found.edges.tolist() == [[0, 1], [0, 2], [1, 2], [2, 3]]
-    assert found.by_hash.tolist() == [False, True, False, True]
-    middles = np.array([[0, 1], [0, 1], [0, 1], [1, 0]], np.float32)
-    found = picture_pairs(np.stack([vectors, middles]), [0, 255 << 8, 255, 255 << 20], likeness)
-    # picture 0 is the middle of 3, and that of 0 is 3; the middles of 0 and 1 are like 2 and 3
-    assert found.edges.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
-    np.testing.assert_allclose(found.cosines, [0.8, 0.866, 1, 0.92, 1, 1], atol=1e-3)
+    random = np.random.default_rng(0)
+    pictures = [np.kron(random.integers(0, 255, (8, 8)), np.ones((8, 8))) for _ in "abc"]
+    pictures.append(pictures[2][:, ::-1])  # the last is the mirror image of the one before
+    pictures[1] = pictures[0][8:58, 8:58]  # the second is a part of the first
+    outlines = [outline(Image(np.ascontiguousarray(p).astype(np.uint8))) for p in pictures]
+    likeness = PictureLikeness(similarity=0.79, hash_bits=3, alignment=0.8)
+    found = picture_pairs(vectors, hashes, outlines, likeness)
+    # looked at: (0, 1) and (1, 2) for their cosines, (0, 2) and (0, 3) for hashes, (2, 3) for both
+    assert found.edges.tolist() == [[0, 1], [2, 3]]
+    assert found.by_hash.tolist() == [False, True]
+    assert found.alignments.min() > 0.8
+    everything = dataclasses.replace(likeness, alignment=-1.0)
+    all_of = picture_pairs(vectors, hashes, outlines, everything)
+    assert all_of.edges.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [2, 3]]
+    assert all_of.alignments[1:4].max() < 0.7
 
 
-def test_the_middle_of_a_picture():
-    pixels = np.random.default_rng(0).integers(0, 255, (20, 40, 3)).astype(np.uint8)
-    found = np.asarray(decode(Middle(Image(pixels), 0.5)).picture)
-    np.testing.assert_array_equal(found, pixels[5:15, 10:30])
+def test_correlations_are_those_of_every_place():
+    random = np.random.default_rng(2)
+    field, template = random.normal(100, 40, (13, 17)), random.normal(100, 40, (6, 5))
+    expected = max(
+        np.corrcoef(field[y : y + 6, x : x + 5].ravel(), template.ravel())[0, 1]
+        for y in range(8) for x in range(13)
+    )  # fmt: skip
+    assert alignments.correlation(field, template) == pytest.approx(expected, abs=1e-9)
+    assert alignments.correlation(field, np.full((6, 5), 7.0)) == -1
+    assert alignments.correlation(np.full((13, 17), 7.0), template) == 0
+    blank = outline(Image(np.full((9, 9, 3), 200, np.uint8)))
+    assert alignments.alignment(blank, blank.copy()) == 1
 
 
 def test_near_duplicates_are_left_out(made, tmp_path, capsys):

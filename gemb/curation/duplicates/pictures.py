@@ -1,4 +1,4 @@
-"""Near-duplicate pictures: hashes and embeddings propose, the embedding decides."""
+"""Near-duplicate pictures: hashes and embeddings propose, the pictures' alignment decides."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,16 +9,15 @@ import numpy as np
 from tqdm import tqdm
 
 from gemb.curation.chunks import write_rows
+from gemb.curation.duplicates.alignment import alignment, outline
 from gemb.curation.duplicates.union import groups
 from gemb.data.sources.picture_corpus import PictureCorpus
 from gemb.files import write_json
 from gemb.inference.embedder import Embedder
 from gemb.inference.picture_search import encode_pictures
-from gemb.processors.decoding import decode
 from gemb.processors.hashes import near_hashes, perceptual_hash
 from gemb.processors.thumbnails import data_uri
 from gemb.reports.pictures_page import write_pairs
-from gemb.structs import Image
 
 _BLOCK = 512
 _SHOWN = 50
@@ -29,17 +28,15 @@ class PictureLikeness:
     """When two pictures are near-duplicates; the defaults are for photos and EfficientNet-Lite0.
 
     Attributes:
-        similarity: least cosine.
-        hash_bits: pictures whose hashes differ in fewer bits are near-duplicates too,
-        floor: if their cosine is at least this.
-        middle: share of the sides of a second view of each picture, its middle, which is compared
-            with whole pictures, so that a picture is found in a larger one; 1 for none.
+        similarity: pictures with at least this cosine are looked at,
+        hash_bits: and those whose hashes differ in fewer bits.
+        alignment: of these the near-duplicates are those with at least this alignment, see
+            `gemb.curation.duplicates.alignment`.
     """
 
-    similarity: float = 0.64
+    similarity: float = 0.55
     hash_bits: int = 16
-    floor: float = 0.3
-    middle: float = 0.75
+    alignment: float = 0.94
 
 
 class PicturePairs(NamedTuple):
@@ -47,78 +44,41 @@ class PicturePairs(NamedTuple):
 
     Attributes:
         edges: [pairs, 2] rows, the smaller first.
-        cosines: [pairs], the highest between a whole picture and a view of the other.
+        cosines: [pairs].
         by_hash: [pairs] bool, whether the hashes are near too.
+        alignments: [pairs].
     """
 
     edges: np.ndarray
     cosines: np.ndarray
     by_hash: np.ndarray
+    alignments: np.ndarray
 
 
-def encode_views(
-    embedder: Embedder, images: Sequence[Image], likeness: PictureLikeness
-) -> np.ndarray:
-    """[views, pictures, dim] float32 of unit length: whole pictures, and their middles if wanted.
-
-    Raises:
-        UserError: for a picture that cannot be read.
-    """
-    views = [encode_pictures(embedder, images, progress="pictures")]
-    if likeness.middle < 1:
-        middles = [Middle(image, likeness.middle) for image in images]
-        views.append(encode_pictures(embedder, middles, progress="middles"))
-    made = np.stack(views)
-    return made / np.maximum(np.linalg.norm(made, axis=2, keepdims=True), 1e-12)
-
-
-class Middle(Image):
-    """The middle of a picture, cut out when it is read.
-
-    Args:
-        whole: the picture.
-        share: of its sides.
-    """
-
-    __slots__ = ("share", "whole")
-
-    def __init__(self, whole: Image, share: float):
-        self.whole, self.share = whole, share
-
-    @property
-    def source(self):
-        """The middle, a Pillow image."""
-        picture = decode(self.whole).picture
-        left, top = (round(side * (1 - self.share) / 2) for side in picture.size)
-        return picture.crop((left, top, picture.width - left, picture.height - top))
-
-
-def picture_pairs(views: np.ndarray, hashes: list[int], likeness: PictureLikeness) -> PicturePairs:
+def picture_pairs(
+    vectors: np.ndarray, hashes: list[int], outlines: Sequence, likeness: PictureLikeness
+) -> PicturePairs:
     """The pairs of near-duplicates among pictures.
 
     Args:
-        views: [views, pictures, dim] float32 of unit length, whole pictures first. A whole picture
-            is compared with every view of another.
+        vectors: [pictures, dim] float32 of unit length.
         hashes: of `perceptual_hash`.
+        outlines: of `outline`.
         likeness: when two are near-duplicates.
     """
-    whole = views[0]
     found = [np.zeros((0, 2), np.int64)]
-    for view in views:
-        for start in range(0, len(whole), _BLOCK):
-            scores = whole[start : start + _BLOCK] @ view.T
-            left, right = np.nonzero(scores >= likeness.similarity)
-            edges = np.sort(np.stack([left + start, right], 1), axis=1)
-            found.append(edges[edges[:, 0] < edges[:, 1]])
+    for start in range(0, len(vectors), _BLOCK):
+        scores = vectors[start : start + _BLOCK] @ vectors[start:].T
+        left, right = np.nonzero(scores >= likeness.similarity)
+        found.append((np.stack([left, right], 1) + start)[left < right])
     near = near_hashes(hashes, likeness.hash_bits)
     edges = np.unique(np.concatenate([*found, near]), axis=0)
-    cosines = np.max([
-        np.einsum("nd,nd->n", whole[edges[:, one]], view[edges[:, 1 - one]])
-        for view in views for one in (0, 1)
-    ], axis=0)  # fmt: skip
-    by_hash = np.isin(edges @ [len(whole), 1], near @ [len(whole), 1])
-    kept = (cosines >= likeness.similarity) | (by_hash & (cosines >= likeness.floor))
-    return PicturePairs(edges[kept], cosines[kept], by_hash[kept])
+    cosines = np.einsum("nd,nd->n", vectors[edges[:, 0]], vectors[edges[:, 1]])
+    by_hash = np.isin(edges @ [len(vectors), 1], near @ [len(vectors), 1])
+    shown = tqdm(edges.tolist(), "alignments", unit="pair", disable=len(edges) < _BLOCK)
+    alignments = np.array([alignment(outlines[a], outlines[b]) for a, b in shown])
+    kept = alignments >= likeness.alignment
+    return PicturePairs(edges[kept], cosines[kept], by_hash[kept], alignments[kept])
 
 
 def deduplicate_pictures(
@@ -146,9 +106,10 @@ def deduplicate_pictures(
     """
     output, rows = Path(output), range(len(corpus))
     images = [corpus.media(row) for row in rows]
-    views = encode_views(embedder, images, likeness)
+    vectors = encode_pictures(embedder, images, progress="pictures")
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     hashes = [perceptual_hash(image) for image in tqdm(images, "hashes", unit="picture")]
-    pairs = picture_pairs(views, hashes, likeness)
+    pairs = picture_pairs(vectors, hashes, [outline(image) for image in images], likeness)
     number = groups(len(corpus), pairs.edges)
     clusters: dict[int, list[int]] = {}
     for row, first in enumerate(number.tolist()):
@@ -172,18 +133,17 @@ def deduplicate_pictures(
 
 
 def _write_report(path: Path, corpus: PictureCorpus, pairs: PicturePairs, counts: dict) -> None:
-    """The pairs with the lowest cosines first: those are to be looked at."""
+    """The pairs with the lowest alignments first: those are to be looked at."""
 
     def shown(row: int, remark: str) -> tuple[str, str, str]:
         return data_uri(corpus.media(row)), corpus.name(row), remark
 
-    order = np.argsort(pairs.cosines, kind="stable")[:_SHOWN]
+    order = np.argsort(pairs.alignments, kind="stable")[:_SHOWN]
     listed = []
     for place in order.tolist():
         left, right = pairs.edges[place].tolist()
-        remark = f"cosine {pairs.cosines[place]:.3f}" + (
-            ", near hash" if pairs.by_hash[place] else ""
-        )
+        remark = f"alignment {pairs.alignments[place]:.3f}, cosine {pairs.cosines[place]:.3f}"
+        remark += ", near hash" if pairs.by_hash[place] else ""
         listed.append((shown(left, ""), shown(right, remark)))
     about = (
         f"{counts['pairs']:,} pairs among {counts['pictures']:,} pictures; {counts['kept']:,} are "
