@@ -4,6 +4,7 @@ Each gets what it lacks: where it holds an older version of the same space, only
 sent and gone ones removed. A digest of all rows is compared at the end.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -217,7 +218,9 @@ def publish_documents(
     digest = rows_digest(ids, vectors, "float32")
     live = next((each for each in host.versions() if each.state == "live"), None)
     if live and live.space == space and live.about.get("digest") == digest:
-        return live.version, None
+        wanted = measured.settings or Settings(**live.about["settings"])
+        if live.about["settings"] == dataclasses.asdict(wanted):
+            return live.version, None
     version, rows = host.begin(space, settings=measured.settings), np.arange(len(ids))
     send = send or (lambda to: _in_batches(host.load, to, ids, vectors, rows))
     send(version)
