@@ -18,13 +18,13 @@ from gemb.release.indexes import LOWEST_RECALL
 from gemb.release.making import read_hashes
 from gemb.store import VersionStore
 from gemb.store.disk import Opened
-from gemb.store.hosts import IndexHost, OtherDocuments, Settings
+from gemb.store.hosts import IndexHost, LocalHost, OtherDocuments, Settings
 from gemb.store.keyed import HostError, KeyedStore
 from gemb.store.rows import rows_digest
 
 DOCUMENTS = "documents"
 _BATCH = 5_000
-_HITS, _ASKED, _TIE, _ROWS = 10, 50, 1e-5, 1 << 15
+_HITS, _ASKED, _TUNED_ON, _TIE, _ROWS = 10, 50, 500, 1e-5, 1 << 15
 
 
 def keyed_set(sets) -> str:
@@ -161,7 +161,8 @@ def load_host(store: VersionStore, host: IndexHost, opened: Opened) -> dict[str,
             host.delete(difference.gone, version=version)
         removed = len(difference.gone)
     _in_batches(host.load, version, ids, vectors, rows)
-    queries, expected = _asked(opened)
+    asked = opened.sets["queries" if "queries" in opened.sets else DOCUMENTS].vectors
+    queries, expected = _sampled(host, opened.space, ids, vectors, asked)
     wanted = {"rows": len(ids), "digest": digest}
     try:
         host.verify(version, queries, expected, LOWEST_RECALL, **wanted)
@@ -225,7 +226,7 @@ def publish_documents(
     send = send or (lambda to: _in_batches(host.load, to, ids, vectors, rows))
     send(version)
     asked = vectors if measured.queries is None else measured.queries
-    queries, expected = _sampled(space, ids, vectors, asked)
+    queries, expected = _sampled(host, space, ids, vectors, asked)
     wanted = {"rows": len(ids), "digest": digest}
     try:
         found = host.verify(version, queries, expected, measured.recall, **wanted)
@@ -243,16 +244,11 @@ def _in_batches(put, version: Version, ids, vectors, rows: np.ndarray) -> None:
         put(version, [ids[row] for row in part], np.asarray(vectors[part]))
 
 
-def _asked(opened: Opened) -> tuple[np.ndarray, list[list[str]]]:
-    """Queries of a version, its own or some documents, and their exact answers."""
-    ids, vectors, _ = opened.sets[DOCUMENTS]
-    asked = opened.sets["queries" if "queries" in opened.sets else DOCUMENTS].vectors
-    return _sampled(opened.space, ids, vectors, asked)
-
-
-def _sampled(space: Space, ids, vectors: np.ndarray, asked: np.ndarray):
-    rng = np.random.default_rng(1)
-    asked = np.asarray(asked[np.sort(rng.permutation(len(asked))[:_ASKED])], np.float32)
+def _sampled(host: IndexHost, space: Space, ids, vectors: np.ndarray, asked: np.ndarray):
+    """Some queries and their exact answers; in a folder more, for its index is tuned on them."""
+    count = _TUNED_ON if isinstance(host, LocalHost) else _ASKED
+    chosen = np.sort(np.random.default_rng(1).permutation(len(asked))[:count])
+    asked = np.asarray(asked[chosen], np.float32)
     documents = prepared(np.asarray(vectors, np.float32), space.dim, space.similarity)
     return exact_sample(ids, documents, prepared(asked, space.dim, space.similarity))
 
