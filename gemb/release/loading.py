@@ -271,8 +271,10 @@ def exact_sample(ids, documents: np.ndarray, queries: np.ndarray) -> tuple[np.nd
         scores = np.concatenate([scores, some], axis=1)
         here = np.broadcast_to(start + np.arange(some.shape[1]), some.shape)
         rows = np.concatenate([rows, here], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : _HITS + 1]
-        scores, rows = (np.take_along_axis(each, order, axis=1) for each in (scores, rows))
+        best = np.argpartition(-scores, min(_HITS, scores.shape[1] - 1), axis=1)[:, : _HITS + 1]
+        scores, rows = (np.take_along_axis(each, best, axis=1) for each in (scores, rows))
+    order = np.argsort(-scores, axis=1, kind="stable")
+    scores, rows = (np.take_along_axis(each, order, axis=1) for each in (scores, rows))
     clear = np.ones((len(queries), min(_HITS, len(ids))), bool)
     if len(ids) > _HITS:
         clear = scores[:, :_HITS] > scores[:, _HITS:] + _TIE
