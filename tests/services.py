@@ -120,13 +120,23 @@ def _until_ready(url: str) -> None:
             time.sleep(0.05)
 
 
+def _import_client() -> None:
+    """Imports pymilvus, which closes the stream of absl's log handler unless that is sys.stderr."""
+    from absl import logging
+
+    handler = logging.get_absl_handler().python_handler
+    before = handler.setStream(sys.stderr)
+    importlib.import_module("pymilvus")
+    if before is not None:
+        handler.setStream(before)
+
+
 @contextlib.contextmanager
 def milvus(folder: Path) -> Iterator[str]:
     """Milvus Lite as a server of its own, which speaks Milvus' protocol; its address."""
     if importlib.util.find_spec("milvus_lite") is None:
         pytest.skip("needs milvus_lite: pip install 'gemb[services]'")
-    # its import closes the stream of absl's log handler, unless that is sys.stderr: as here
-    importlib.import_module("pymilvus")
+    _import_client()
     port = _port()
     command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder / "data")]
     with _running([*command, "--port", str(port), "--host", "127.0.0.1"], port, folder):

@@ -4,6 +4,7 @@ Each gets what it lacks: where it holds an older version of the same space, only
 sent and gone ones removed. A digest of all rows is compared at the end.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,13 +18,13 @@ from gemb.release.indexes import LOWEST_RECALL
 from gemb.release.making import read_hashes
 from gemb.store import VersionStore
 from gemb.store.disk import Opened
-from gemb.store.hosts import IndexHost, OtherDocuments, Settings
+from gemb.store.hosts import IndexHost, LocalHost, OtherDocuments, Settings
 from gemb.store.keyed import HostError, KeyedStore
 from gemb.store.rows import rows_digest
 
 DOCUMENTS = "documents"
 _BATCH = 5_000
-_HITS, _ASKED, _TIE, _ROWS = 10, 50, 1e-5, 1 << 15
+_HITS, _ASKED, _TUNED_ON, _TIE, _ROWS = 10, 50, 500, 1e-5, 1 << 15
 
 
 def keyed_set(sets) -> str:
@@ -160,7 +161,8 @@ def load_host(store: VersionStore, host: IndexHost, opened: Opened) -> dict[str,
             host.delete(difference.gone, version=version)
         removed = len(difference.gone)
     _in_batches(host.load, version, ids, vectors, rows)
-    queries, expected = _asked(opened)
+    asked = opened.sets["queries" if "queries" in opened.sets else DOCUMENTS].vectors
+    queries, expected = _sampled(host, opened.space, ids, vectors, asked)
     wanted = {"rows": len(ids), "digest": digest}
     try:
         host.verify(version, queries, expected, LOWEST_RECALL, **wanted)
@@ -217,12 +219,14 @@ def publish_documents(
     digest = rows_digest(ids, vectors, "float32")
     live = next((each for each in host.versions() if each.state == "live"), None)
     if live and live.space == space and live.about.get("digest") == digest:
-        return live.version, None
+        wanted = measured.settings or Settings(**live.about["settings"])
+        if live.about["settings"] == dataclasses.asdict(wanted):
+            return live.version, None
     version, rows = host.begin(space, settings=measured.settings), np.arange(len(ids))
     send = send or (lambda to: _in_batches(host.load, to, ids, vectors, rows))
     send(version)
     asked = vectors if measured.queries is None else measured.queries
-    queries, expected = _sampled(space, ids, vectors, asked)
+    queries, expected = _sampled(host, space, ids, vectors, asked)
     wanted = {"rows": len(ids), "digest": digest}
     try:
         found = host.verify(version, queries, expected, measured.recall, **wanted)
@@ -240,16 +244,11 @@ def _in_batches(put, version: Version, ids, vectors, rows: np.ndarray) -> None:
         put(version, [ids[row] for row in part], np.asarray(vectors[part]))
 
 
-def _asked(opened: Opened) -> tuple[np.ndarray, list[list[str]]]:
-    """Queries of a version, its own or some documents, and their exact answers."""
-    ids, vectors, _ = opened.sets[DOCUMENTS]
-    asked = opened.sets["queries" if "queries" in opened.sets else DOCUMENTS].vectors
-    return _sampled(opened.space, ids, vectors, asked)
-
-
-def _sampled(space: Space, ids, vectors: np.ndarray, asked: np.ndarray):
-    rng = np.random.default_rng(1)
-    asked = np.asarray(asked[np.sort(rng.permutation(len(asked))[:_ASKED])], np.float32)
+def _sampled(host: IndexHost, space: Space, ids, vectors: np.ndarray, asked: np.ndarray):
+    """Some queries and their exact answers; in a folder more, for its index is tuned on them."""
+    count = _TUNED_ON if isinstance(host, LocalHost) else _ASKED
+    chosen = np.sort(np.random.default_rng(1).permutation(len(asked))[:count])
+    asked = np.asarray(asked[chosen], np.float32)
     documents = prepared(np.asarray(vectors, np.float32), space.dim, space.similarity)
     return exact_sample(ids, documents, prepared(asked, space.dim, space.similarity))
 
@@ -272,8 +271,10 @@ def exact_sample(ids, documents: np.ndarray, queries: np.ndarray) -> tuple[np.nd
         scores = np.concatenate([scores, some], axis=1)
         here = np.broadcast_to(start + np.arange(some.shape[1]), some.shape)
         rows = np.concatenate([rows, here], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : _HITS + 1]
-        scores, rows = (np.take_along_axis(each, order, axis=1) for each in (scores, rows))
+        best = np.argpartition(-scores, min(_HITS, scores.shape[1] - 1), axis=1)[:, : _HITS + 1]
+        scores, rows = (np.take_along_axis(each, best, axis=1) for each in (scores, rows))
+    order = np.argsort(-scores, axis=1, kind="stable")
+    scores, rows = (np.take_along_axis(each, order, axis=1) for each in (scores, rows))
     clear = np.ones((len(queries), min(_HITS, len(ids))), bool)
     if len(ids) > _HITS:
         clear = scores[:, :_HITS] > scores[:, _HITS:] + _TIE

@@ -116,11 +116,12 @@ def test_an_index_host_is_filled_refreshed_and_asked(gemb, tmp_path, monkeypatch
     monkeypatch.setattr(Stub, "spoiled", {TEXTS[3]: 0.0})
     data, host = corpus(tmp_path / "data"), tmp_path / "host"
     made = ("index", "--model=m", f"--corpus={data}", f"--host={host}")
-    for version in ("1.1", "1.2"):
-        status, said, error = gemb(*made)
+    for version, more in (("1.1", ()), ("1.2", ("--target=0.98",))):
+        status, said, error = gemb(*made, *more)
         assert status == 0, error
         assert f"{host}: version {version} is live: 239 documents, agreement@10 1.0000" in said
         assert "1 documents have no direction" in said
+    assert "version 1.2 is live: 239 documents, as before" in gemb(*made, *more)[1]
     asked = ("search", f"--host={host}", "--model=m", "--count=3")
     status, said, error = gemb(*asked, f"--corpus={data}", TEXTS[91])
     assert status == 0, error
