@@ -9,7 +9,8 @@
 The peers: sentence-transformers behind Starlette and uvicorn, with one encode per request in a
 thread, as most examples for FastAPI do it; ONNX Runtime behind the server and the batcher of gemb
 (`ort`: the exported model in place of XLA's program); and infinity, if --infinity names its program
-in an environment of its own (pip install "infinity-emb[server,torch]"), in float32. All servers run
+in an environment of its own, in float32 (pip install "infinity-emb[server,torch]==0.0.77"
+"transformers<4.49" "optimum<2" "click<8.2"). All servers run
 at the same time on this machine and are asked in turn; only ratios of one round are compared. Needs
 the extras serve, peers and export.
 """
