@@ -9,7 +9,8 @@
 The peers: sentence-transformers behind Starlette and uvicorn, with one encode per request in a
 thread, as most examples for FastAPI do it; ONNX Runtime behind the server and the batcher of gemb
 (`ort`: the exported model in place of XLA's program); and infinity, if --infinity names its program
-in an environment of its own (pip install "infinity-emb[server,torch]"), in float32. All servers run
+in an environment of its own, in float32 (pip install "infinity-emb[server,torch]==0.0.77"
+"transformers<4.49" "optimum<2" "click<8.2"). All servers run
 at the same time on this machine and are asked in turn; only ratios of one round are compared. Needs
 the extras serve, peers and export.
 """
@@ -29,6 +30,7 @@ import urllib.request
 
 import numpy as np
 
+_BULK = 32  # texts of a bulk request: many answers in a short run, so that rates are fine
 WORDS = [
     "the",
     "of",
@@ -325,7 +327,7 @@ def lanes(port: int, options) -> dict:
         return body(text(draw, options.tokens))
 
     def bulk():
-        return body([text(draw, options.tokens) for _ in range(256)])
+        return body([text(draw, options.tokens) for _ in range(_BULK)])
 
     async def paced(seconds: float) -> list[float]:
         taken, connection, end = [], Connection(port), time.monotonic() + seconds
@@ -349,8 +351,8 @@ def lanes(port: int, options) -> dict:
         row["p95_ratio"] = round(
             row["interactive_ms"]["p95"] / row["interactive_alone_ms"]["p95"], 2
         )
-        row["bulk_alone_texts_per_second"] = round(256 * len(full) / options.seconds)
-        row["bulk_texts_per_second"] = round(256 * len(bulks) / options.seconds)
+        row["bulk_alone_texts_per_second"] = round(_BULK * len(full) / options.seconds)
+        row["bulk_texts_per_second"] = round(_BULK * len(bulks) / options.seconds)
         row["bulk_share"] = round(len(bulks) / max(len(full), 1), 2)
         rows.append(row)
         print(row, file=sys.stderr)

@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--max_length", type=int, default=64, help="of queries, in tokens")
     parser.add_argument("--folder", default="", help="where the index is kept; default temporary")
     parser.add_argument("--output", default="")
     options = parser.parse_args()
@@ -54,7 +55,7 @@ def nested(options):
     from gemb.inference.embedder import Embedder
     from gemb.models.model import Model
 
-    loaded = Embedder.load(options.model, max_length=64)
+    loaded = Embedder.load(options.model, max_length=options.max_length)
     tower = loaded.model.document
     spec = dataclasses.replace(tower.spec, widths=(loaded.dim, options.dim))
     return Embedder(Model.of(dataclasses.replace(tower, spec=spec)))

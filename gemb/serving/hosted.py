@@ -12,6 +12,7 @@ import numpy as np
 from gemb import search
 from gemb.checks import UserError
 from gemb.data.sources import corpora
+from gemb.identity import SpaceError
 from gemb.inference.passages import Passage
 from gemb.serving.http.errors import bad_request
 from gemb.serving.http.web import log_line
@@ -20,8 +21,10 @@ from gemb.serving.releases import describe
 from gemb.serving.retrieval import Chain, Corpus, Step, space_of
 from gemb.serving.state import State
 from gemb.store.chain import make_plan
+from gemb.store.hosts.filters import parse_filter
 from gemb.store.hosts.opening import open_host
 from gemb.store.hosts.protocol import Hits, IndexHost
+from gemb.store.keyed import HostError
 
 
 class _Remote(NamedTuple):
@@ -45,11 +48,18 @@ class HostedStep(Step):
         """The k best of the documents with given attributes; the host compares the space.
 
         Raises:
-            HostError: the host does not answer.
+            HostError: the host does not answer, or does not hold the version any more.
             SpaceError: it holds another space.
+            UserError: a filter that is not accepted.
         """
         asked = {"space": self.space, "generation": self.version.generation, "filter": wanted}
-        found = self.host.search(vector, self.depth(k), **asked)
+        parse_filter(wanted, self.host)
+        try:
+            found = self.host.search(vector, self.depth(k), **asked)
+        except (HostError, SpaceError):
+            raise
+        except UserError as error:  # the generation was retired since the versions were read
+            raise HostError(str(error)) from None
         return Hits([found.ids[0][:k]], found.scores[:, :k], found.version)
 
     def passages(self, hits: Hits) -> list[Passage]:

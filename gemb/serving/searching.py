@@ -259,7 +259,7 @@ async def _ask(
     k = min(k, wire.MOST_HITS)
     start = time.monotonic()
     if tried.name == POPULAR:
-        hits = step.listed(asked.filter, k)
+        hits = await state.run(state.search_pool, step.listed, asked.filter, k)
     elif asked.filter:
         hits = await state.run(state.search_pool, step.filtered, vector, asked.filter, k)
     else:

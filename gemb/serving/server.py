@@ -203,9 +203,8 @@ def serve(
         socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         address = "{}:{}".format(*socket.getsockname()[:2])
         server = Server(config, state, app.shell, functools.partial(announce, address))
-        with asyncio.Runner(
-            loop_factory=config.get_loop_factory()
-        ) as runner:  # uvloop, if it is there
+        loop = config.get_loop_factory()  # of uvloop, where it is installed
+        with asyncio.Runner(loop_factory=loop) as runner:
             runner.run(run(server, socket, state, follows, experiments))
         log_line({"event": "stopped", "inflight": app.shell.inflight})
     finally:

@@ -194,6 +194,7 @@ def test_an_index_host_answers_and_is_followed(places, host):
         vector = (documents[5] * 2).tolist()
         _, wrong = running.post("/v1/search", vector=vector, space="0" * 32)
         assert wrong["error"]["code"] == "space_mismatch"
+        assert running.post("/v1/search", query="a", filter={"no name": 1})[0] == 400
         load(opened, space, ["new", "other"], embedder.encode(["forest island", "x"]))
         served.until(lambda: str(running.state.chains["notes"].steps[0].version) == "1.2")
         _, answer = running.post("/v1/search", query="forest island", k=1)

@@ -256,3 +256,43 @@ def test_the_map_of_a_corpus(server, embedder):
     np.testing.assert_allclose(np.linalg.norm(places, axis=0), sizes[:2], rtol=1e-3)
     placed = np.array(answer["axes"]) @ (vectors[7] - np.array(answer["mean"]))
     np.testing.assert_allclose(placed, places[7], atol=1e-5)
+
+
+def test_work_ends_when_its_client_goes_and_only_then():
+    import asyncio
+
+    from starlette.requests import ClientDisconnect
+
+    from gemb.serving.http.web import unless_gone
+
+    class Client:
+        def __init__(self, leaves_after):
+            self.leaves_after = leaves_after
+
+        async def receive(self):
+            await asyncio.sleep(self.leaves_after)
+            return {"type": "http.disconnect"}
+
+    ended = []
+
+    async def work(seconds):
+        try:
+            await asyncio.sleep(seconds)
+            return "done"
+        finally:
+            ended.append(seconds)
+
+    async def all_three():
+        assert await unless_gone(Client(60), work(0.0)) == "done"
+        with pytest.raises(ClientDisconnect):
+            await unless_gone(Client(0.01), work(60.0))
+        assert not asyncio.current_task().cancelling()
+        stopped = asyncio.ensure_future(unless_gone(Client(60), work(61.0)))
+        await asyncio.sleep(0.01)
+        stopped.cancel()  # the server ends
+        with pytest.raises(asyncio.CancelledError):
+            await stopped
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(all_three())
+    assert ended == [0.0, 60.0, 61.0]
