@@ -2,6 +2,7 @@
 
     python benchmarks/recommendation.py tables                     # CPU ms per step by rows
     python benchmarks/recommendation.py retrieve --rows=1000000    # user vector, top 100, rank: ms
+    python benchmarks/recommendation.py first FOLDER --penalty=10  # EASE by width of its tables
     python benchmarks/recommendation.py seeds recommend_debian --seeds=5 [--gin_param=...]
 
 Each prints JSON lines. `tables` and `retrieve` give CPU time of the process, which other jobs on
@@ -122,6 +123,23 @@ def retrieve(args) -> None:
     }))  # fmt: skip
 
 
+def first(args) -> None:
+    """EASE's weights as two tables of several widths, with which towers may begin."""
+    from gemb.evaluation.link_validation import link_figures
+    from gemb.recommendation import links
+    from gemb.recommendation.baselines.baseline import interaction_matrix
+    from gemb.recommendation.initial import linear_tables
+    from gemb.recommendation.vectors import Vectors
+
+    given = links.read(args.folder, split=args.split, part=args.part, seed=args.seed)
+    sizes = (len(given.data.users.ids), len(given.data.items.ids))
+    matrix = interaction_matrix(given.split.train, *sizes)
+    for width in args.widths:
+        history, items = linear_tables(given, width, penalty=args.penalty)
+        found = link_figures(Vectors(matrix @ history, items), given)
+        print(json.dumps({"width": width} | found), flush=True)
+
+
 def seeds(args) -> None:
     """Trains an experiment for several seeds."""
     rows = []
@@ -163,6 +181,14 @@ def main() -> None:
     part.add_argument("--queries", type=int, default=1_000)
     part.add_argument("--kind", default="scann")
     part.set_defaults(run=retrieve)
+    part = parts.add_parser("first")
+    part.add_argument("folder")
+    part.add_argument("--split", default="column")
+    part.add_argument("--part", default="validation")
+    part.add_argument("--seed", type=int, default=0)
+    part.add_argument("--penalty", type=float, default=10.0)
+    part.add_argument("--widths", type=int, nargs="+", default=[128, 256, 512])
+    part.set_defaults(run=first)
     part = parts.add_parser("seeds")
     part.add_argument("experiment")
     part.add_argument("--seeds", type=int, default=5)
