@@ -79,6 +79,7 @@ def retrieve(args) -> None:
     from gemb.identity import Space
     from gemb.search.registry import KINDS, Corpus
     from gemb.store.keyed import open_keyed
+    from gemb.store.rows import rows_digest
 
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(1_000, DIM)).astype(np.float32)
@@ -98,7 +99,8 @@ def retrieve(args) -> None:
         keys = open_keyed(f"sqlite:{folder}/users.db")
         version = keys.begin(Space("bench", "bench", DIM, True), of="users")
         keys.put(version, list(range(len(users))), users)
-        keys.publish(version)
+        digest = rows_digest(list(range(len(users))), users, "float32")
+        keys.publish(version, rows=len(users), digest=digest)
         walls, cpus, found = [], [], []
         for user in range(args.queries + 50):
             cpu, wall = time.process_time(), time.perf_counter()
