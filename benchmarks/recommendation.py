@@ -2,6 +2,7 @@
 
     python benchmarks/recommendation.py tables                     # CPU ms per step by rows
     python benchmarks/recommendation.py retrieve --rows=1000000    # user vector, top 100, rank: ms
+    python benchmarks/recommendation.py first FOLDER --penalty=10  # EASE by width of its tables
     python benchmarks/recommendation.py seeds recommend_debian --seeds=5 [--gin_param=...]
 
 Each prints JSON lines. `tables` and `retrieve` give CPU time of the process, which other jobs on
@@ -78,6 +79,7 @@ def retrieve(args) -> None:
     from gemb.identity import Space
     from gemb.search.registry import KINDS, Corpus
     from gemb.store.keyed import open_keyed
+    from gemb.store.rows import rows_digest
 
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(1_000, DIM)).astype(np.float32)
@@ -97,7 +99,8 @@ def retrieve(args) -> None:
         keys = open_keyed(f"sqlite:{folder}/users.db")
         version = keys.begin(Space("bench", "bench", DIM, True), of="users")
         keys.put(version, list(range(len(users))), users)
-        keys.publish(version)
+        digest = rows_digest(list(range(len(users))), users, "float32")
+        keys.publish(version, rows=len(users), digest=digest)
         walls, cpus, found = [], [], []
         for user in range(args.queries + 50):
             cpu, wall = time.process_time(), time.perf_counter()
@@ -120,6 +123,23 @@ def retrieve(args) -> None:
         **{f"wall_p{p}_ms": 1e3 * float(np.percentile(walls, p)) for p in (50, 95)},
         **{f"cpu_p{p}_ms": 1e3 * float(np.percentile(cpus, p)) for p in (50, 95)},
     }))  # fmt: skip
+
+
+def first(args) -> None:
+    """EASE's weights as two tables of several widths, with which towers may begin."""
+    from gemb.evaluation.link_validation import link_figures
+    from gemb.recommendation import links
+    from gemb.recommendation.baselines.baseline import interaction_matrix
+    from gemb.recommendation.initial import linear_tables
+    from gemb.recommendation.vectors import Vectors
+
+    given = links.read(args.folder, split=args.split, part=args.part, seed=args.seed)
+    sizes = (len(given.data.users.ids), len(given.data.items.ids))
+    matrix = interaction_matrix(given.split.train, *sizes)
+    for width in args.widths:
+        history, items = linear_tables(given, width, penalty=args.penalty)
+        found = link_figures(Vectors(matrix @ history, items), given)
+        print(json.dumps({"width": width} | found), flush=True)
 
 
 def seeds(args) -> None:
@@ -163,6 +183,14 @@ def main() -> None:
     part.add_argument("--queries", type=int, default=1_000)
     part.add_argument("--kind", default="scann")
     part.set_defaults(run=retrieve)
+    part = parts.add_parser("first")
+    part.add_argument("folder")
+    part.add_argument("--split", default="column")
+    part.add_argument("--part", default="validation")
+    part.add_argument("--seed", type=int, default=0)
+    part.add_argument("--penalty", type=float, default=10.0)
+    part.add_argument("--widths", type=int, nargs="+", default=[128, 256, 512])
+    part.set_defaults(run=first)
     part = parts.add_parser("seeds")
     part.add_argument("experiment")
     part.add_argument("--seeds", type=int, default=5)

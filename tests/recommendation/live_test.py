@@ -105,7 +105,7 @@ def test_records_are_encoded_and_keyed_for_a_release(folder, tmp_path):
     query = [{"name": "history", "kind": "history", "limit": 8, "least": 1}]
     query += [{"name": "section", "kind": "id", "least": 1}]
     document = [{"name": "item", "kind": "id", "least": 1}]
-    model = towers.from_links(given, query=query, document=document, width=8)
+    model = towers.from_links(given, query=query, document=document, width=8, pad_rows=16)
     model = model.with_params(initial_params(model.spec, jax.random.key(0)))
     saving.save(model, tmp_path / "model")
     written = write_records(model.processors.query, given, tmp_path / "records")
