@@ -107,7 +107,7 @@ def trained(args) -> None:
     code = str(folder / "code")
     small_model.harvest(code)
     pairs = small_model.pairs(code)
-    settings = {"steps": args.steps, "learning_rate": 2e-2, "force": True}
+    settings = {"steps": args.steps, "learning_rate": 2e-2}
     half = np.random.default_rng(0).permutation(len(pairs))[: len(pairs) // 2]
     start = small_model.small_model(code)
     some = [pairs[row] for row in half]
@@ -136,7 +136,8 @@ def trained(args) -> None:
     ):  # fmt: skip
         found = recall(vectors[held][0], vectors[asked][1], data.qrels)
         show(queries=asked, documents=held, **{"recall@10": found})
-    texts = [pair["document"] for pair in pairs]
+    order = np.random.default_rng(1).permutation(len(pairs))
+    texts = [pairs[row]["document"] for row in order]
     every = [models[name].encode(texts, kind="document") for name in ("old", "plain")]
     cut = len(texts) // 2
     adapters(

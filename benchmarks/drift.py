@@ -153,7 +153,13 @@ def write(args, rows: list[list], milliseconds: float) -> None:
     commit = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip()
     old = json.loads(Path(args.output).read_text(encoding="utf-8"))
-    titles = ["what", "rows of a window", "windows", "share that alarms", "worst reference"]
+    titles = [
+        "what",
+        "rows of a window",
+        "windows",
+        "share that alarms",
+        "worst case of the references",
+    ]
     tree = {
         "title": old["title"],
         "command": f"python benchmarks/drift.py --questions={Path(args.questions).name}",
