@@ -28,6 +28,9 @@ class WordEncoding:
         self.encoded += texts
         return np.stack([self.vector(text, kind) for text in texts])
 
+    def full(self, texts, *, kind):
+        return np.stack([self.vector(text, kind) for text in texts])
+
     def vector(self, text: str, kind: str = "document") -> np.ndarray:
         words = [kind, *text.split()[:LIMIT]]
         made = sum(self._drawn(word) for word in words) + self._drift * self._drawn("drift")

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.signal import fftconvolve
 
+from gemb.checks import needs
 from gemb.processors.decoding import decode, pillow
 from gemb.structs import Image
 
@@ -39,8 +40,6 @@ def alignment(first, second) -> float:
 
     Reference: Lewis, Fast normalized cross-correlation, 1995.
     """
-    import PIL.ImageOps
-
     if first.size == second.size and first.tobytes() == second.tobytes():
         return 1.0
     best = -1.0
@@ -56,7 +55,7 @@ def alignment(first, second) -> float:
             ):
                 continue
             small = part.resize(size, pillow().Image.Resampling.BOX)
-            shown = [small, PIL.ImageOps.mirror(small)]
+            shown = [small, small.transpose(pillow().Image.Transpose.FLIP_LEFT_RIGHT)]
             if scale >= 0.9:
                 shown += [_turned(small, angle) for angle in _ANGLES]
             for one in shown:
@@ -73,9 +72,9 @@ def _turned(picture, angle: float):
 
 
 def _blurred(picture) -> np.ndarray:
-    import PIL.ImageFilter
-
-    return np.asarray(picture.filter(PIL.ImageFilter.GaussianBlur(_BLUR)), np.float64)
+    with needs("pictures", extra="images"):
+        from PIL.ImageFilter import GaussianBlur
+    return np.asarray(picture.filter(GaussianBlur(_BLUR)), np.float64)
 
 
 def correlation(field: np.ndarray, template: np.ndarray) -> float:
