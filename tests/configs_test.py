@@ -112,6 +112,7 @@ def bindings_of(path, pairs_folder):
     return [f"{name} = '{file}'" for name in MADE_BEFORE[path.stem]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", DRY_RUNS)
 def test_experiment_dry_runs_on_a_laptop(path, pairs_folder):
     config.load(debug_files(path), bindings_of(path, pairs_folder))

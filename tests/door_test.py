@@ -48,6 +48,7 @@ except gemb.checks.UserError as error:
 """
 
 
+@pytest.mark.long
 def test_the_readmes_lines(base, tmp_path, monkeypatch):
     text = (ROOT / "README.md").read_text()
     [block] = re.findall(r"```python\n(import gemb\n.*?gemb\.evaluate.*?)```", text, re.DOTALL)
@@ -133,6 +134,7 @@ def test_settings_that_do_not_fit_leave_no_folder(base, tmp_path, settings, mess
     assert not workdir.exists()
 
 
+@pytest.mark.long
 def test_a_changed_model_is_saved_with_the_run(base, tmp_path):
     model = gemb.load(str(base)).with_prompts({"query": "ask: "})
     tuned = gemb.train(model, PAIRS, workdir=tmp_path / "run", steps=1)

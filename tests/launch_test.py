@@ -127,7 +127,7 @@ def test_nothing_is_installed_twice_until_the_recipe_changes(launch, tmp_path):
 def test_peers_take_a_cpu_torch_first_and_satisfy_quickstart(launch):
     done = launch("launch/test.sh", "--peers", "-k", "losses")
     assert _pip(done) == ["torch==2.13.0", ".[all,dev,peers,services]"]
-    assert done.calls[-1] == "python -m pytest -k losses"
+    assert done.calls[-1] == "python -m pytest -m not slow -k losses"
     assert _pip(launch("launch/quickstart.sh")) == []
 
 
@@ -188,8 +188,8 @@ def test_ci_lints_before_it_tests(launch):
         "ruff format --check .",
         "python -m mypy",
         "python -m pytest -n 0 -m peers and not slow --hide-peers tests",
-        "python -m pytest --hide-extras " + " ".join(WITHOUT_EXTRAS),
+        "python -m pytest -m not slow --hide-extras " + " ".join(WITHOUT_EXTRAS),
         "python -m gemb.cli fetch",
-        "python -m pytest",
+        "python -m pytest -m not slow",
         "python -m sphinx -b html -W --keep-going -n docs docs/_build/html",
     ]

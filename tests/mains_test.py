@@ -65,6 +65,7 @@ def losses(workdir):
     return [(row["step"], row["loss"], row["gradient_norm"]) for row in rows]
 
 
+@pytest.mark.long
 def test_help_teaches_and_is_quick():
     def cpu_seconds(*command):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -91,6 +92,7 @@ def test_module_form_is_the_same_as_the_verb():
     assert result.stdout == gemb("train", "--help").stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -163,6 +165,7 @@ def test_a_run_leaves_its_results(finished):
     assert len(manifest["fingerprint"]) == 32
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kill_at", [5])
 def test_a_killed_run_goes_on_bit_for_bit(folder, finished, tmp_path, kill_at):
     workdir, command = tmp_path / "killed", debug_run(folder, tmp_path / "killed", *LONGER)
@@ -187,6 +190,7 @@ def test_a_killed_run_goes_on_bit_for_bit(folder, finished, tmp_path, kill_at):
     ).read_bytes()
 
 
+@pytest.mark.long
 def test_force_deletes_nothing_for_a_config_that_cannot_run(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.gin").write_text("kept")
@@ -199,6 +203,7 @@ def test_force_deletes_nothing_for_a_config_that_cannot_run(tmp_path):
     assert (tmp_path / "run" / "config.gin").read_text() == "kept"
 
 
+@pytest.mark.long
 def test_a_finished_run_is_not_repeated_nor_overwritten(folder, finished):
     again = gemb(*debug_run(folder, finished, *LONGER))
     assert again.returncode == 0
@@ -208,6 +213,7 @@ def test_a_finished_run_is_not_repeated_nor_overwritten(folder, finished):
     assert "holds another experiment" in other.stderr
 
 
+@pytest.mark.long
 def test_evaluate_and_search(folder, finished):
     result = gemb("evaluate", f"--workdir={finished}")
     assert result.returncode == 0, result.stderr

@@ -95,7 +95,7 @@ def run(verb: str, arguments: list[str] | None = None) -> None:
 
 
 def _run(verb: str, arguments: list[str]) -> int:
-    _reset_flags()
+    reset_flags()
     known = sys.modules.get(_module(verb))
     # Verbs share names of flags, and the last to define one counts: where a process runs several.
     module = importlib.reload(known) if known else importlib.import_module(_module(verb))
@@ -116,7 +116,7 @@ def _run(verb: str, arguments: list[str]) -> int:
     return module.main(positional) or 0
 
 
-def _reset_flags() -> None:
+def reset_flags() -> None:
     """Puts flags back to their defaults: absl keeps those that an earlier verb was given."""
     for name in flags.FLAGS:
         if flags.FLAGS.find_module_defining_flag(name).startswith("gemb."):

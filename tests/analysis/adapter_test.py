@@ -178,7 +178,7 @@ def test_gemb_adapter_with_index_and_search(tmp_path, capsys, monkeypatch):
         assert call("embed", *asked)[0] == 0
     status, out, err = call("adapter", "v1", "v2", "--output=docs", "--kinds=rotation,affine")
     assert status == 0, err
-    assert "old model alone" in out
+    assert "old model left alone" in out
     options = ("--corpus=corpus.jsonl", "--vectors=v1")
     status, _, err = call("index", "--model=m2", *options, "--output=mapped", "--adapter=docs")
     assert status == 0, err

@@ -122,6 +122,7 @@ def test_bad_logs_are_one_line(change, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.long
 @pytest.mark.extra("serve")
 def test_interleaving_agrees_with_two_arms_on_three_pairs_of_rankings():
     """Rankings by vectors with more and more noise; a user clicks on what was looked for."""

@@ -68,6 +68,7 @@ def index(gemb):
     return "index"
 
 
+@pytest.mark.long
 def test_documents_of_this_checkout_are_found_with_file_and_line(gemb, model, tmp_path):
     sources = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs")]
     status, said, error = gemb("documents", *sources, "--output=corpus", f"--model={model}")

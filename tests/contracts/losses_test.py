@@ -213,6 +213,7 @@ def test_weights_multiply(name):
     np.testing.assert_allclose(run(name, batch)[0], whole * batch["weights"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TABLE)
 def test_half_precision_is_only_read(name):
     batch = example()
@@ -247,6 +248,7 @@ def test_errors_name_the_argument(name):
             value_of(name, batch | {argument: array})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(set(TABLE) - COMBINATORS))
 def test_a_loss_reads_the_fields_that_its_docstring_names(name):
     """A wrong shape is an error in a field that the loss reads, and changes nothing in others."""

@@ -11,6 +11,7 @@ from word_encoder import WordEncoder
 
 from gemb.checks import UserError
 from gemb.cli import dedup, filter, mine, split
+from gemb.cli.__main__ import reset_flags
 from gemb.inference.embedder import Embedder
 
 MODELS = {"first": WordEncoder(), "second": WordEncoder(seed=5)}
@@ -35,6 +36,7 @@ def path(tmp_path_factory):
 
 
 def call(verb, *arguments):
+    reset_flags()
     verb = importlib.reload(verb)  # other verbs have flags of the same names
     return verb.main(flags.FLAGS(["gemb", *map(str, arguments)])[1:])
 

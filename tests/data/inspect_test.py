@@ -74,6 +74,7 @@ def test_supervised_piece(data):
     assert "in_batch False" in shown
 
 
+@pytest.mark.long
 def test_the_verb_and_its_mistakes(data):
     (data / "train_stdlib.jsonl").write_text('{"query": "ask", "document": "answer"}\n' * 9)
     (data / "train_packages.jsonl").write_text('{"query": "ask", "document": "ask"}\n')

@@ -113,11 +113,13 @@ def check_resume(path, names, shard, **options):
         assert same(batch, next(resumed))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FORMS)
 def test_300_batches_are_120_and_180_for_every_form(path, name):
     check_resume(path, [name], (0, 1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("homogeneous", [True, False])
 @pytest.mark.parametrize("shard", [(0, 1), (0, 2), (1, 2)])
 def test_300_batches_are_120_and_180_for_mixtures(path, homogeneous, shard):

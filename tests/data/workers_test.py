@@ -35,6 +35,7 @@ def batches(folder, workers):
     )
 
 
+@pytest.mark.long
 def test_workers_change_no_batch(folder):
     alone, many = batches(folder, 0), batches(folder, 2)
     for number in range(4):

@@ -347,6 +347,7 @@ def test_mistakes_are_told_in_one_line(folder):
     assert not (folder / "corpus").exists()
 
 
+@pytest.mark.long
 def test_large_files_and_long_lines_take_their_time_in_proportion(folder):
     write(folder / "long.txt", ("word" * 30 + " ") * 20_000 + "y" * 1_000_000)
     manifest = write_documents(["long.txt"], "corpus")

@@ -58,6 +58,7 @@ def measured(workdir, **options):
     return evaluate_workdir(workdir, approximate=False, plane="none", **options)
 
 
+@pytest.mark.long
 def test_other_judgements_are_measured_anew(workdir, folder, capsys):
     assert measured(workdir)["retrieval"]["trained"]["32"]["ndcg@10"] == 1.0
     assert measured(workdir)["queries"] == 1

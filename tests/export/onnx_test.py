@@ -29,11 +29,13 @@ def check(model, folder, texts=TEXTS):
             assert np.abs(expected).max() > 0.01
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [*CONFIGS, "static"])
 def test_every_family(tmp_path, kind):
     check(of(kind), tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "pooling", ["cls", "lasttoken", "max", "weightedmean", "attention", "latent_attention"]
 )
@@ -45,6 +47,7 @@ def test_projection_and_nested_widths(tmp_path):
     check(projected(), tmp_path)
 
 
+@pytest.mark.long
 def test_vectors_that_are_not_normalised_stay_so(tmp_path):
     model = projected(normalize=False)
     check(model, tmp_path)

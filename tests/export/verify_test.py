@@ -27,6 +27,7 @@ def by_program(rows):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.peers
 @pytest.mark.extra("export", "peers")
 def test_every_program_prompt_and_width_has_a_row(folder):

@@ -58,6 +58,7 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_a_folder_of_pictures_becomes_vectors(model, photos, tmp_path):
     verb(f"--model={model}", f"--images={photos}", f"--output={tmp_path / 'vectors'}")
     ids = [json.loads(line) for line in (tmp_path / "vectors" / "ids.jsonl").open()]
@@ -80,6 +81,7 @@ def test_explain_prints_what_is_seen_and_writes_it(model, photos, tmp_path):
     np.testing.assert_array_equal(np.asarray(PIL.Image.open(seen)), expected)
 
 
+@pytest.mark.long
 def test_mistakes_are_one_line(model, photos, tmp_path):
     output = f"--output={tmp_path / 'a.png'}"
     for given, message in (

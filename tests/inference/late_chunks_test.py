@@ -31,6 +31,7 @@ def embedder(pooling="mean", prompts=None, dense=(), devices=1):
     return Embedder(made, devices=jax.devices()[:devices])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("prompts", [None, Prompts("", "doc: "), Prompts("", "doc: ", False)])
 @pytest.mark.parametrize("dense", [(), (DenseSpec(16, 8, "tanh"),)])
 def test_a_document_of_one_passage_has_its_plain_vector(prompts, dense):
@@ -40,6 +41,7 @@ def test_a_document_of_one_passage_has_its_plain_vector(prompts, dense):
     np.testing.assert_allclose(late, model.encode(texts), atol=1e-6)
 
 
+@pytest.mark.long
 def test_passages_are_means_of_the_whole_documents_tokens():
     model, text = embedder(devices=4), "abcdefgh ijklmnop"
     spans = [(0, 4), (2, 9), (9, 17)]

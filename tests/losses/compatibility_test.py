@@ -22,6 +22,7 @@ def expected(query, document, old, positive, weight, t=0.1):
     return total
 
 
+@pytest.mark.long
 def test_both_parts_from_the_formula_and_no_gradient_to_the_old_model():
     rng = np.random.default_rng(0)
     query, document, old = unit(rng, 5, 6), unit(rng, 10, 6), unit(rng, 10, 6)

@@ -50,6 +50,7 @@ def test_info_nce_equals_the_formula(name, symmetric):
     np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("field", FIELDS)
 def test_each_field_alone_changes_the_loss(field):
     arrays, fields = split(reference.make(seed=3))

@@ -266,6 +266,7 @@ def test_relative_similarity_gradients(form):
         )
 
 
+@pytest.mark.long
 def test_relative_similarity_has_one_value_in_both_exact_forms():
     arrays, fields, _, _ = pupils(9)
     one = losses.relative_similarity(*arrays, margin=0.3, fields=Fields(**fields))

@@ -73,6 +73,7 @@ def nested(loss, widths, **options):
     return functools.partial(losses.matryoshka, loss=loss, widths=widths)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dtype", "cotangents"), [("float32", "even"), ("float64", "uneven")])
 def test_blockwise_equals_dense(dtype, cotangents):
     widths = (8, 5) if dtype == "float32" else (5,)
@@ -85,6 +86,7 @@ def test_blockwise_equals_dense(dtype, cotangents):
     assert_same(got, want, dtype)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dtype", "devices"),
     [("float32", 8), ("float64", 1), ("float64", 2), ("float64", 4), ("float64", 8)],
@@ -108,6 +110,7 @@ def test_gathered_equals_dense_beside_a_tensor_axis():
         assert_same(evaluated(loss, batch, cotangent), want, "float64")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", [losses.Blockwise(block=7), losses.Ring(block=5)])
 @pytest.mark.parametrize("name", ["joint_info_nce", "gist"])
 def test_joint_losses_are_equal_in_all_forms(name, form):

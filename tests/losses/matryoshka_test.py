@@ -41,6 +41,7 @@ def test_zero_leading_coordinates_send_no_nan():
     assert np.all(np.isfinite(jax.jit(jax.grad(total))(rows)))
 
 
+@pytest.mark.long
 def test_matryoshka_keeps_the_terms_of_what_it_wraps():
     rows = jnp.asarray(reference.unit(np.random.default_rng(0), 4, 6), jnp.float32)
     terms = {"contrast": losses.info_nce, "spread": losses.spread_out}

@@ -86,6 +86,7 @@ class Fixed:
         return {"sentence_embedding": self.columns[features["column"]]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", ["absolute", "relative"])
 def test_gist(peer, dtype, strategy, monkeypatch):
     columns, arrays = vectors(dtype, negatives=1)

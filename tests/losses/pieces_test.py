@@ -30,7 +30,8 @@ def test_piece_gives_a_finite_loss(path):
     assert "arXiv" in text.split("from __gin__")[0]
     macros = set(re.findall(r"%(\w+_WEIGHT|TEMPERATURE)\b", text))
     weights = "".join(f"{name} = 0.5\n" for name in macros)
-    gin.parse_config(f"WIDTHS = (8, 4)\nWIDTH_WEIGHTS = (1.0, 0.5)\n{weights}{text}")
+    numbers = "WIDTHS = (8, 4)\nWIDTH_WEIGHTS = (1.0, 0.5)\nCATALOGUE = 1000\n"
+    gin.parse_config(f"{numbers}{weights}{text}")
     loss = gin.query_parameter("LOSS/gin.macro.value").scoped_configurable_fn
     batch = reference.make(dim=8, dtype=np.float32)
     arrays = [batch.pop(name) for name in ("query", "document", "positive")]

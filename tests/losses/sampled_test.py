@@ -171,6 +171,7 @@ def gradients(size, items, batches, block=50, **options):
     }
 
 
+@pytest.mark.long
 def test_in_batch_gradients_with_log_q_are_those_of_the_whole_softmax():
     """In a small catalogue accidental hits weigh: the spared positive has the smaller bias."""
     error = gradients(size=256, items=300, batches=400)

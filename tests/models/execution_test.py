@@ -48,6 +48,7 @@ def test_matmul_dtype_rounds_what_the_linear_maps_multiply_and_nothing_else(laye
     assert not any("bf16" in line for line in products(layers=layers))
 
 
+@pytest.mark.long
 def test_gradients_of_rounded_products_stay_near_those_of_float32():
     params = initial_params(SPEC, jax.random.key(0))
     goal = jax.random.normal(jax.random.key(1), (2, 8))
@@ -69,6 +70,7 @@ def with_stack(stack: StackSpec) -> ModelSpec:
     return ModelSpec.of(TowerSpec(dataclasses.replace(SPEC.encoder, stack=stack)))
 
 
+@pytest.mark.long
 def test_every_layer_gives_what_a_model_of_so_many_layers_gives():
     stack = StackSpec(5, 8, 2, 16, windows=(2, 0, 2, 0, 2))
     spec = with_stack(stack)
@@ -107,6 +109,7 @@ def test_a_matmul_dtype_that_says_nothing_is_refused(wrong, message):
         Execution(**wrong)
 
 
+@pytest.mark.long
 def test_a_token_that_sees_nothing_is_no_nan_in_half_precision():
     mask = np.arange(16)[None] < 3  # padding from place 5 on sees none of them
     seen = attention.view(mask, causal=False, window=4, relative=None, backend="plain")

@@ -42,6 +42,7 @@ def batch():
     return Batch(query, document, number, number, number, real, real)
 
 
+@pytest.mark.long
 def test_each_side_goes_through_its_own_tower(towers):
     one = batch()
     loss = partial(losses.info_nce, temperature=7.0)
@@ -57,6 +58,7 @@ def test_each_side_goes_through_its_own_tower(towers):
     assert float(metrics["temperature"]) == pytest.approx(0.1, rel=1e-6)
 
 
+@pytest.mark.long
 def test_the_temperature_and_both_towers_receive_gradients(towers):
     encoding = Encoding(functional(towers.spec))
     gradients = jax.jit(jax.grad(lambda p: batch_loss(encoding, losses.info_nce, p, batch())[0]))(
@@ -107,6 +109,7 @@ def letters() -> TextProcessor:
     return TextProcessor(made.to_str(), 24, Prompts("ask: ", "", pooled=False))
 
 
+@pytest.mark.long
 @pytest.mark.peers
 def test_towers_of_two_tokenizers_read_texts_each_by_its_own(tmp_path):
     peer = pytest.importorskip("sentence_transformers")
@@ -149,6 +152,7 @@ def test_towers_that_do_not_fit_are_told(tmp_path):
     assert jnp.isfinite(two_towers(wide, temperature=0.5).temperature)
 
 
+@pytest.mark.long
 def test_two_towers_of_one_architecture_keep_their_own_weights():
     made = two_towers(tower(1, 0), tower(1, 1))
     assert not made.spec.shared

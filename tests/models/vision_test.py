@@ -53,6 +53,7 @@ def as_patches(images, patch, columns, extra=0, frame=0):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("positions", ["learned", "sincos", "rotary", "none"])
 def test_a_row_depends_on_no_other_and_empty_rows_are_zero(positions):
     spec = TowerSpec(VisionSpec((16, 24), 8, STACK, positions=positions, registers=2), "map")
@@ -66,6 +67,7 @@ def test_a_row_depends_on_no_other_and_empty_rows_are_zero(positions):
     assert not np.any(part[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("positions", ["learned", "sincos", "rotary"])
 def test_exchanged_patches_change_the_vector_by_positions_alone(positions):
     images = pictures(1)
@@ -78,6 +80,7 @@ def test_exchanged_patches_change_the_vector_by_positions_alone(positions):
     np.testing.assert_allclose(apply.embed(params, images), apply.embed(params, other), atol=1e-5)
 
 
+@pytest.mark.long
 def test_patches_of_a_flexible_encoder_are_the_pixels_of_a_fixed_one():
     fixed = VisionSpec((16, 24), 8, STACK, first=False)
     apply, params = drawn(TowerSpec(fixed, "map"))
@@ -89,6 +92,7 @@ def test_patches_of_a_flexible_encoder_are_the_pixels_of_a_fixed_one():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_flexible_encoder_reads_more_than_64_patches_a_side():
     spec = TowerSpec(VisionSpec((16, 16), 4, STACK, first=False, flexible=True), "map")
     apply, params = drawn(spec)
@@ -133,6 +137,7 @@ def test_sines_and_cosines_are_the_formula():
         np.testing.assert_allclose(row, np.ravel(parts), atol=1e-6)
 
 
+@pytest.mark.long
 def test_looped_layers_and_bfloat16_give_the_same_vectors():
     apply, params = drawn(TowerSpec(VisionSpec((16, 24), 8, STACK, registers=1), "map"))
     expected = apply.embed(params, pictures())
@@ -168,6 +173,7 @@ def film(time=None, pooling="mean"):
     return TowerSpec(VideoSpec(frame, "cls", 4, time), pooling)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_without_a_transformer_over_frames_a_clip_is_the_pool_of_its_frames(pooling):
     apply, params = drawn(film(pooling=pooling))
@@ -188,6 +194,7 @@ def test_without_a_transformer_over_frames_a_clip_is_the_pool_of_its_frames(pool
         )
 
 
+@pytest.mark.long
 def test_with_one_the_order_counts_and_masked_frames_do_not():
     apply, params = drawn(film(dataclasses.replace(STACK, layers=1)))
     given = clips()

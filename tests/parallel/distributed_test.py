@@ -72,6 +72,7 @@ def gather(coordinator, arguments, **options):
     return raised
 
 
+@pytest.mark.long
 def test_two_processes_sum_over_all_eight_devices(coordinator):
     processes = [start("-c", PSUM, coordinator, str(i)) for i in range(2)]
     for i, process in enumerate(processes):

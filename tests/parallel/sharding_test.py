@@ -81,6 +81,7 @@ def one_device():
     return gradients(make_mesh(1, 1, 1, devices=jax.devices()[:1]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", MESHES)
 def test_eight_devices_give_the_gradients_of_one(shape, one_device):
     options = {"query_microbatches": 2, "document_microbatches": 2}
@@ -89,6 +90,7 @@ def test_eight_devices_give_the_gradients_of_one(shape, one_device):
     assert relative_difference(one_device[1], grads) < 1e-5
 
 
+@pytest.mark.long
 def test_looped_layers_and_dropout_give_the_gradients_of_one_device():
     options = {"spec": decoder(2, ()), "execution": dataclasses.replace(LOOPED, dropout=0.2)}
     options |= {"key": jax.random.key(5), "document_microbatches": 2}
@@ -99,6 +101,7 @@ def test_looped_layers_and_dropout_give_the_gradients_of_one_device():
         assert relative_difference(one, spread) < 1e-5
 
 
+@pytest.mark.long
 def test_rounded_products_give_the_gradients_of_one_device_but_for_their_rounding():
     options = {"execution": Execution(matmul_dtype="bfloat16")}
     value, one = gradients(make_mesh(1, 1, 1, devices=jax.devices()[:1]), **options)
@@ -121,6 +124,7 @@ def collectives(shape, capfd, spec=SPEC, **options):
     return {kind: len(re.findall(rf"= \S+ {kind}\(", text)) for kind in kinds}, warnings
 
 
+@pytest.mark.long
 def test_fsdp_gathers_weights_and_not_activations(capfd):
     counts, warnings = collectives((1, 8, 1), capfd)
     assert "rematerialization" not in warnings
@@ -132,6 +136,7 @@ def test_fsdp_gathers_weights_and_not_activations(capfd):
     assert counts["all-to-all"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shape", "spec", "execution"),
     [

@@ -166,6 +166,7 @@ def test_config_and_heads_must_fit(tmp_path, config, heads, message):
         read(path, config=config, heads=heads)
 
 
+@pytest.mark.long
 @pytest.mark.peers
 @pytest.mark.parametrize("random", [False, True], ids=["fresh", "random"])
 @pytest.mark.parametrize("kind", ["BertModel", "BertForSequenceClassification"])

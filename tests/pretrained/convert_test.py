@@ -225,6 +225,7 @@ def gemb(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_verb(published, tmp_path):
     result = gemb("--heads=2", "--dtype=bfloat16", published / "model.onnx", tmp_path / "out")
     assert result.returncode == 0, result.stderr

@@ -80,6 +80,7 @@ def by_loops(spec, params, pixels):
     return np.clip(layer(x, "head"), 0, 6)
 
 
+@pytest.mark.long
 def test_the_encoder_is_its_plan():
     made, inputs = tower(), pictures()
     run = functional(ModelSpec.of(made.spec)).document
@@ -198,6 +199,7 @@ def random_state(torch):
     return state
 
 
+@pytest.mark.long
 @pytest.mark.peers
 def test_a_converted_classifier_is_torchs(tmp_path):
     torch = pytest.importorskip("torch")

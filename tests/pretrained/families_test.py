@@ -181,6 +181,7 @@ def test_every_family_has_a_variant():
     assert set(FAMILIES) - names == {"camembert", "static"}  # roberta's twin; tested by itself
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VARIANTS)
 def test_token_vectors_and_gradients_equal_transformers(checkpoint, name):
     import torch
@@ -216,6 +217,7 @@ def test_token_vectors_and_gradients_equal_transformers(checkpoint, name):
         np.testing.assert_allclose(ours[path] / scale, expected / scale, atol=1e-4, err_msg=path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VARIANTS)
 def test_saved_folder_gives_the_same_vectors_in_sentence_transformers(checkpoint, name, tmp_path):
     peer = pytest.importorskip("sentence_transformers")
@@ -231,6 +233,7 @@ def test_saved_folder_gives_the_same_vectors_in_sentence_transformers(checkpoint
     np.testing.assert_allclose(again.encode(texts, kind="query"), asked, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("attention", ["plain", "xla", "splash"])
 @pytest.mark.parametrize("name", DECODERS)
 def test_bidirectional_tokens_see_the_next_causal_ones_do_not(checkpoint, name, attention):
@@ -257,6 +260,7 @@ def _as_tokens(ids):
     return Tokens(jnp.asarray(ids), jnp.ones(ids.shape, bool))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", ["bert", "roberta", "mpnet", "modernbert", "t5", "mistral", "gemma3"]
 )
@@ -276,6 +280,7 @@ def test_padding_and_batching_leave_vectors_as_they_are(checkpoint, name, poolin
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["bert", "modernbert", "gemma3"])
 def test_looped_and_recomputed_layers_equal_unrolled_ones(checkpoint, name):
     folder, _ = checkpoint(name)
@@ -315,6 +320,7 @@ def test_a_subset_of_layers_is_what_transformers_computes_with_those_layers(chec
     assert json.loads((tmp_path / "student/config.json").read_text())["num_hidden_layers"] == 2
 
 
+@pytest.mark.long
 def test_lora_starts_as_the_model_and_merges_into_it(checkpoint, tmp_path):
     folder, _ = checkpoint("llama")
     plain, adapted = load(str(folder)), load(str(folder), lora=(2, 16.0))

@@ -128,6 +128,7 @@ LAYOUTS = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_read_saved_and_read_by_sentence_transformers(name, tmp_path):
     peer = pytest.importorskip("sentence_transformers")

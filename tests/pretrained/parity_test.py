@@ -86,6 +86,7 @@ def changed(model: Model, **changes) -> Model:
     return Model.of(dataclasses.replace(model.document, **changes))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
 def test_saved_folder_gives_the_same_vectors_in_sentence_transformers(tmp_path, pooling):
     peer = pytest.importorskip("sentence_transformers")
@@ -105,6 +106,7 @@ def test_saved_folder_gives_the_same_vectors_in_sentence_transformers(tmp_path, 
     np.testing.assert_allclose(queries, theirs, atol=1e-5)
 
 
+@pytest.mark.long
 def test_minilm_equals_sentence_transformers_on_200_texts():
     peer = pytest.importorskip("sentence_transformers")
     if not MINILM.exists():

@@ -169,6 +169,7 @@ def contents(folder):
     return {name: path.read_bytes() for name, path in kept.items()}
 
 
+@pytest.mark.long
 def test_what_is_pushed_is_the_folder_and_a_second_push_changes_nothing(hub, folder):
     done = push(hub.url, "--private", folder, "me/tiny")
     assert done.returncode == 0, done.stderr
@@ -184,6 +185,7 @@ def test_what_is_pushed_is_the_folder_and_a_second_push_changes_nothing(hub, fol
     assert len(one["commits"]) == 2
 
 
+@pytest.mark.long
 def test_what_cannot_be_pushed_is_one_line(hub, folder, tmp_path):
     Hub.repositories["me/open"] = {"files": {}, "commits": ["0" * 40], "private": False}
     (tmp_path / "bare").mkdir()
@@ -211,6 +213,7 @@ def test_what_cannot_be_pushed_is_one_line(hub, folder, tmp_path):
     assert list(Hub.repositories) == ["me/open"]
 
 
+@pytest.mark.long
 def test_a_dry_run_lists_the_files_and_asks_nobody(hub, folder):
     done = push(hub.url, "--dry_run", folder, "me/tiny", HF_TOKEN="")
     assert done.returncode == 0, done.stderr

@@ -24,6 +24,7 @@ def fetched(name: str) -> Path:
 
 
 # Spearman's rho of sentence-transformers 6.2 with the same folders
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "expected"), [("all-MiniLM-L6-v2", 0.8203), ("bge-small-en-v1.5", 0.8579)]
 )

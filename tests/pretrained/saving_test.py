@@ -110,6 +110,7 @@ def test_nested_widths_stand_where_vllm_reads_them(tmp_path, capsys):
     assert "matryoshka_dimensions" not in content(saved(tmp_path / "plain"))
 
 
+@pytest.mark.long
 def test_weights_on_the_grid_of_int8_stay_there(tmp_path):
     model = random_model()
     rounded = {path: np.asarray(v) for path, v in int8_weights(model.params).items()}

@@ -36,6 +36,7 @@ def folder(request, tmp_path_factory):
     return made / "model"
 
 
+@pytest.mark.long
 def test_a_few_edits(folder, tmp_path):
     _check(folder, tmp_path, 15)
 

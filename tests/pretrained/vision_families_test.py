@@ -118,6 +118,7 @@ def their_texts(model, ids, mask):
     return (vectors / vectors.norm(dim=1, keepdim=True)).numpy()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["clip", "siglip", *ALONE])
 def test_vectors_of_pictures_are_those_of_transformers(folders, kind):
     folder, model = folders[kind]
@@ -171,6 +172,7 @@ def test_vectors_of_texts_are_those_of_transformers(folders, kind):
     np.testing.assert_allclose(embedder.encode(TEXTS, kind="query"), expected, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["vit", "dinov2_with_registers", "dinov3", "dinov3_gated"])
 def test_vectors_of_patches_are_those_of_transformers(folders, kind):
     import torch
@@ -284,6 +286,7 @@ def check_gradients(found, model, folder):
         np.testing.assert_allclose(found[name], theirs[name], atol=atol, err_msg=name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_gradients_of_a_pair_are_those_of_torch(folders, kind, tmp_path):
     import torch

@@ -206,6 +206,7 @@ def gemb_verb(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_verbs(train, tmp_path):
     data, output = tmp_path / "data", tmp_path / "out"
     data.mkdir()

@@ -63,6 +63,7 @@ def batches(given, processors=None, **settings):
     return links.batches(processors or model(given).processors, 0, **settings)
 
 
+@pytest.mark.long
 def test_the_next_item_is_learned(tmp_path):
     """Each user walks through the items in a circle: the next item is known from the last one."""
     rows = ["user\titem\ttime"]
@@ -228,6 +229,7 @@ def test_first_tables_are_ease_by_singular_vectors(given, width):
         initial.linear_params(both.spec, both.processors.query, given, penalty=3.0, temperature=0.1)
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_straight_one(given, trained, tmp_path):
     train(experiment(given, steps=30), tmp_path)
     again = train(experiment(given), tmp_path)[0]
@@ -272,6 +274,7 @@ def test_an_unknown_value_adds_nothing_at_first(given):
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 def test_cold_items_are_measured_among_themselves(folder):
     cold = links.read(folder, split="cold", part="test", share=0.25, seed=3)
     assert len(cold.among) == 6

@@ -50,6 +50,7 @@ def gemb_verb(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_from_towers_to_recommendations(place, tmp_path):
     done = gemb_verb(
         "baselines", place, f"--towers={place / 'towers'}", "--only=EASE", "--segment=kind",
@@ -89,6 +90,7 @@ def test_from_towers_to_recommendations(place, tmp_path):
     assert "is not a model over features" in done.stderr
 
 
+@pytest.mark.long
 def test_the_weight_of_towers_is_chosen_on_validation(place, tmp_path):
     towers_of = place / "towers"
     done = gemb_verb(

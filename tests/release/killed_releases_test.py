@@ -35,6 +35,7 @@ CASES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("verb", "rounds"), CASES)
 def test_kills_lose_and_break_nothing(opener, tmp_path, verb, rounds):
     killed(verb, tmp_path, opener.address, rounds)
@@ -47,6 +48,7 @@ HOST_CASES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("server", ["postgres_address", "milvus_address"])
 @pytest.mark.parametrize(("verb", "rounds"), HOST_CASES)
 @pytest.mark.extra("services", "postgres", "milvus")

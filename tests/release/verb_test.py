@@ -23,6 +23,7 @@ def gemb(capsys, tmp_path, monkeypatch):
     return call
 
 
+@pytest.mark.long
 def test_refresh_from_an_empty_store_to_a_search(gemb, tiny_models, write_corpus, texts):
     corpus, model = write_corpus(texts), f"--model={tiny_models[0]}"
     keys = "--keys=sqlite:keys.db"
@@ -142,6 +143,7 @@ def test_mistakes_of_release_are_one_line(gemb, tiny_models, write_corpus, texts
     assert "version 7" in error
 
 
+@pytest.mark.long
 def test_a_release_writes_to_an_index_host(gemb, tiny_models, write_corpus, texts, host_opener):
     host = [f"--host={host_opener.address}", f"--name={host_opener.name}"]
     common = ["store", f"--corpus={write_corpus(texts)}", "--workdir=r1", *host]

@@ -30,6 +30,7 @@ def gemb(*words):
     return left.value.code
 
 
+@pytest.mark.long
 def test_the_verb_trains_and_evaluates(folder, capsys):
     out, report = folder / "made", folder / "report"
     train = (f"--model={folder}/tiny", f"--input={folder}/train.csv", f"--output={out}")

@@ -204,6 +204,7 @@ def test_an_index_host_answers_and_is_followed(places, host):
         running.close()
 
 
+@pytest.mark.long
 @pytest.mark.extra("services", "postgres")
 def test_bm25_answers_when_the_host_does_not(places):
     from gemb.identity import model_space

@@ -121,6 +121,7 @@ def test_a_lock_of_a_killed_writer_is_removed(milvus_address, monkeypatch):
     host.close()
 
 
+@pytest.mark.long
 @pytest.mark.extra("services", "milvus")
 def test_milvus_lite_killed_with_sigkill_keeps_what_was_published(tmp_path):
     import services

@@ -202,6 +202,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("seeds", "steps"), SIZES)
 def test_spaces_never_meet(opener, host_opener, seeds, steps):
     if steps < 20 and PAIRS[opener.kind] != host_opener.kind:

@@ -44,6 +44,7 @@ def test_killed_writers_of_a_key_store(opener, rounds):
 HOST_ROUNDS = [pytest.param(2, id="few"), pytest.param(200, id="many", marks=pytest.mark.slow)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rounds", HOST_ROUNDS)
 def test_killed_loaders_of_an_index_host(host_opener, rounds):
     if host_opener.kind == "local":

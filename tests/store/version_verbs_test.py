@@ -117,7 +117,6 @@ MISTAKES = {
     "no reason": (("rollback", "{store}", "--why= "), "--why is required"),
     "no number": (("rollback", "{store}", "six", "--why=x"), "expected generation.refresh"),
     "an unknown number": (("rollback", "{store}", "9.1", "--why=x"), "no version 9.1; there are"),
-    "two stores": (("retire", "{store}", "{store}"), "expected one STORE"),
     "pin without a reason": (("retire", "{store}", "--pin=1.1", "--why="), "--why is required"),
 }
 

@@ -111,6 +111,7 @@ def test_ids_equal_transformers(source, most, tmp_path):
     )
 
 
+@pytest.mark.long
 def test_mistral_goes_by_rust_and_unigram_models_by_sentencepiece():
     """Else the comparisons above would compare SentencePiece with itself only."""
     carried = [
@@ -142,6 +143,7 @@ def test_truncation_keeps_special_tokens(template):
         assert Tokenizer(templates()[template], length).encode(["a text"]) == [expected]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model_type", ["llama", "t5", "xlm-roberta", "none"])
 @pytest.mark.parametrize("name", MODELS)
 def test_truncation_of_sentencepiece_keeps_special_tokens(name, model_type, tmp_path):

@@ -66,6 +66,7 @@ def trained(meshes, tmp_path_factory):
     return folder, first + second
 
 
+@pytest.mark.long
 def test_two_steps_are_the_papers():
     rng = np.random.default_rng(1)
     weight = rng.normal(size=(12, 10)).astype(np.float32)
@@ -104,6 +105,7 @@ def test_a_matrix_has_next_to_no_state(meshes):
     assert count(MOMENTLESS) < 0.25 < 1 < count(TRANSFORM) < 1.25 < 1.9 < count(adamw)
 
 
+@pytest.mark.long
 def test_it_trains_on_a_mesh_as_on_one_device(meshes, trained):
     _, seen = trained
     assert seen[-1] < 0.7 * seen[0]

@@ -29,6 +29,7 @@ def abstract_on(mesh, layers=1):
     return abstract_state(spec(layers), TRANSFORM, places)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sizes", [(1, 2, 4), (1, 1, 1)])
 def test_a_state_comes_back_bit_for_bit_on_another_mesh(sizes, tmp_path):
     state = state_on(make_mesh(8, 1, 1), seed=3)
@@ -46,6 +47,7 @@ def test_a_state_comes_back_bit_for_bit_on_another_mesh(sizes, tmp_path):
     assert kernel.sharding.spec == jax.sharding.PartitionSpec("fsdp", "tensor")
 
 
+@pytest.mark.long
 def test_only_the_newest_are_kept(tmp_path):
     state = state_on(make_mesh(8, 1, 1))
     with Checkpoints(tmp_path, keep=2) as saved:
@@ -89,6 +91,7 @@ def test_a_truncated_checkpoint_is_one_line(tmp_path):
     assert (tmp_path / "0").is_dir()  # what kept it from being read may pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("scores", "best"), [((math.nan, 0.5, 0.4), 1), ((0.5, 0.7, 0.7), 1)])
 def test_the_first_of_the_highest_scores_is_kept(tmp_path, scores, best):
     state = state_on(make_mesh(8, 1, 1))

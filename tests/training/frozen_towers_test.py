@@ -90,6 +90,7 @@ def test_only_the_head_changes_and_texts_stay_to_the_bit(trained):
     np.testing.assert_array_equal(*both)
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_straight_one(pictures, trained, tmp_path):
     train(experiment(pictures, steps=4), tmp_path)
     again = train(experiment(pictures), tmp_path)[0]
@@ -97,6 +98,7 @@ def test_a_resumed_run_is_the_straight_one(pictures, trained, tmp_path):
         np.testing.assert_array_equal(again.params[path], value, err_msg=path)
 
 
+@pytest.mark.long
 def test_its_fields_are_what_the_towers_say(pictures):
     run = experiment(pictures)
     batches = run.batches()
@@ -121,6 +123,7 @@ def test_its_fields_are_what_the_towers_say(pictures):
     assert "parameters" in dry_run(experiment(pictures))
 
 
+@pytest.mark.long
 def test_texts_stay_to_the_bit_when_pictures_learn_to_go_through_their_transformer(
     pictures, tmp_path
 ):
@@ -146,6 +149,7 @@ def test_texts_stay_to_the_bit_when_pictures_learn_to_go_through_their_transform
         experiment(pictures, model=adaptive)
 
 
+@pytest.mark.long
 def test_registers_are_no_parts_of_a_picture(pictures):
     """What training reads of the cache gives the vectors that the whole model gives."""
     stack = StackSpec(1, 16, 2, 32, norm_place="pre", final_norm=True)
@@ -237,6 +241,7 @@ def test_what_does_not_fit_is_one_line(pictures):
         _ = experiment(pictures, teacher=None, objective=frozen_towers()).transform
 
 
+@pytest.mark.long
 def test_the_experiment_runs_at_debug_size(pictures, tmp_path):
     """The whole command, with a tiny model and pictures of its own: nothing is downloaded."""
     from gemb.cli.__main__ import run

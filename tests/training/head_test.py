@@ -77,6 +77,7 @@ def rows_of(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_a_head_learns_what_it_learns_behind_its_frozen_encoder(options, tmp_path):
     alone, _ = trained(tmp_path / "alone", **options, objective=head_only())
     freezing = functools.partial(options["optimizer"], frozen="^text/")
@@ -94,6 +95,7 @@ def test_a_head_learns_what_it_learns_behind_its_frozen_encoder(options, tmp_pat
     assert "model_tflops_per_second" not in ours[0]  # no encoder ran
 
 
+@pytest.mark.long
 def test_a_dry_run_counts_no_encoder_of_the_student(options):
     encoder = model(1, 192)
     student = headed(encoder, DenseSpec(192, 192, bias=False))
@@ -127,6 +129,7 @@ def test_a_model_that_ends_otherwise_is_told(options, tmp_path, student):
 OTHER = "does not match the model without its last"
 
 
+@pytest.mark.long
 def test_the_teacher_must_be_what_stands_before_the_head(options, tmp_path):
     def refused(match, teacher, student=STUDENT):
         changed = options | {"teacher": teacher, "model": student}

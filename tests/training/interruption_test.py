@@ -28,6 +28,7 @@ def unbroken(tmp_path_factory):
     return run(workdir)[0].params, all_losses(workdir)
 
 
+@pytest.mark.long
 def test_sigterm_saves_and_the_same_call_goes_on_bit_for_bit(tmp_path, unbroken):
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Stopped, match="after step 3 of 6") as stopped:
@@ -40,6 +41,7 @@ def test_sigterm_saves_and_the_same_call_goes_on_bit_for_bit(tmp_path, unbroken)
         np.testing.assert_array_equal(trained.params[path], value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("harm", ["truncated", "zeroed", "missing"])
 def test_an_unreadable_newest_checkpoint_is_put_aside(tmp_path, unbroken, harm, capsys):
     with pytest.raises(Stopped):
@@ -73,6 +75,7 @@ def test_a_bad_step_stops_the_run_and_its_batch_is_kept(tmp_path):
     assert (tmp_path / "checkpoints" / "2").is_dir()
 
 
+@pytest.mark.long
 def test_bad_steps_are_passed_over_as_often_as_allowed(tmp_path, capsys):
     trained, _ = run(tmp_path / "a", {3: "nan"}, skip_bad_steps=1)
     assert "skipped (1 in a row, at most 1 are allowed)" in capsys.readouterr().out
@@ -82,6 +85,7 @@ def test_bad_steps_are_passed_over_as_often_as_allowed(tmp_path, capsys):
         run(tmp_path / "b", {3: "nan", 4: "nan"}, skip_bad_steps=1)
 
 
+@pytest.mark.long
 def test_bad_steps_in_a_row_are_counted_over_a_resume(tmp_path):
     run(tmp_path, {3: "nan"}, steps=3, skip_bad_steps=1)
     with pytest.raises(UserError, match="step 4: loss is nan"):

@@ -34,6 +34,7 @@ def formula(query, document, temperature, bias):
     return np.log1p(np.exp(-z * logits)).sum(1), by_temperature, slope.sum(1)
 
 
+@pytest.mark.long
 def test_the_sigmoid_loss_reads_the_learned_numbers():
     random = np.random.default_rng(0)
     rows = [random.normal(size=(5, 8)) for _ in range(2)]
@@ -87,6 +88,7 @@ def test_eight_devices_learn_what_one_learns(trained, tmp_path):
     assert eight.bias == pytest.approx(one.bias, abs=1e-5)
 
 
+@pytest.mark.long
 def test_a_factor_above_100_is_cut_after_each_step(tmp_path):
     model = learned_scale(tiny(0), kind="clip")
     fast = {"optimizer": lambda: optax.sgd(-10.0), "mesh": ONE, "steps": 3}

@@ -47,6 +47,7 @@ def test_the_average_is_that_of_the_weights_after_each_step():
     np.testing.assert_allclose(averaged(TrainState(0, params, state))["w"], expected, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_the_average_is_what_is_judged_and_returned(tmp_path):
     seen = []
     evaluators = {"look": lambda model: seen.append(model.params) or {"score": 1}}
@@ -58,6 +59,7 @@ def test_the_average_is_what_is_judged_and_returned(tmp_path):
         np.testing.assert_array_equal(value, seen[0][path])
 
 
+@pytest.mark.long
 def test_the_momentum_of_an_optimizer_is_no_average():
     params = {"w/kernel": jnp.full((4, 4), 7.0)}
     schedule = partial(warmup_linear, peak_rate=1e-3)
@@ -94,6 +96,7 @@ def test_a_decay_out_of_range_is_told(decay):
         with_ema(SGD(), decay)
 
 
+@pytest.mark.long
 def test_scores_are_recorded_and_the_best_checkpoint_is_returned(tmp_path):
     scores, seen = iter([0.2, 0.9, 0.4]), []
 
@@ -125,11 +128,13 @@ def test_a_score_that_nobody_gives_is_told(tmp_path):
         run(tmp_path / "b", steps=1, evaluators=evaluators, keep_best="sts/pearson")
 
 
+@pytest.mark.long
 def test_every_so_many_steps_one_checkpoint_is_kept(tmp_path):
     run(tmp_path, steps=7, checkpoint_steps=1, keep_checkpoints=1, keep_every=3)
     assert checkpoints(tmp_path) == [3, 6, 7]
 
 
+@pytest.mark.long
 def test_a_trace_is_left_for_tensorboard(tmp_path):
     run(tmp_path, profile_steps=(3, 4))
     traces = tmp_path / "tensorboard" / "plugins" / "profile"
@@ -139,6 +144,7 @@ def test_a_trace_is_left_for_tensorboard(tmp_path):
     assert list((tmp_path / "half" / "tensorboard" / "plugins").rglob("*.xplane.pb"))
 
 
+@pytest.mark.long
 def test_a_resumed_run_says_so(tmp_path):
     assert "resumed_from" not in run(tmp_path, steps=3)[1]
     assert run(tmp_path)[1]["resumed_from"] == 3
@@ -155,6 +161,7 @@ def test_profile_steps_that_are_none_are_told(text):
         parse_steps(text)
 
 
+@pytest.mark.long
 def test_figures_of_a_batch_equal_float64(monkeypatch):
     random = np.random.default_rng(0)
     batch = next(Batches(rows=16, negatives=2))
@@ -178,6 +185,7 @@ def test_figures_of_a_batch_equal_float64(monkeypatch):
     assert float(half["accuracy"]) == pytest.approx(hits.mean())
 
 
+@pytest.mark.long
 def test_rows_tell_rates_memory_and_how_the_vectors_lie(tmp_path):
     trained, _ = run(tmp_path, steps=2, **NESTED)
     row = read_metrics(tmp_path)[-1]
@@ -191,6 +199,7 @@ def test_rows_tell_rates_memory_and_how_the_vectors_lie(tmp_path):
     assert "mfu" not in row  # the peak of a CPU is not known
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pooled", [True, False])
 def test_training_embeds_texts_as_the_model_itself_does(tmp_path, pooled):
     pairs = [{"query": f"ask {i}", "document": f"tell {i * i}, and more"} for i in range(8)]
@@ -209,6 +218,7 @@ def test_training_embeds_texts_as_the_model_itself_does(tmp_path, pooled):
     assert read_metrics(tmp_path / "run")[0]["alignment"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.long
 def test_prompts_that_training_does_not_read_are_told(tmp_path, capsys):
     pairs = [{"query": f"ask {i}", "document": f"tell {i * i}, and more"} for i in range(8)]
     (tmp_path / "all.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))

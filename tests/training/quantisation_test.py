@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from gemb.training.quantisation import int8_weights
 
@@ -30,6 +31,7 @@ def test_weights_are_whole_steps_of_their_channel():
         np.testing.assert_allclose(again, found[path], atol=1e-6)
 
 
+@pytest.mark.long
 def test_the_gradient_is_that_of_the_weights_as_rounded():
     x = jnp.asarray(RNG.normal(size=(3, 6)), jnp.float32)
 

@@ -55,6 +55,7 @@ def experiment(given, **settings):
     )
 
 
+@pytest.mark.long
 def test_a_step_is_numpys_over_the_whole_table(given, tmp_path):
     e = experiment(given)
     before, batch = e.model.params, next(e.batches())
@@ -73,6 +74,7 @@ def test_a_step_is_numpys_over_the_whole_table(given, tmp_path):
         np.testing.assert_allclose(after[path], expected, rtol=0, atol=2e-6, err_msg=path)
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_straight_one_and_eight_devices_are_one(given, tmp_path):
     straight = train(experiment(given, steps=4), tmp_path / "straight")[0].params
     train(experiment(given, steps=2), tmp_path / "resumed")

@@ -102,6 +102,7 @@ def test_flops_are_those_of_the_passes(parts, execution, passes):
     assert 3 * forward_flops() < useful * 8 <= 3 * forward_flops() + 24 * scores
 
 
+@pytest.mark.long
 def test_flops_are_xlas_within_3_percent():
     work = workload()
     step = make_step(Encoding(functional(SPEC)), work.loss, work.optimizer)
@@ -132,6 +133,7 @@ def test_state_bytes_are_those_of_real_arrays(mesh):
     assert estimate.memory(work, Settings(*mesh))["state"] == held
 
 
+@pytest.mark.long
 def test_memory_shrinks_with_what_is_said_to_shrink_it():
     work = workload(rows=1024)
     base = estimate.memory(work, Settings(8, 1, 1))
@@ -169,6 +171,7 @@ def test_traffic_of_the_axes():
     assert tensor == 2 * (3 / 4) * tokens * WIDTH * size * LAYERS * 2 * 2
 
 
+@pytest.mark.long
 def test_advice_makes_it_fit_with_no_more_than_it_takes():
     work, before = workload(rows=1024), Settings(8, 1, 1)
     need = sum(estimate.memory(work, before).values())
@@ -188,6 +191,7 @@ def test_advice_makes_it_fit_with_no_more_than_it_takes():
     assert "still too much" in hopeless
 
 
+@pytest.mark.long
 def test_advice_for_rounded_products_is_of_bfloat16_altogether():
     work = workload(rows=1024)
     before = Settings(8, 1, 1, execution=Execution(matmul_dtype="bfloat16"))
@@ -259,6 +263,7 @@ def test_mistakes_are_told():
         dry_run_on_chips(dataclasses.replace(run, objective=head_only()), "v5e:8")
 
 
+@pytest.mark.long
 def test_averaged_weights_count_in_both_dry_runs():
     run = Experiment(
         MODEL,

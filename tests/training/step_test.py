@@ -52,6 +52,7 @@ def one_pass(params):
     return value_and_gradients(params)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layers", ["scan", "unroll"])
 def test_gradient_caching_changes_neither_loss_nor_gradients(params, one_pass, layers):
     value, grads = value_and_gradients(
@@ -66,6 +67,7 @@ def test_gradient_caching_changes_neither_loss_nor_gradients(params, one_pass, l
         np.testing.assert_allclose(grads[path], gradient, rtol=1e-4, atol=1e-6, err_msg=path)
 
 
+@pytest.mark.long
 def test_a_recomputed_microbatch_draws_the_same_dropout(params):
     """By differences: were the mask of the backward pass another, the slope would be off."""
     options = {
@@ -86,6 +88,7 @@ def test_a_recomputed_microbatch_draws_the_same_dropout(params):
     assert slope == pytest.approx(np.linalg.norm(gradients[path]), rel=2e-2)
 
 
+@pytest.mark.long
 def test_gradient_caching_keeps_memory_flat(params):
     def temporaries(rows, microbatches):
         ids = np.ones((rows, 16), np.int32)
@@ -104,6 +107,7 @@ def test_gradient_caching_keeps_memory_flat(params):
     assert temporaries(2048, 128) < 2 * temporaries(512, 32)
 
 
+@pytest.mark.long
 def test_rows_that_only_fill_up_count_for_nothing(params):
     batch = make_batch()
     shorter = jax.tree.map(lambda x: x[:9], batch)
@@ -121,6 +125,7 @@ def test_microbatches_must_divide_the_rows():
         embed(lambda ids, mask: ids, tokens, microbatches=3)
 
 
+@pytest.mark.long
 def test_frozen_parameters_stay_and_hold_no_moments(params):
     schedule = partial(schedules.warmup_linear, peak_rate=0.1, warmup_fraction=0.0)
     transform = optimizers.adamw(10, schedule=schedule, frozen=r"^text/token/")
@@ -148,6 +153,7 @@ def test_a_rate_that_scales_nothing_is_told(params):
             made.init(params)
 
 
+@pytest.mark.long
 def test_a_loss_that_draws_does_so_at_each_step(params):
     def loss(query, document, positive, *, fields):
         return jax.random.uniform(fields.key, positive.shape) + 0 * query[:, 0]
@@ -168,6 +174,7 @@ def test_a_loss_that_draws_does_so_at_each_step(params):
 MAKERS = [optimizers.adamw, optimizers.lion, optimizers.muon, optimizers.adafactor]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", MAKERS)
 def test_every_optimizer_scales_rates_and_freezes_by_path(params, make):
     schedule = partial(schedules.warmup_linear, peak_rate=0.1, warmup_fraction=0.0)

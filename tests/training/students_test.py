@@ -44,6 +44,7 @@ def reloaded(student, folder):
     return Embedder.load(folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("own", "layers"), [((), 1), ((DenseSpec(16, 12),), 1), ((DenseSpec(16, 12, "tanh"),), 2)]
 )
@@ -94,6 +95,7 @@ def test_what_cannot_be_reduced(teacher, records):
         students.reduced(teacher, 4, records=records, columns=("text",), sample=2)
 
 
+@pytest.mark.long
 def test_a_fitted_layer_brings_a_model_near_its_teachers(teacher, records, tmp_path):
     """Held against scikit-learn's ridge regression; reduced to its own width it stays as it is."""
     linear_model = pytest.importorskip("sklearn.linear_model")

@@ -90,6 +90,7 @@ def cache(tmp_path_factory, data):
     return folder, count
 
 
+@pytest.mark.long
 def test_a_live_teacher_gives_what_the_model_gives_elsewhere(data):
     other = model(3, width=8)
     teacher = teachers.live([TEACHER, other], weights=(3.0, 4.0), microbatches=2)
@@ -155,6 +156,7 @@ def test_the_student_learns_and_the_summary_names_the_data(straight):
     assert summary["steps"] == 4
 
 
+@pytest.mark.long
 def test_eight_devices_do_what_one_does(straight, data, tmp_path):
     teacher, mesh = teachers.live([TEACHER]), functools.partial(make_mesh, 2, 2, 2)
     path = "text/stack/layers/0/up/kernel"
@@ -164,6 +166,7 @@ def test_eight_devices_do_what_one_does(straight, data, tmp_path):
     np.testing.assert_allclose(figures(rows), figures(straight[1][:2]), rtol=2e-5)
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_straight_one(straight, data, tmp_path):
     run(tmp_path, data, teachers.live([TEACHER]), steps=2)
     _, rows, _ = run(tmp_path, data, teachers.live([TEACHER]))
@@ -198,6 +201,7 @@ def test_a_resume_with_another_teacher_is_refused(straight, data):
         run(straight[-1], data, teachers.live([model(4)]), steps=6)
 
 
+@pytest.mark.long
 def test_a_cache_is_the_live_teacher_and_calls_no_model(
     straight, data, cache, tmp_path, monkeypatch
 ):
@@ -381,6 +385,7 @@ def one_layer(layer):
     )
 
 
+@pytest.mark.long
 def test_layers_learn_from_layers(data, tmp_path):
     options = {"model": one_layer(1), "loss": LAYERWISE}
     options["optimizer"] = lambda steps: optax.sgd(1e-3)
@@ -395,6 +400,7 @@ def test_layers_learn_from_layers(data, tmp_path):
         run(tmp_path / "one", data, other, steps=6, **options)
 
 
+@pytest.mark.long
 def test_a_layer_is_held_against_the_one_that_is_named(data, tmp_path):
     teacher = teachers.layerwise(DEEP, layers=(1,))
     _, rows, _ = run(tmp_path, data, teacher, steps=1, model=one_layer(0), loss=LAYERWISE)

@@ -200,6 +200,7 @@ def test_it_learns_the_rotation(trained):
     assert embedder.encode(records.query[:2], kind="query", dim=4).shape == (2, 4)
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_straight_one(trained, tmp_path):
     train(experiment(steps=20), tmp_path)
     again = train(experiment(), tmp_path)[0]

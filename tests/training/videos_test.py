@@ -112,6 +112,7 @@ def test_opposite_motions_have_the_same_frames(places):
         moving(decode(picture).picture, "jumps")
 
 
+@pytest.mark.long
 def test_without_layers_a_video_is_the_mean_of_its_frames(places):
     pictures = of_pictures(of_bytes(), width=16).document
     clips = model().document
@@ -138,6 +139,7 @@ def pictures_model_text():
     return of_pictures(of_bytes(), width=16).query
 
 
+@pytest.mark.long
 def test_frozen_frames_train_what_follows_them(places, tmp_path):
     trained = train(experiment(places), tmp_path / "run")[0]
     before = model(1)
@@ -152,6 +154,7 @@ def test_frozen_frames_train_what_follows_them(places, tmp_path):
     np.testing.assert_array_equal(Embedder(again).encode(video), Embedder(trained).encode(video))
 
 
+@pytest.mark.long
 def test_frozen_frames_give_the_embedding_of_pixels(places):
     whole = experiment(places)
     batches = whole.batches()
@@ -200,6 +203,7 @@ def call(verb, *arguments):
     return ended.value.code
 
 
+@pytest.mark.long
 def test_clips_are_indexed_searched_and_embedded(places, tmp_path, capsys):
     saving.save(model(), tmp_path / "model")
     name, page = f"--model={tmp_path / 'model'}", tmp_path / "found.html"
@@ -244,6 +248,7 @@ def text_again():
     return dataclasses.replace(tower)
 
 
+@pytest.mark.long
 def test_the_experiment_on_videos_runs_at_debug_size(places, tmp_path):
     files = ("experiments/video.gin", "debug.gin", "model/tiny_videos.gin")
     assert call(

@@ -75,6 +75,7 @@ def test_vectors_in_the_place_of_words_go_the_way_of_words(kind):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.peers("torch")
 def test_the_pool_without_parameters_is_that_of_torch():
     import torch
@@ -86,6 +87,7 @@ def test_the_pool_without_parameters_is_that_of_torch():
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.long
 def test_parts_that_do_not_count_change_nothing():
     for pool in ("attention", "adaptive"):
         made = model(pool)
@@ -99,6 +101,7 @@ def test_parts_that_do_not_count_change_nothing():
         assert np.isfinite(run(params, Visual(given, np.zeros((2, 4), bool)))).all()
 
 
+@pytest.mark.long
 def test_texts_keep_their_vectors_and_both_stand_in_one_list():
     texts, images = ["a dog", "a cat in a long garden", ""], values()
     embedder = Embedder(model())

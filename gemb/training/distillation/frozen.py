@@ -163,7 +163,7 @@ class FrozenTeacher(Teacher):
             FEATURES: (len(documents), *self._shape),
         }
         made = {name: np.ones(shape, np.float32) for name, shape in sizes.items()}
-        if self._frames is not None:
+        if self._kind == "video":
             made[FRAMES] = np.ones((len(documents), self._shape[0]), bool)
         return made
 

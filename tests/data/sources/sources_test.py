@@ -308,6 +308,7 @@ print(json.dumps([
 """
 
 
+@pytest.mark.long
 @pytest.mark.extra("seqio")
 def test_seqio_registers_and_reads_the_same_pairs_of_a_tfds_builder(tmp_path):
     script = tmp_path / "small.py"

@@ -68,6 +68,7 @@ def test_nearest_classes():
     assert evaluate_picture_classes(pictures, np.array([0, 0, 1]), classes).tolist() == [1, 0, 1]
 
 
+@pytest.mark.long
 @pytest.mark.extra("images")
 def test_tasks_of_a_folder_at_every_width(tmp_path):
     folder = captioned_folder(tmp_path / "pictures", copies=2)

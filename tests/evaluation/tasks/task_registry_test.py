@@ -26,7 +26,7 @@ def test_every_kind_is_found(tmp_path):
         "r": "reranking",
         "en_test": "sts",
     }
-    assert set(kinds.values()) == set(TASK_TYPES) - {"pictures", "picture_classes"}
+    assert set(kinds.values()) == set(TASK_TYPES) - {"pictures", "picture_classes", "videos"}
     assert all(task.main == TASK_TYPES[task.kind].mains[0] for task in tasks.values())
     data = {name: task.data for name, task in tasks.items()}
     assert data["en_test"]["scores"] == [4.5, 0.0]
