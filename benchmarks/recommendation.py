@@ -130,7 +130,7 @@ def first(args) -> None:
     from gemb.evaluation.link_validation import link_figures
     from gemb.recommendation import links
     from gemb.recommendation.baselines.baseline import interaction_matrix
-    from gemb.recommendation.initial import linear_tables
+    from gemb.recommendation.linear import linear_tables
     from gemb.recommendation.vectors import Vectors
 
     given = links.read(args.folder, split=args.split, part=args.part, seed=args.seed)
