@@ -24,7 +24,7 @@ class Linear:
 
     Attributes:
         penalty: EASE's; `gemb baselines` chooses it on validation.
-        width: coordinates, at most the number of items; see `linear_tables`.
+        width: coordinates, at most; there are no more than items. See `linear_tables`.
         weight: of a user's score, the sum over its history divided by the root of its length, next
             to the deep part's cosine. Choose it on validation.
     """
@@ -103,7 +103,7 @@ def with_linear(model: Model, links: Links, settings: Linear, seed: int = 0) -> 
         seed: of the random parameters.
 
     Raises:
-        ValueError: for a width above the number of items, or hashed ids.
+        ValueError: for hashed ids.
     """
     processor = model.processors.query
     words = processor.vocabulary(ITEM)
@@ -113,7 +113,8 @@ def with_linear(model: Model, links: Links, settings: Linear, seed: int = 0) -> 
     made = {
         path: np.asarray(v) for path, v in initial_params(model.spec, jax.random.key(seed)).items()
     }
-    tables = linear_tables(links, settings.width, penalty=settings.penalty)
+    width = model.spec.query.encoder.wide.width
+    tables = linear_tables(links, width, penalty=settings.penalty)
     middle = [np.median(np.linalg.norm(values, axis=1)) for values in tables]
     lengths = np.sqrt(settings.weight * np.prod(middle)) / middle  # both tables equally long
     for side, values, length in zip(SIDES, tables, lengths, strict=True):

@@ -129,8 +129,8 @@ def from_links(
     added = Linear.of(linear) if linear is not None else None
     if added and normalize:
         raise UserError("linear: needs inner products; bind normalize = False")
-    wide = Wide(added.width, HISTORY, ITEM) if added else None
-    total = width + (added.width if added else 0)
+    wide = Wide(min(added.width, len(links.data.items.ids)), HISTORY, ITEM) if added else None
+    total = width + (wide.width if wide else 0)
     encoder = FeaturesSpec(filled, **sides, width=total, history=stack, wide=wide)
     similarity = "cosine" if normalize else "dot"
     spec = TowerSpec(encoder, normalize=normalize, similarity=similarity)
