@@ -5,6 +5,7 @@
     gemb recommend --recommender=DIR --history=libsdl2-2.0-0,libpng16-16
     gemb recommend --recommender=DIR --user=new --filters=section=libs
     gemb recommend --recommender=DIR --features='{"description": "a strategy game"}'
+    gemb recommend --recommender=DIR --user=0ad --query="play sound files"
     gemb recommend --recommender=DIR --user=0ad --json
     gemb recommend --recommender=DIR --user=0ad --store=runs/store --keys=sqlite:runs/users.db
 
@@ -12,6 +13,9 @@ A recommender is written by `gemb baselines --save`. Items that a user has are l
 the recommender does not know gets the list of --history if that is given, else what is popular
 (--segment=VALUE: among users of that segment); --features is a JSON object of columns that towers
 read. Each list says what made it. --json prints one object per user.
+
+--query is a personalised search: the 500 items whose texts (--query_column) are nearest to the text
+are ranked by their nearness and the user's own scores, with --personal as the share of the latter.
 
 With --store and --keys the vectors are those that `gemb release` published: the newest version that
 both have of a user, an older one, or popularity (of the user's segment). The recommender then only
@@ -26,6 +30,21 @@ flags.DEFINE_list("user", [], "Ids of users.", allow_override=True)
 flags.DEFINE_list("history", [], "Items of a user who is not known.", allow_override=True)
 flags.DEFINE_string("segment", "", "Segment of a user who is not known.", allow_override=True)
 flags.DEFINE_string("features", "", "Features of a user, as JSON.", allow_override=True)
+flags.DEFINE_string(
+    "query", "", "Text: ranks what it finds for the user (personalised search).",
+    allow_override=True,
+)  # fmt: skip
+flags.DEFINE_string(
+    "query_model", "all-MiniLM-L6-v2", "Model of --query, a folder or a name.", allow_override=True
+)
+flags.DEFINE_string(
+    "query_column", "description", "Column of the items with their texts, for --query.",
+    allow_override=True,
+)  # fmt: skip
+flags.DEFINE_float(
+    "personal", 0.5, "Share of the user's own scores next to --query's, 0 to 1.",
+    lower_bound=0, upper_bound=1, allow_override=True,
+)  # fmt: skip
 flags.DEFINE_list("filters", [], "COLUMN=VALUE that items must have.", allow_override=True)
 flags.DEFINE_bool("seen", False, "Also recommend items that the user has.", allow_override=True)
 flags.DEFINE_integer("count", 5, "Items for each user.", lower_bound=1, allow_override=True)
@@ -62,9 +81,10 @@ def main(argv: list[str]) -> None:
 
     recommender = Recommender.load(FLAGS.recommender)
     if FLAGS.store or FLAGS.keys:
-        if not (FLAGS.store and len(FLAGS.keys) == 1 and FLAGS.user) or features or filters:
+        other = features or filters or FLAGS.query
+        if other or not (FLAGS.store and len(FLAGS.keys) == 1 and FLAGS.user):
             raise UserError(
-                "--store: needs one --keys and --user, and reads no features or filters"
+                "--store: needs one --keys and --user, and reads no features, filters or query"
             )
         _show(_live(recommender).recommend(FLAGS.user, FLAGS.count))
         return
@@ -74,10 +94,14 @@ def main(argv: list[str]) -> None:
         if not recommender.segment:
             raise UserError("--segment: this recommender has no segments")
         features[recommender.segment] = FLAGS.segment
+    if FLAGS.query:
+        recommender = recommender.with_texts(FLAGS.query_model, FLAGS.query_column)
     lists = recommender.recommend(
         FLAGS.user or None,
         FLAGS.count,
         features=features or None,
+        query=FLAGS.query,
+        personal=FLAGS.personal,
         exclude="nothing" if FLAGS.seen else "seen",
         filters=filters,
     )

@@ -9,8 +9,8 @@ from jax import export
 
 from gemb.models.execution import Execution
 from gemb.models.functional import functional
+from gemb.models.layers import unit_length
 from gemb.models.model import Tower
-from gemb.models.network import unit_length
 from gemb.models.spec import ModelSpec
 from gemb.structs import Tokens
 

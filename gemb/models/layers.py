@@ -198,3 +198,8 @@ def _mix(bits: jax.Array) -> jax.Array:
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
     return bits ^ (bits >> 16)
+
+
+def unit_length(x: jax.Array, epsilon: float = 1e-24) -> jax.Array:
+    """Divides rows by their Euclidean norm; `epsilon` floors the squared norm of a zero row."""
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), epsilon))

@@ -7,7 +7,7 @@ from flax import nnx
 from gemb.checks import check
 from gemb.models.block import ACTIVATIONS
 from gemb.models.execution import Execution
-from gemb.models.layers import Linear
+from gemb.models.layers import Linear, unit_length
 from gemb.models.poolers import LEARNED_POOLERS, POOLERS
 from gemb.models.spec import DenseSpec, TowerSpec
 from gemb.structs import Inputs
@@ -148,8 +148,3 @@ class Network(nnx.Module):
 
     def _finish(self, x: jax.Array) -> jax.Array:
         return unit_length(x) if self.spec.normalize else x
-
-
-def unit_length(x: jax.Array, epsilon: float = 1e-24) -> jax.Array:
-    """Divides rows by their Euclidean norm; `epsilon` floors the squared norm of a zero row."""
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), epsilon))

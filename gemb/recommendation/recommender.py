@@ -3,8 +3,11 @@
 recommender = gemb.Recommender.load("runs/recommender")
 recommender.recommend(["0ad"], k=10)[0].items
 recommender.recommend(features={"history": ["libsdl2-2.0-0"], "section": "games"})
+searching = recommender.with_texts("all-MiniLM-L6-v2", "description")
+searching.recommend(["0ad"], query="play sound files")
 """
 
+import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +25,7 @@ from gemb.recommendation.vectors import Fused, TwoStages, Vectors, has_users
 from gemb.structs import Interactions
 
 EXCLUDE = ("seen", "nothing")
+_CANDIDATES = 500  # of a query, which the user's scores put in another order
 # features -> [dim] the user's vector, as a tower computes it
 Encode = Callable[[Mapping[str, Any]], np.ndarray]
 Filters = Mapping[str, Any] | Callable[[Mapping[str, Any]], bool]
@@ -35,7 +39,7 @@ class Recommendation(NamedTuple):
         items: ids, best first; fewer than asked where fewer remain.
         scores: [items] float32, comparable within one list only.
         source: what made the list: "model", "history", "features", "popularity in COLUMN VALUE" or
-            "popularity".
+            "popularity"; with "query and " before it for a query.
         note: why it is not the model's own list, or shorter than asked; "" otherwise.
     """
 
@@ -44,6 +48,18 @@ class Recommendation(NamedTuple):
     scores: np.ndarray
     source: str
     note: str
+
+
+class _Asked(NamedTuple):
+    """What a list is made of: length, whether a user's items are left out, which items may be in it
+    ([items] bool; None for all), and the cosines of a query ([items]; None without one) with the
+    share that the user's own scores have."""
+
+    k: int
+    unseen: bool
+    allowed: np.ndarray | None
+    cosines: np.ndarray | None
+    personal: float
 
 
 class Recommender:
@@ -89,6 +105,7 @@ class Recommender:
             )
         self.model, self.users, self.items, self.seen = model, users, items, seen
         self.segment, self.encode = segment, encode
+        self.texts: tuple[Embedder, np.ndarray] | None = None
         self._user_row = {name: row for row, name in enumerate(users.ids)}
         self._item_row = {name: row for row, name in enumerate(items.ids)}
         self._popular: dict[str, np.ndarray] = {}
@@ -99,10 +116,12 @@ class Recommender:
         k: int = 10,
         *,
         features: Mapping[str, Any] | None = None,
+        query: str = "",
+        personal: float = 0.5,
         exclude: str = "seen",
         filters: Filters | None = None,
     ) -> list[Recommendation]:
-        """Recommends items.
+        """Recommends items; with a query, those that it finds, in an order for the user.
 
         Args:
             users: ids. One that the recommender does not know gets the list of its features if
@@ -110,6 +129,9 @@ class Recommender:
             k: items for each user.
             features: of one user: "history" (ids of items), the segment's column, and what `encode`
                 reads.
+            query: a text. Its 500 nearest items by `with_texts` are ranked by
+                (1 - personal) z(cosine) + personal z(the user's score), with z over these items.
+            personal: 0 to 1.
             exclude: "seen" leaves out a user's own items, "nothing" does not.
             filters: column of the items -> the value wanted, or a collection of values; or a
                 function of an item's columns (with "id") that says whether it may be recommended.
@@ -127,14 +149,48 @@ class Recommender:
             raise UserError(f"exclude: expected one of {', '.join(EXCLUDE)}, got {exclude!r}")
         if k < 1:
             raise UserError(f"k: expected at least 1, got {k}")
-        allowed = self._allowed(filters)
+        if not 0 <= personal <= 1:
+            raise UserError(f"personal: expected 0 to 1, got {personal}")
+        cosines = self._cosines(query) if query else None
+        asked = _Asked(k, exclude == "seen", self._allowed(filters), cosines, personal)
         wanted: list[str | None] = [None] if users is None else list(users)
         known = [name for name in wanted if name in self._user_row]
-        lists = dict(self._known(known, k, exclude == "seen", allowed))
+        lists = dict(self._known(known, asked))
         other = None
         if len(known) < len(wanted):
-            other = self._unknown(features or {}, k, exclude == "seen", allowed)
+            other = self._unknown(features or {}, asked)
         return [lists[name] if name in lists else _named(other, name) for name in wanted]
+
+    def with_texts(self, model: Embedder | str, column: str) -> "Recommender":
+        """The recommender with vectors of its items' texts, for queries.
+
+        Args:
+            model: of texts: an embedder, a folder or a name.
+            column: of the table of items, with the texts.
+
+        Raises:
+            UserError: for another column, or a model that cannot be loaded.
+        """
+        if column not in self.items.columns:
+            known = self.items.columns
+            raise UserError(
+                f"column: the items have no {column!r}; they have {', '.join(known) or 'none'}."
+                f"{suggest(column, known)}"
+            )
+        embedder = Embedder.load(model) if isinstance(model, str) else model
+        texts = [str(value) for value in self.items.columns[column]]
+        made = copy.copy(self)
+        made.texts = embedder, embedder.encode(texts, kind="document")
+        return made
+
+    def _cosines(self, query: str) -> np.ndarray:
+        """[items] cosines of the query with the items' texts."""
+        if self.texts is None:
+            raise UserError("query: the recommender has no texts; call with_texts first")
+        embedder, items = self.texts
+        vector = embedder.encode([query], kind="query")[0]
+        norms = np.linalg.norm(items, axis=1) * np.linalg.norm(vector)
+        return items @ vector / np.maximum(norms, np.float32(1e-12))
 
     def popular(self, user: str, k: int = 10) -> Recommendation:
         """What is popular, in the user's segment where that is known, without what it has."""
@@ -142,7 +198,8 @@ class Recommender:
         if row is not None:
             columns = {name: values[row] for name, values in self.users.columns.items()}
             seen = self.seen[[row]]
-        return self._by_popularity(columns, k, seen, None)._replace(user=user)
+        asked = _Asked(k, True, None, None, 0.0)
+        return self._by_popularity(columns, seen, asked)._replace(user=user)
 
     def seen_by(self, user: str) -> set[str]:
         """The items that a user has; none for a user who is not known."""
@@ -184,28 +241,26 @@ class Recommender:
         made._set(*parts, encode)
         return made
 
-    def _known(self, names: list[str], k: int, seen: bool, allowed: np.ndarray | None):
+    def _known(self, names: list[str], asked: _Asked):
         """(name, list) of known users; one without any item gets what is popular."""
         rows = np.array([self._user_row[name] for name in names], np.int64)
         for start in range(0, len(rows), 1024):
             block = rows[start : start + 1024]
             histories = self.seen[block]
-            scores = self._scored(self.model.scores(histories, block), histories, seen, allowed)
-            ranked = metrics.top_items(scores, k)
+            scores = _scored(self.model.scores(histories, block), histories, asked)
+            ranked = metrics.top_items(scores, asked.k)
             for place, row in enumerate(block):
                 name = self.users.ids[row]
                 empty = histories.indptr[place + 1] == histories.indptr[place]
                 if empty and not has_users(self.model):
                     columns = {key: values[row] for key, values in self.users.columns.items()}
-                    found = self._by_popularity(columns, k, histories[[place]], allowed)
+                    found = self._by_popularity(columns, histories[[place]], asked)
                     note = "the user has no events; " + found.note
                     yield name, found._replace(user=name, note=note.removesuffix("; "))
                 else:
-                    yield name, self._list(name, ranked[place], scores[place], k, "model", "")
+                    yield name, self._list(name, ranked[place], scores[place], asked, "model", "")
 
-    def _unknown(
-        self, features: Mapping[str, Any], k: int, seen: bool, allowed: np.ndarray | None
-    ) -> Recommendation:
+    def _unknown(self, features: Mapping[str, Any], asked: _Asked) -> Recommendation:
         """The list of a user who is known by features alone, perhaps none."""
         read = {"history", self.segment} - {""}
         extra = sorted(set(features) - read) if self.encode is None else []
@@ -221,10 +276,10 @@ class Recommender:
         elif history.nnz:
             scores, source = self.model.scores(history, np.array([-1])), "history"
         else:
-            return self._by_popularity(features, k, history, allowed)
-        scores = self._scored(scores, history, seen, allowed)
-        ranked = metrics.top_items(scores, k)[0]
-        return self._list(None, ranked, scores[0], k, source, "")
+            return self._by_popularity(features, history, asked)
+        scores = _scored(scores, history, asked)
+        ranked = metrics.top_items(scores, asked.k)[0]
+        return self._list(None, ranked, scores[0], asked, source, "")
 
     def _item_vectors(self) -> np.ndarray:
         model = self.model.retriever if isinstance(self.model, TwoStages) else self.model
@@ -237,9 +292,8 @@ class Recommender:
     def _by_popularity(
         self,
         features: Mapping[str, Any],
-        k: int,
         history: scipy.sparse.csr_array,
-        allowed: np.ndarray | None,
+        asked: _Asked,
     ) -> Recommendation:
         value = str(features.get(self.segment) or "") if self.segment else ""
         counts = self._counts(value)
@@ -248,8 +302,9 @@ class Recommender:
         if value and not counts.any():
             counts, source = self._counts(""), "popularity"
             note = f"no user has the {self.segment} {value!r}"
-        scores = self._scored(counts[None].astype(np.float32), history, True, allowed)
-        return self._list(None, metrics.top_items(scores, k)[0], scores[0], k, source, note)
+        scores = _scored(counts[None].astype(np.float32), history, asked._replace(unseen=True))
+        ranked = metrics.top_items(scores, asked.k)[0]
+        return self._list(None, ranked, scores[0], asked, source, note)
 
     def _counts(self, value: str) -> np.ndarray:
         """[items] events of the users of a segment; of all users for ""."""
@@ -302,33 +357,51 @@ class Recommender:
         columns = {name: values[row] for name, values in self.items.columns.items()}
         return {"id": self.items.ids[row]} | columns
 
-    @staticmethod
-    def _scored(
-        scores: np.ndarray, history: scipy.sparse.csr_array, seen: bool, allowed: np.ndarray | None
-    ) -> np.ndarray:
-        scores = np.array(scores, np.float32)
-        if seen:
-            scores[history.nonzero()] = -np.inf
-        if allowed is not None:
-            scores[:, ~allowed] = -np.inf
-        return scores
-
     def _list(
         self,
         user: str | None,
         ranked: np.ndarray,
         scores: np.ndarray,
-        k: int,
+        asked: _Asked,
         source: str,
         note: str,
     ) -> Recommendation:
         rows = ranked[ranked >= 0]
-        if len(rows) < k:
+        if asked.cosines is not None:
+            source = f"query and {source}"
+        if len(rows) < asked.k:
             short = f"only {len(rows):,} items are left"
             note = f"{note}; {short}" if note else short
         return Recommendation(
             user, [self.items.ids[row] for row in rows], scores[rows], source, note
         )
+
+
+def _scored(scores: np.ndarray, history: scipy.sparse.csr_array, asked: _Asked) -> np.ndarray:
+    """[rows, items] float32: -inf for items that may not be in the list."""
+    scores = np.array(scores, np.float32)
+    if asked.unseen:
+        scores[history.nonzero()] = -np.inf
+    if asked.allowed is not None:
+        scores[:, ~asked.allowed] = -np.inf
+    return scores if asked.cosines is None else _for_query(scores, asked.cosines, asked.personal)
+
+
+def _for_query(scores: np.ndarray, cosines: np.ndarray, personal: float) -> np.ndarray:
+    """The mix of both over the nearest items of the query; -inf for all others."""
+    made = np.full(scores.shape, -np.inf, np.float32)
+    for row, own in enumerate(scores):
+        near = np.flatnonzero(np.isfinite(own))
+        near = near[np.argsort(-cosines[near], kind="stable")[:_CANDIDATES]]
+        if len(near):
+            both = (1 - personal) * _z(cosines[near]) + personal * _z(own[near])
+            made[row, near] = both
+    return made
+
+
+def _z(values: np.ndarray) -> np.ndarray:
+    """Less the mean, divided by the standard deviation; 0 where all are equal."""
+    return (values - values.mean()) / max(float(values.std()), 1e-6)
 
 
 def _tower(embedder: Embedder) -> Encode:

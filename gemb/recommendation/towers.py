@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from gemb.checks import UserError, check, suggest
-from gemb.models.encoders.features import FeaturesSpec, Part, Side
+from gemb.models.encoders.features import FeaturesSpec, Part, Side, Wide
 from gemb.models.model import Model, Tower
 from gemb.models.spec import StackSpec, TowerSpec
 from gemb.pretrained.feature_models.frozen import frozen_texts
 from gemb.processors.columns import Categories, Column, Number, Text, Time, Vector
 from gemb.processors.features import FeaturesProcessor
 from gemb.processors.vocabularies import Hashed, learned
-from gemb.recommendation.initial import linear_params
+from gemb.recommendation.linear import Linear, with_linear
 from gemb.recommendation.links import HISTORY, ITEM, USER, Links
 from gemb.structs import SIDES
 
@@ -79,27 +79,26 @@ def from_links(
     temperature: float = 0.0,
     history_layers: int = 1,
     history_heads: int = 4,
-    ease_penalty: float = 0.0,
+    linear: Mapping | None = None,
     pad_rows: int = 1,
 ) -> Model:
     """A model whose columns are learned from the training events and their tables.
 
-    It has no weights, or with `ease_penalty` its first ones.
+    It has no weights, or with `linear` its first ones.
 
     Args:
         links: the events and the tables.
         query: the fields of a `Feature` for each column of users.
         document: likewise of items.
-        width: coordinates of all vectors.
+        width: coordinates of all vectors; those of `linear` come on top.
         top: how the parts of a side are joined, see `gemb.models.encoders.features.Side`.
         layers: of the top.
         normalize: whether vectors have unit length; if not, they are compared by inner products.
         temperature: initial value of a learned temperature; 0 for the loss's own.
         history_layers: of the transformer of a history with the pool "causal".
         history_heads: its heads.
-        ease_penalty: if above 0, the tables of histories and of items begin with EASE's weights of
-            this penalty (see `gemb.recommendation.initial`), for the temperature above or 0.1, and
-            all else small.
+        linear: fields of a `gemb.recommendation.linear.Linear`: EASE's weights as further
+            coordinates, for towers compared by inner products; None for none.
         pad_rows: tables are filled up to a multiple of it, so that devices can share their rows.
 
     Raises:
@@ -127,15 +126,17 @@ def from_links(
     sides = {side: Side(parts[side], top, tuple(layers)) for side in SIDES}
     check(pad_rows >= 1, f"pad_rows: expected at least 1, got {pad_rows}")
     filled = tuple((name, -(-rows // pad_rows) * pad_rows) for name, rows in tables.items())
-    encoder = FeaturesSpec(filled, **sides, width=width, history=stack)
+    added = Linear.of(linear) if linear is not None else None
+    if added and normalize:
+        raise UserError("linear: needs inner products; bind normalize = False")
+    wide = Wide(min(added.width, len(links.data.items.ids)), HISTORY, ITEM) if added else None
+    total = width + (wide.width if wide else 0)
+    encoder = FeaturesSpec(filled, **sides, width=total, history=stack, wide=wide)
     similarity = "cosine" if normalize else "dot"
     spec = TowerSpec(encoder, normalize=normalize, similarity=similarity)
     processor = FeaturesProcessor(columns["query"], columns["document"], tuple(words.items()))
     model = Model.of(Tower(spec, None, processor), temperature)
-    if not ease_penalty:
-        return model
-    settings = {"penalty": ease_penalty, "temperature": temperature or 0.1}
-    return model.with_params(linear_params(model.spec, processor, links, **settings))
+    return with_linear(model, links, added) if added else model
 
 
 def _features(given: Sequence[Mapping]) -> list[Feature]:

@@ -9,8 +9,9 @@ from gemb.checks import check
 from gemb.models.functional import is_layer_kernel
 from gemb.training.checkpoints.averaging import with_ema
 
-# No decay for biases, norms and position tables: it would not regularise the model.
-NO_DECAY = r"(^|/)(bias|scale)$|/position/|/type/|^temperature/"
+# No decay for biases, norms and position tables: it would not regularise the model;
+# none for wide parts, which are not trained.
+NO_DECAY = r"(^|/)(bias|scale)$|/position/|/type/|/wide/|^temperature/"
 
 
 def adamw(

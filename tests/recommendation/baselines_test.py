@@ -111,6 +111,11 @@ def test_ease_solves_its_least_squares(train, dense):
         assert model.weights[item, item] == 0
 
 
+def test_ease_refuses_a_catalogue_beyond_the_memory(train):
+    with pytest.raises(UserError, match=r"EASE: 10,000,000 items need 2,235,174 GiB of memory"):
+        ease(train, USERS, 10**7)
+
+
 def ials_vectors(own, others, unobserved, regularisation, exponent):
     """The exact solution of one side, row by row."""
     gram = unobserved * others.T @ others

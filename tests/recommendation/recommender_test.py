@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import gemb
 from gemb.checks import UserError
@@ -14,6 +15,7 @@ from gemb.data.interactions import SideTable
 from gemb.recommendation.baselines import ease, ials, interaction_matrix, item_knn, popularity
 from gemb.recommendation.vectors import Fused, TextVectors, TwoStages, Vectors
 from gemb.structs import Interactions
+from tests.word_encoder import WordEncoder
 
 ROOT = Path(__file__).parents[2]
 USERS, ITEMS, DIM = 12, 15, 4
@@ -34,7 +36,8 @@ def tables():
         {"country": ["pe" if n % 2 else "hn" for n in range(USERS)]},
     )
     kinds = ["tool" if n < 5 else "book" for n in range(ITEMS)]
-    return users, SideTable([f"i{n}" for n in range(ITEMS)], {"kind": kinds})
+    texts = [f"{kind} about {['red', 'green', 'blue'][n % 3]} w{n}" for n, kind in enumerate(kinds)]
+    return users, SideTable([f"i{n}" for n in range(ITEMS)], {"kind": kinds, "text": texts})
 
 
 def models(train):
@@ -117,6 +120,41 @@ def test_filters(recommender):
     assert same.items == found.items
     [both] = recommender.recommend(["u0"], ITEMS, filters={"kind": ["tool", "book"]})
     assert len(both.items) > len(found.items)
+
+
+@pytest.mark.parametrize(("personal", "candidates"), [(0.0, 500), (0.3, 500), (0.9, 500), (0.3, 4)])
+def test_what_a_query_finds_is_ranked_for_its_user(
+    recommender, train, monkeypatch, personal, candidates
+):
+    monkeypatch.setattr("gemb.recommendation.recommender._CANDIDATES", candidates)
+    words = WordEncoder()
+    searching = recommender.with_texts(words, "text")
+    [found] = searching.recommend(["u3"], ITEMS, query="red tool", personal=personal)
+    own = interaction_matrix(train, USERS, ITEMS).toarray()[3]
+    cosines = (
+        words.encode(recommender.items.columns["text"], kind="")
+        @ words.encode(["red tool"], kind="")[0]
+    )
+    left = np.flatnonzero(own == 0)
+    near = left[np.argsort(-cosines[left])][:candidates]
+    both = (1 - personal) * scipy.stats.zscore(cosines[near])
+    both = both + personal * scipy.stats.zscore((own @ recommender.model.weights)[near])
+    order = np.argsort(-both)
+    assert found.items == [f"i{item}" for item in near[order]]
+    np.testing.assert_allclose(found.scores, both[order], rtol=1e-4, atol=1e-5)
+    assert found.source == "query and model"
+    [new] = searching.recommend(["new"], 2, query="red tool", personal=0.0)
+    assert new.source == "query and popularity"
+    assert new.items == [f"i{item}" for item in np.argsort(-cosines)[:2]]
+
+
+def test_a_query_needs_texts(recommender):
+    with pytest.raises(UserError, match="call with_texts first"):
+        recommender.recommend(["u3"], query="red")
+    with pytest.raises(UserError, match=r"the items have no 'txt'.*Did you mean text"):
+        recommender.with_texts(WordEncoder(), "txt")
+    with pytest.raises(UserError, match="personal: expected 0 to 1"):
+        recommender.with_texts(WordEncoder(), "text").recommend(["u3"], query="red", personal=2)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from gemb.models.execution import Execution
 from gemb.models.functional import initial_params
 from gemb.pretrained import saving
 from gemb.processors.columns import FrozenTexts
-from gemb.recommendation import initial, links, towers
+from gemb.recommendation import linear, links, towers
+from gemb.training import optimizers
 from gemb.training.experiment import Experiment
 from gemb.training.loop import train
 
@@ -212,21 +213,64 @@ def test_first_tables_are_ease_by_singular_vectors(given, width):
     scale = np.linalg.norm(x @ weights, axis=0) ** -0.5
     rows = np.linalg.svd(x @ weights * scale)[2][:width]
     expected = (weights * scale) @ rows.T @ rows / scale
-    history, items = initial.linear_tables(given, width, penalty=3.0)
+    history, items = linear.linear_tables(given, width, penalty=3.0)
     np.testing.assert_allclose(history @ items.T, expected, rtol=0, atol=2e-4)
 
-    made = model(
-        given, query=[HISTORY], document=[ITEM], width=width, normalize=False, ease_penalty=3.0
-    )
+
+WIDE = {"normalize": False, "linear": {"penalty": 3.0, "width": 1_000, "weight": 2.0}}
+
+
+def test_the_wide_part_adds_ease_to_the_cosine(given):
+    made = model(given, query=[HISTORY, TAGS], **WIDE)
     vectors = link_validation.tower_vectors(Embedder(made), given)
-    found = vectors.users @ vectors.items.T
-    expected = x @ expected / np.sqrt(np.maximum(x.sum(1), 1))[:, None]
-    factor = (found * expected).sum() / (expected**2).sum()
-    assert factor > 0
-    np.testing.assert_allclose(found, factor * expected, rtol=0, atol=1e-3 * np.abs(found).max())
-    both = model(given, query=[HISTORY | {"table": "item"}], document=[ITEM], width=width)
-    with pytest.raises(ValueError, match="a history with a table of its own"):
-        initial.linear_params(both.spec, both.processors.query, given, penalty=3.0, temperature=0.1)
+    train, x = given.split.train, np.zeros((USERS, ITEMS))
+    x[train.user, train.item] = 1
+    inverse = np.linalg.inv(x.T @ x + 3 * np.eye(ITEMS))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    ease = x @ weights / np.sqrt(x.sum(1))[:, None]
+    assert made.spec.dim == 16 + ITEMS
+    deep = [side[:, :16] for side in (vectors.users, vectors.items)]
+    for side in deep:
+        np.testing.assert_allclose(np.linalg.norm(side, axis=1), 1, rtol=1e-5)
+    expected = deep[0] @ deep[1].T + 2.0 * ease
+    np.testing.assert_allclose(vectors.users @ vectors.items.T, expected, rtol=0, atol=2e-4)
+    unknown = Embedder(made).encode_document([{"item": "new", "tags": "group1"}])
+    assert np.linalg.norm(unknown[0, :16]) > 0.9
+    assert not unknown[0, 16:].any()
+
+
+def test_training_leaves_the_wide_part_alone(given, tmp_path):
+    made = model(given, query=[HISTORY, TAGS], **WIDE)
+    settings = experiment(
+        given, made, execution=Execution(dropout=0.1), steps=3,
+        optimizer=functools.partial(
+            optimizers.adamw, schedule=lambda steps: optax.constant_schedule(0.01), weight_decay=0.5
+        ),
+    )  # fmt: skip
+    done = train(settings, tmp_path / "run")[0]
+    for path, value in made.document.params.items():
+        same = np.array_equal(done.document.params[path], value)
+        assert same == ("/wide/" in path), path
+    saving.save(done, tmp_path / "model")
+    again = gemb.load(str(tmp_path / "model"))
+    record = [{"history": ["i2", "i6"], "tags": "group2"}]
+    np.testing.assert_array_equal(again.encode_query(record), Embedder(done).encode_query(record))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"normalize": True}, "needs inner products"),
+        ({"linear": {"width": 4}}, "expected a penalty"),
+        ({"linear": {"penalty": 3.0, "wide": 4}}, "unknown 'wide'"),
+        ({"linear": {"penalty": 0.0}}, "penalty: expected more than 0"),
+        ({"query": [USER]}, "there is no part 'history'"),
+    ],
+)
+def test_bad_settings_of_the_wide_part_are_refused(given, settings, message):
+    with pytest.raises((UserError, ValueError), match=message):
+        model(given, **{"query": [HISTORY]} | WIDE | settings)
 
 
 @pytest.mark.long

@@ -14,7 +14,7 @@ from flax import nnx
 
 from gemb.checks import check
 from gemb.models.execution import Execution
-from gemb.models.layers import Linear, dropout, parameter
+from gemb.models.layers import Linear, dropout, parameter, unit_length
 from gemb.models.spec import StackSpec
 from gemb.models.stack import Stack
 from gemb.parallel.rules import constrain
@@ -78,15 +78,37 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True)
+class Wide:
+    """Trailing coordinates of all vectors that are a linear model's, next to the deep part.
+
+    The query's are the sum of its history's rows over the root of their count; the document's are
+    its own row. Both have tables of their own that training does not change.
+
+    Attributes:
+        width: how many coordinates.
+        query, document: names of the parts whose ids they use; both have one vocabulary.
+
+    Reference: Cheng et al., Wide & Deep Learning for Recommender Systems, DLRS 2016,
+        arXiv 1606.07792: a linear model remembers pairs, the deep one generalises. There both
+        are trained together; here the deep one is trained alone (see docs/concepts/two_towers.md).
+    """
+
+    width: int
+    query: str
+    document: str
+
+
+@dataclasses.dataclass(frozen=True)
 class FeaturesSpec:
     """The spec of a features encoder.
 
     Attributes:
         tables: (name, rows) of each table; row 0 is padding.
         query, document: the sides.
-        width: size of all vectors.
+        width: size of all vectors, the wide part included.
         history: the transformer of parts with the pool "causal"; None without them.
         untrained: leading rows of each table that start at zero: padding and unknown values.
+        wide: the wide part; the other coordinates, the deep part, then have unit length.
     """
 
     tables: tuple[tuple[str, int], ...]
@@ -95,9 +117,25 @@ class FeaturesSpec:
     width: int
     history: StackSpec | None = None
     untrained: int = 2
+    wide: Wide | None = None
 
     modality: ClassVar[str] = "features"
     stack: ClassVar[None] = None
+
+    @property
+    def deep(self) -> int:
+        """Coordinates of the deep part."""
+        return self.width - (self.wide.width if self.wide else 0)
+
+    def part(self, side: str, name: str) -> Part:
+        """The part of a side with this name.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        found = [part for part in getattr(self, side).parts if part.name == name]
+        check(bool(found), f"{side}: there is no part {name!r}")
+        return found[0]
 
     def __post_init__(self):
         known = dict(self.tables)
@@ -107,6 +145,10 @@ class FeaturesSpec:
                 check(found, f"{part.name}: there is no table {part.table!r}")
                 stacked = part.pool != "causal" or self.history is not None
                 check(stacked, f"{part.name}: history: expected a StackSpec for the causal pool")
+        if self.wide:
+            check(0 < self.wide.width < self.width, "wide: expected 1 to width - 1 coordinates")
+            rows = {known[self.part(side, getattr(self.wide, side)).table] for side in SIDES}
+            check(len(rows) == 1, "wide: expected a history and ids of one vocabulary")
 
     def build(self, key: jax.Array) -> "FeaturesEncoder":
         """Builds the encoder with random weights."""
@@ -118,7 +160,7 @@ class FeaturesEncoder(nnx.Module):
 
     def __init__(self, spec: FeaturesSpec, key: jax.Array):
         keys = iter(jax.random.split(key, 4 + 2 * len(spec.tables) + 4 * _parts(spec)))
-        width, axes = spec.width, ("rows", "dim")
+        width, axes = spec.deep, ("rows", "dim")
         scale = width**-0.5
         tables, pools, maps, tops = {}, {}, {}, {}
         for name, rows in spec.tables:
@@ -138,6 +180,10 @@ class FeaturesEncoder(nnx.Module):
             tops[side] = Top(getattr(spec, side), width, next(keys))
         self.tables, self.pools = nnx.Dict(tables), nnx.Dict(pools)
         self.maps, self.tops = nnx.Dict(maps), nnx.Dict(tops)
+        if spec.wide:
+            rows = dict(spec.tables)[spec.part("query", spec.wide.query).table]
+            empty = jnp.zeros((rows, spec.wide.width))
+            self.wide = nnx.Dict({side: parameter(empty, *axes) for side in SIDES})
         if spec.history is not None:
             self.history = Stack(spec.history, key=next(keys))
         self.spec = spec
@@ -165,8 +211,21 @@ class FeaturesEncoder(nnx.Module):
         for part, own in zip(parts, keys[1:], strict=True):
             vector = self._part(side, part, inputs.columns[f"{side}/{part.name}"], execution, own)
             made.append(_left_out(vector, part.drop, own))
-        x = self.tops[side](made)
-        return dropout(x, execution.dropout, keys[0])[:, None]
+        x = dropout(self.tops[side](made), execution.dropout, keys[0])
+        if self.spec.wide:
+            x = jnp.concatenate([unit_length(x), self._wide(side, inputs.columns, key)], axis=1)
+        return x[:, None]
+
+    def _wide(self, side: str, columns: Mapping[str, jax.Array], key) -> jax.Array:
+        """[rows, wide]; 0 with a key: the linear model knows the events that are trained on."""
+        array = columns[f"{side}/{getattr(self.spec.wide, side)}"]
+        if key is not None:
+            return jnp.zeros((len(array), self.spec.wide.width))
+        table = jax.lax.stop_gradient(self.wide[side].get_value())
+        real = (array > 0).astype(table.dtype)
+        rows = jnp.take(constrain(table, "rows", "dim"), array, axis=0)
+        total = jnp.einsum("bl,bld->bd", real, rows)
+        return total * jax.lax.rsqrt(jnp.maximum(real.sum(1), 1))[:, None]
 
     def _part(self, side, part: Part, array, execution, key) -> jax.Array:
         if part.size:

@@ -14,7 +14,7 @@ import numpy as np
 from gemb.checks import UserError
 from gemb.files import atomic_folder, read_object, save_tensors
 from gemb.identity import model_fingerprint
-from gemb.models.encoders.features import FeaturesSpec, Part, Side
+from gemb.models.encoders.features import FeaturesSpec, Part, Side, Wide
 from gemb.models.functional import functional
 from gemb.models.model import Model, Origin, Tower
 from gemb.models.spec import StackSpec, TowerSpec
@@ -142,7 +142,8 @@ def _encoder(tree: dict) -> FeaturesSpec:
         fields = {name: tuple(v) if isinstance(v, list) else v for name, v in stack.items()}
         stack = StackSpec(**fields)
     tables = tuple((name, rows) for name, rows in tree["tables"])
-    return FeaturesSpec(tables, **sides, width=tree["width"], history=stack)
+    wide = Wide(**tree["wide"]) if tree.get("wide") else None
+    return FeaturesSpec(tables, **sides, width=tree["width"], history=stack, wide=wide)
 
 
 def _with_encoders(model: Model) -> Model:

@@ -3,6 +3,7 @@
 item-kNN, RP3beta and EASE differ in W. X is the matrix of users and items, of 0 and 1.
 """
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ from gemb.recommendation.baselines.baseline import interaction_matrix
 from gemb.structs import Interactions
 
 _SPARSE = ("data", "indices", "indptr")
+_BYTES = 24  # of EASE for each pair of items, while it is fitted
 
 
 class ItemWeights:
@@ -124,10 +126,17 @@ def ease(events: Interactions, users: int, items: int, *, penalty: float = 100.0
 
     Raises:
         ValueError: for a penalty that is not above 0.
+        UserError: for more items than the machine's memory can hold pairs of.
 
     Reference: Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019.
     """
     checks.check(penalty > 0, f"penalty: expected a number above 0, got {penalty}")
+    needed, there = _BYTES * items**2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise checks.UserError(
+            f"EASE: {items:,} items need {needed / 2**30:,.0f} GiB of memory, and this machine has "
+            f"{there / 2**30:,.0f}"
+        )
     matrix = interaction_matrix(events, users, items)
     gram = (matrix.T @ matrix).toarray().astype(np.float64)
     gram[np.diag_indices(items)] += penalty
