@@ -188,7 +188,7 @@ def main() -> None:
         asked.add_argument(name, required=True)
     small = parts.add_parser("order")
     small.add_argument("--stills", required=True)
-    small.add_argument("--steps", type=int, default=250)
+    small.add_argument("--steps", type=int, default=700)
     small.add_argument("--models", nargs="*", default=list(LAYERS), choices=list(LAYERS))
     options = parser.parse_args()
     if options.part == "order":
