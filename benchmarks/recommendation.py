@@ -147,6 +147,7 @@ def first(args) -> None:
 def search(args) -> None:
     """Personalised search: EASE's order of what MiniLM finds, for several shares of both."""
     import gemb
+    from gemb import metrics
     from gemb.recommendation import links
     from gemb.recommendation.baselines.item_weights import ease
 
@@ -156,19 +157,20 @@ def search(args) -> None:
     made = gemb.Recommender(model, users, items, given.split.train)
     made = made.with_texts("all-MiniLM-L6-v2", "description")
     rows = np.random.default_rng(0).permutation(len(test.user))[: args.queries]
+    numbers = {name: number for number, name in enumerate(items.ids)}
     for personal in (0.0, 0.25, 0.5, 0.75, 1.0):
-        gains = []
-        for row in rows:
+        ranked = np.full((len(rows), 10), -1)
+        for place, row in enumerate(rows):
             tags = items.columns["tags"][test.item[row]].split()
             words = [tag.split("::")[-1] for tag in tags[:2]]
             query = " ".join(words) or items.columns["section"][test.item[row]]
             user = users.ids[test.user[row]]
             [found] = made.recommend([user], 10, query=query, personal=personal)
-            wanted = items.ids[test.item[row]]
-            place = found.items.index(wanted) if wanted in found.items else None
-            gains.append(0.0 if place is None else 1 / np.log2(place + 2))
-        figures = {"hr@10": float(np.mean(np.array(gains) > 0)), "ndcg@10": float(np.mean(gains))}
-        print(json.dumps({"personal": personal} | figures), flush=True)
+            ranked[place, : len(found.items)] = [numbers[name] for name in found.items]
+        targets = np.arange(len(rows)), test.item[rows]
+        figures = metrics.recommendation_metrics(ranked, *targets, at=(10,))
+        means = {name: float(figures[name].mean()) for name in ("hr@10", "ndcg@10")}
+        print(json.dumps({"personal": personal} | means), flush=True)
 
 
 def seeds(args) -> None:

@@ -192,6 +192,23 @@ def check_widths(name: str, widths: Sequence[int], dim: int) -> tuple[int, ...]:
     return tuple(sorted(widths, reverse=True))
 
 
+def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuses a name that is not known.
+
+    Args:
+        where: the setting, which begins the message.
+        given: names.
+        known: the names that there are.
+
+    Raises:
+        UserError: for the first unknown one, with the known one that is most like it.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise UserError(f"{where}: unknown {name!r}.{suggest(name, known)}")
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """A ' Did you mean ...?' clause for a misspelt name, or '' if no name is similar.
 

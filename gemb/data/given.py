@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gemb.checks import UserError, suggest
+from gemb.checks import UserError, check_names
 from gemb.data.forms import Graded, Pairs
 from gemb.files import atomic_file
 
@@ -93,9 +93,7 @@ def given_pairs(pairs: Any, columns: Mapping[str, str] | None = None) -> GivenPa
 
 
 def _checked_columns(columns: Mapping[str, str]) -> dict[str, str]:
-    for name in columns:
-        if name not in COLUMNS:
-            raise UserError(f"columns: unknown {name!r}.{suggest(name, COLUMNS)}")
+    check_names("columns", columns, COLUMNS)
     return dict(columns)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from gemb.checks import UserError, check, suggest
+from gemb.checks import UserError, check, check_names
 from gemb.models.functional import initial_params
 from gemb.models.model import Model
 from gemb.processors.vocabularies import Vocabulary
@@ -45,10 +45,7 @@ class Linear:
         Raises:
             UserError: for an unknown or a missing field.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
-        for name in fields:
-            if name not in names:
-                raise UserError(f"linear: unknown {name!r}.{suggest(name, names)}")
+        check_names("linear", fields, [field.name for field in dataclasses.fields(cls)])
         if "penalty" not in fields:
             raise UserError("linear: expected a penalty; `gemb baselines` chooses EASE's")
         return cls(**fields)

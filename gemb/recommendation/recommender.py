@@ -19,9 +19,10 @@ from gemb import metrics
 from gemb.checks import UserError, suggest
 from gemb.data.interactions.reading import SideTable
 from gemb.inference.embedder import Embedder
+from gemb.metrics.similarity import similarities
 from gemb.recommendation import folder
 from gemb.recommendation.baselines.baseline import Baseline, interaction_matrix
-from gemb.recommendation.vectors import Fused, TwoStages, Vectors, has_users
+from gemb.recommendation.vectors import Fused, TwoStages, Vectors, has_users, standardised
 from gemb.structs import Interactions
 
 EXCLUDE = ("seen", "nothing")
@@ -188,9 +189,7 @@ class Recommender:
         if self.texts is None:
             raise UserError("query: the recommender has no texts; call with_texts first")
         embedder, items = self.texts
-        vector = embedder.encode([query], kind="query")[0]
-        norms = np.linalg.norm(items, axis=1) * np.linalg.norm(vector)
-        return items @ vector / np.maximum(norms, np.float32(1e-12))
+        return similarities(embedder.encode([query], kind="query"), items)[0]
 
     def popular(self, user: str, k: int = 10) -> Recommendation:
         """What is popular, in the user's segment where that is known, without what it has."""
@@ -389,19 +388,16 @@ def _scored(scores: np.ndarray, history: scipy.sparse.csr_array, asked: _Asked) 
 
 def _for_query(scores: np.ndarray, cosines: np.ndarray, personal: float) -> np.ndarray:
     """The mix of both over the nearest items of the query; -inf for all others."""
+    found = np.where(np.isfinite(scores), cosines, -np.inf)
+    near = metrics.top_items(found, _CANDIDATES)
+    there = near >= 0
+    by_text, by_user = (
+        standardised(np.take_along_axis(values, near, axis=1), there) for values in (found, scores)
+    )
+    rows, places = there.nonzero()
     made = np.full(scores.shape, -np.inf, np.float32)
-    for row, own in enumerate(scores):
-        near = np.flatnonzero(np.isfinite(own))
-        near = near[np.argsort(-cosines[near], kind="stable")[:_CANDIDATES]]
-        if len(near):
-            both = (1 - personal) * _z(cosines[near]) + personal * _z(own[near])
-            made[row, near] = both
+    made[rows, near[rows, places]] = ((1 - personal) * by_text + personal * by_user)[rows, places]
     return made
-
-
-def _z(values: np.ndarray) -> np.ndarray:
-    """Less the mean, divided by the standard deviation; 0 where all are equal."""
-    return (values - values.mean()) / max(float(values.std()), 1e-6)
 
 
 def _tower(embedder: Embedder) -> Encode:

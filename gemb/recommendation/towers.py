@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from gemb.checks import UserError, check, suggest
+from gemb.checks import UserError, check, check_names
 from gemb.models.encoders.features import FeaturesSpec, Part, Side, Wide
 from gemb.models.model import Model, Tower
 from gemb.models.spec import StackSpec, TowerSpec
@@ -143,9 +143,7 @@ def _features(given: Sequence[Mapping]) -> list[Feature]:
     names = [field.name for field in dataclasses.fields(Feature)]
     made = []
     for fields in given:
-        for name in fields:
-            if name not in names:
-                raise UserError(f"features: unknown {name!r}.{suggest(name, names)}")
+        check_names("features", fields, names)
         if not {"name", "kind"} <= set(fields):
             raise UserError(f"features: expected a name and a kind, got {dict(fields)}")
         made.append(Feature(**fields))

@@ -143,15 +143,26 @@ class TwoStages:
         chosen = np.argpartition(-first, count - 1, axis=1)[:, :count]
         near = np.take_along_axis(first, chosen, axis=1)
         there = np.isfinite(near)
-        near = np.where(there, near, np.nan)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            spread = np.nanstd(near, axis=1, keepdims=True)
-            z = (near - np.nanmean(near, axis=1, keepdims=True)) / np.maximum(spread, 1e-12)
+        z = standardised(near, there)
         second = np.take_along_axis(self.ranker.scores(histories, users), chosen, axis=1)
         made = np.full(first.shape, -np.inf, np.float32)
         found = np.where(there, second + self.weight * z, -np.inf)
         np.put_along_axis(made, chosen, found.astype(np.float32), axis=1)
         return made
+
+
+def standardised(scores: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """[rows, items]: each score less the mean of its row, over the row's standard deviation.
+
+    Args:
+        scores: [rows, items].
+        there: [rows, items] bool: the scores that count; others become 0.
+    """
+    count = np.maximum(there.sum(axis=1, keepdims=True), 1)
+    kept = np.where(there, scores, 0)
+    away = np.where(there, kept - kept.sum(axis=1, keepdims=True) / count, 0)
+    spread = np.sqrt(np.square(away).sum(axis=1, keepdims=True) / count)
+    return away / np.maximum(spread, 1e-12)
 
 
 def has_users(model: Baseline) -> bool:

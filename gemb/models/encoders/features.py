@@ -222,10 +222,8 @@ class FeaturesEncoder(nnx.Module):
         if key is not None:
             return jnp.zeros((len(array), self.spec.wide.width))
         table = jax.lax.stop_gradient(self.wide[side].get_value())
-        real = (array > 0).astype(table.dtype)
         rows = jnp.take(constrain(table, "rows", "dim"), array, axis=0)
-        total = jnp.einsum("bl,bld->bd", real, rows)
-        return total * jax.lax.rsqrt(jnp.maximum(real.sum(1), 1))[:, None]
+        return _root_sum(rows, (array > 0).astype(table.dtype))
 
     def _part(self, side, part: Part, array, execution, key) -> jax.Array:
         if part.size:
@@ -245,9 +243,9 @@ class FeaturesEncoder(nnx.Module):
         weights = real.astype(vectors.dtype)
         if part.pool == "attention":
             weights = weights * jnp.exp(self.pools[f"{side}_{part.name}"].get_value()[array])
-        total = jnp.einsum("bl,bld->bd", weights, vectors)
         if part.pool == "root":
-            return total * jax.lax.rsqrt(jnp.maximum(weights.sum(1), 1))[:, None]
+            return _root_sum(vectors, weights)
+        total = jnp.einsum("bl,bld->bd", weights, vectors)
         if part.pool == "mean":
             return total / jnp.maximum(weights.sum(1), 1)[:, None]
         return total * jax.lax.rsqrt(jnp.maximum(jnp.square(weights).sum(1), 1e-6))[:, None]
@@ -312,6 +310,12 @@ def side_of(columns: Mapping[str, jax.Array]) -> str:
 
 def _parts(spec: FeaturesSpec) -> int:
     return len(spec.query.parts) + len(spec.document.parts)
+
+
+def _root_sum(vectors: jax.Array, weights: jax.Array) -> jax.Array:
+    """[rows, width] sums of [rows, places, width] over the root of how many places are real."""
+    total = jnp.einsum("bl,bld->bd", weights, vectors)
+    return total * jax.lax.rsqrt(jnp.maximum(weights.sum(1), 1))[:, None]
 
 
 def _left_out(vector: jax.Array, share: float, key: jax.Array | None) -> jax.Array:
