@@ -363,11 +363,12 @@ def overload(port: int, options) -> list[dict]:
     """Three times the capacity at a fixed arrival rate, with a deadline of a second."""
     draw, rows = random.Random(3), []
 
-    def make():
-        return body([text(draw, 128) for _ in range(4)], "X-Timeout-Ms: 1000\r\n")
+    def make(headers: str = "X-Timeout-Ms: 1000\r\n"):
+        return body([text(draw, 128) for _ in range(4)], headers)
 
     for _ in range(options.rounds):
-        taken = asyncio.run(closed_loop(port, 8, options.seconds, make))
+        # without a deadline: all are admitted, and the device always has work
+        taken = asyncio.run(closed_loop(port, 8, options.seconds, lambda: make("")))
         capacity = max(len(taken), 1) / options.seconds
         before = metric(port, "gemb_memory_bytes")
         found = asyncio.run(fixed_rate(port, 3 * capacity, 2 * options.seconds, make))

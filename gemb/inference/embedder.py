@@ -14,7 +14,7 @@ from gemb.inference.compilation import use_compilation_cache
 from gemb.inference.encode import encode_examples, place, program
 from gemb.metrics.similarity import similarities
 from gemb.models.execution import Execution
-from gemb.models.functional import functional, rounded_kernels
+from gemb.models.functional import functional, kernels_for_encoding
 from gemb.models.model import Model, Tower
 from gemb.models.spec import ModelSpec
 from gemb.pretrained import saving
@@ -55,7 +55,7 @@ class Embedder:
 
         def placed(tower: Tower):
             """The compiled function of a tower, and its weights on the devices."""
-            params = rounded_kernels(tower.params, execution)
+            params = kernels_for_encoding(tower.params, execution)
             apply = functional(ModelSpec.of(tower.spec)).document.embed
             return program(apply, execution), place(params, devices)
 

@@ -5,6 +5,7 @@ Training, checkpoints, import and export use parameters as {path: array} with pa
 """
 
 import contextlib
+import operator
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from flax import nnx
 
 from gemb.checks import check
 from gemb.models.execution import Execution
+from gemb.models.layers import TransposedKernel
 from gemb.models.network import Network
 from gemb.models.spec import ModelSpec, TowerSpec
 from gemb.structs import SIDES
@@ -191,14 +193,23 @@ def part_of(params: dict, start: str) -> dict:
     return {path.removeprefix(start): v for path, v in params.items() if path.startswith(start)}
 
 
-def rounded_kernels(params: dict, execution: Execution) -> dict:
-    """Casts the layers' kernels to matmul_dtype once for many batches; the rest is unchanged."""
-    if not execution.matmul_dtype:
+def kernels_for_encoding(params: dict, execution: Execution) -> dict:
+    """Rounds or transposes the layers' kernels once for many batches; the rest is unchanged.
+
+    They are cast to matmul_dtype if there is one. On a CPU, with the default execution settings,
+    each becomes a `TransposedKernel`.
+
+    Args:
+        params: {path: array} of one tower.
+        execution: how the tower is computed.
+    """
+    if execution.matmul_dtype:
+        changed = operator.methodcaller("astype", execution.matmul_dtype)
+    elif execution == Execution() and jax.default_backend() == "cpu":
+        changed = TransposedKernel.of
+    else:
         return params
-    return {
-        path: value.astype(execution.matmul_dtype) if is_layer_kernel(path) else value
-        for path, value in params.items()
-    }
+    return {path: changed(v) if is_layer_kernel(path) else v for path, v in params.items()}
 
 
 def is_layer_kernel(path: str) -> bool:

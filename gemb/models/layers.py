@@ -4,11 +4,13 @@ Each parameter has logical axes, and each use constrains the weight to its layou
 point of use, so that FSDP gathers weights and never activations.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from gemb.models.initial import normal
@@ -24,6 +26,38 @@ def _use(variable: nnx.Param, dtype) -> jax.Array:
     """The weight for a multiplication: gathered over fsdp, in the compute dtype."""
     axes = variable.get_metadata()["logical_axes"]
     return constrain(variable.get_value().astype(dtype), *axes)
+
+
+_FEW_ROWS = 128  # of a product, up to which W^T x^T beats x W on a CPU
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TransposedKernel:
+    """A kernel W of `Linear` that is kept as W^T, for encoding few tokens on a CPU.
+
+    XLA's CPU products copy W into panels each time, which costs more than a product of few rows;
+    W^T x^T copies x instead. One text of 13 tokens is encoded in about half of the time.
+
+    Attributes:
+        values: [out, in].
+    """
+
+    values: jax.Array
+
+    @classmethod
+    def of(cls, kernel: np.ndarray) -> "TransposedKernel":
+        """Of W [in, out]."""
+        return cls(np.ascontiguousarray(kernel.T))
+
+    def product(self, x: jax.Array) -> jax.Array:
+        """[..., in] -> [..., out]."""
+        if math.prod(x.shape[:-1]) > _FEW_ROWS:
+            return jnp.matmul(x, self.values.T)
+        rows = x.reshape(-1, x.shape[-1])
+        made = jax.lax.dot_general(self.values, rows, (((1,), (1,)), ((), ())))
+        # without the barrier XLA turns this back into x W
+        return jax.lax.optimization_barrier(made).T.reshape(*x.shape[:-1], -1)
 
 
 class Linear(nnx.Module):
@@ -68,8 +102,11 @@ class Linear(nnx.Module):
     def __call__(self, x: jax.Array, matmul_dtype: str = "") -> jax.Array:
         """[..., in] -> [..., out]; operands are rounded to `matmul_dtype` (see Execution)."""
         times = rounded_matmul if matmul_dtype else jnp.matmul
-        dtype = self.kernel.get_value().dtype if matmul_dtype else x.dtype
-        y = times(x, _use(self.kernel, dtype))
+        kernel = self.kernel.get_value()
+        if isinstance(kernel, TransposedKernel):
+            y = kernel.product(x)
+        else:
+            y = times(x, _use(self.kernel, kernel.dtype if matmul_dtype else x.dtype))
         if self.has_bias:
             y = y + _use(self.bias, x.dtype)
         if self.lora_scale:

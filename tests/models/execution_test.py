@@ -11,7 +11,8 @@ import pytest
 from gemb.models import attention
 from gemb.models.encoders.text import TextSpec
 from gemb.models.execution import Execution
-from gemb.models.functional import functional, initial_params, rounded_kernels
+from gemb.models.functional import functional, initial_params, kernels_for_encoding
+from gemb.models.layers import TransposedKernel
 from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
 from gemb.structs import Tokens
 
@@ -90,11 +91,21 @@ def test_every_layer_gives_what_a_model_of_so_many_layers_gives():
 
 def test_kernels_rounded_once_give_the_same_vectors():
     params, execution = initial_params(SPEC, jax.random.key(0)), Execution(matmul_dtype="bfloat16")
-    once = rounded_kernels(params, execution)
+    once = kernels_for_encoding(params, execution)
     assert sum(value.dtype == jnp.bfloat16 for value in once.values()) == 6
     vectors = [MODEL.document.embed(p, TOKENS, execution) for p in (params, once)]
     np.testing.assert_array_equal(*vectors)
-    assert rounded_kernels(params, Execution()) is params
+    assert kernels_for_encoding(params, Execution(layers="scan")) is params
+
+
+@pytest.mark.parametrize("rows", [3, 60])
+def test_transposed_kernels_give_the_same_vectors(rows):
+    params = initial_params(SPEC, jax.random.key(0))
+    once = kernels_for_encoding(params, Execution())
+    assert sum(isinstance(value, TransposedKernel) for value in once.values()) == 6
+    tokens = jax.tree.map(lambda x: jnp.tile(x, (rows, 1))[:rows], TOKENS)
+    vectors = [jax.jit(MODEL.document.embed)(p, tokens) for p in (params, once)]
+    np.testing.assert_allclose(*vectors, atol=1e-6)
 
 
 @pytest.mark.parametrize(

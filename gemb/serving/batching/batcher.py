@@ -13,9 +13,9 @@ from gemb.serving.batching.lanes import BULK, INTERACTIVE, LANES, Entry, Job, La
 from gemb.serving.http.errors import ApiError
 
 _QUEUE_SECONDS = 4.0  # of interactive work that may wait
-_SAFETY = 0.8  # share of a deadline that the estimated wait may take
+_SAFETY = 0.7  # share of a deadline that the estimated wait may take
 _MEMORY = 0.1  # weight of the newest batch in the estimate of speed
-_BULK_SECONDS = 0.010  # of a bulk batch while there is interactive traffic
+_BULK_TIMES = 5.0  # of the smallest batch, that a bulk batch may take while there is interactive traffic
 
 
 class Batcher:
@@ -43,6 +43,7 @@ class Batcher:
         self._ready, self._stopped = threading.Condition(), False
         self._reserved = dict.fromkeys(LANES, 0)
         self._slowness, self._rate = 1.0, 10_000.0
+        self._running = 0  # padded positions of the batches that run
         self._thread = threading.Thread(target=self._work, name="gemb-device", daemon=True)
 
     def start(self) -> None:
@@ -60,10 +61,11 @@ class Batcher:
             self._fail(batch, ApiError(503, "the server is stopping", "stopping", retry_after=1))
 
     def expect(self, tower) -> None:
-        """Takes the speed that was measured when a tower was warmed."""
+        """Takes the speeds that were measured when a tower was warmed."""
         self._rate = tower.rate
-        budget = int(self._rate * _BULK_SECONDS)
-        self.lanes.bulk_budget = max(tower.shapes.lengths[0], budget)
+        most = _BULK_TIMES * min(tower.seconds.values(), default=0.0)
+        short = [rows * length for (rows, length), taken in tower.seconds.items() if taken <= most]
+        self.lanes.bulk_budget = max(short, default=tower.shapes.lengths[0])
 
     @property
     def rate(self) -> float:
@@ -88,12 +90,13 @@ class Batcher:
         before = self.waiting(INTERACTIVE) / 0.9
         if lane == BULK:
             before = sum(map(self.waiting, LANES))
+        before += self._running
         wait = before / self.rate
         late = wait + positions / self.rate > _SAFETY * seconds
         if before and (late or (lane == INTERACTIVE and wait > _QUEUE_SECONDS)):
             raise ApiError(
                 429,
-                f"{wait:.1f} s of work wait already, which is too long for a deadline of "
+                f"{wait:.1f} s of work come first, which is too long for a deadline of "
                 f"{seconds:g} s; try again later",
                 "overloaded",
                 retry_after=wait,
@@ -157,6 +160,7 @@ class Batcher:
         while True:
             batch = self._next(wait=not running)
             if batch is not None:
+                self._running += batch.positions
                 running.append((batch, time.monotonic(), self._dispatch(batch)))
             elif not running:
                 return
@@ -186,6 +190,7 @@ class Batcher:
             return error
 
     def _finish(self, batch, started: float, output) -> None:
+        self._running -= batch.positions
         try:
             if isinstance(output, Exception):
                 raise output

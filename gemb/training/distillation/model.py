@@ -12,7 +12,7 @@ from gemb.checks import UserError
 from gemb.identity import model_fingerprint
 from gemb.inference.encode import encode_examples, place, program
 from gemb.models.execution import Execution
-from gemb.models.functional import functional, initial_params, rounded_kernels
+from gemb.models.functional import functional, initial_params, kernels_for_encoding
 from gemb.models.model import Model
 from gemb.models.spec import ModelSpec
 from gemb.pretrained.adapt import load
@@ -149,7 +149,7 @@ class TeacherModel:
         programs = {
             side: program(getattr(self.functional, side).embed, self._execution) for side in SIDES
         }
-        return programs, place(rounded_kernels(self.params, self._execution))
+        return programs, place(kernels_for_encoding(self.params, self._execution))
 
 
 def text_keys(texts: Sequence[str], start: bytes = b"") -> np.ndarray:
