@@ -260,3 +260,19 @@ def test_the_experiment_on_videos_runs_at_debug_size(places, tmp_path):
     made = adapt.load(str(tmp_path / "run" / "model"))
     assert made.document.processor.modality == "video"
     assert made.document.spec.encoder.time.layers == 1
+
+
+@pytest.mark.long
+def test_a_trained_model_of_pictures_learns_from_videos(places, tmp_path):
+    Embedder(of_pictures(of_bytes(), width=16)).save(tmp_path / "pictures")
+    files = ("experiments/video.gin", "debug.gin", "model/pictures_to_videos.gin")
+    params = {
+        "PICTURES_MODEL": str(tmp_path / "pictures"), "LAYERS": 0, "SIDE": 0, "NEIGHBOURS": 1,
+        "WIDTHS": (16, 8), "WIDTH_WEIGHTS": (1.0, 0.5), "FRAMES": FRAMES,
+        "pictures.captioned_videos.folder": str(places / "clips"),
+    }  # fmt: skip
+    settings = [f"--gin_param={name} = {value!r}" for name, value in params.items()]
+    run_at = f"--workdir={tmp_path / 'run'}"
+    assert call("train", *(f"--gin_file={name}" for name in files), *settings, run_at) == 0
+    spec = adapt.load(str(tmp_path / "run" / "model")).document.spec
+    assert spec.encoder.time is None and spec.encoder.frames == FRAMES

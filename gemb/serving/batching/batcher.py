@@ -15,7 +15,7 @@ from gemb.serving.http.errors import ApiError
 _QUEUE_SECONDS = 4.0  # of interactive work that may wait
 _SAFETY = 0.7  # share of a deadline that the estimated wait may take
 _MEMORY = 0.1  # weight of the newest batch in the estimate of speed
-_BULK_TIMES = 5.0  # of the smallest batch, that a bulk batch may take while there is interactive traffic
+_BULK_TIMES = 5.0  # of the smallest batch: a bulk batch while there is interactive traffic
 
 
 class Batcher:
