@@ -275,4 +275,5 @@ def test_a_trained_model_of_pictures_learns_from_videos(places, tmp_path):
     run_at = f"--workdir={tmp_path / 'run'}"
     assert call("train", *(f"--gin_file={name}" for name in files), *settings, run_at) == 0
     spec = adapt.load(str(tmp_path / "run" / "model")).document.spec
-    assert spec.encoder.time is None and spec.encoder.frames == FRAMES
+    assert spec.encoder.time is None
+    assert spec.encoder.frames == FRAMES
