@@ -317,6 +317,32 @@ def test_gradients_of_a_pair_are_those_of_torch(folders, kind, tmp_path):
     check_gradients(pair_tensors(ours.with_params(gradients))[1], model, tmp_path)
 
 
+@pytest.mark.long
+def test_gradients_of_pictures_of_any_size_are_those_of_torch(folders, tmp_path):
+    import PIL.Image
+    import torch
+    import transformers
+
+    folder, model = folders["siglip2"]
+    ours, random = adapt.load(str(folder)), np.random.default_rng(1)
+    sizes = ((40, 30), (8, 90), (64, 64), (5, 7))
+    given = [random.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
+    processor = ours.document.processor
+    inputs = processor.collate(processor.prepare([Image(one) for one in given]), 12)
+    apply, weights = functional(ours.spec).document.embed, probe(4, ours.spec.dim)
+    gradients = jax.device_get(
+        jax.jit(jax.grad(lambda params: (apply(params, inputs) * weights).sum()))(ours.params)
+    )
+    options = {"patch_size": 8, "max_num_patches": 12}
+    reader = transformers.Siglip2ImageProcessorPil(**options)
+    read = reader([PIL.Image.fromarray(one) for one in given], return_tensors="pt")
+    found = model.get_image_features(**read)
+    found = torch.nn.functional.normalize(getattr(found, "pooler_output", found))
+    model.zero_grad()
+    (found * torch.tensor(weights)).sum().backward()
+    check_gradients(pair_tensors(ours.with_params(gradients))[1], model, tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["vit", "dinov2_with_registers", "dinov3_gated"])
 def test_gradients_of_an_image_encoder_are_those_of_torch(folders, kind, tmp_path):
     import torch
