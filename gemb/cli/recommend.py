@@ -65,6 +65,9 @@ def main(argv: list[str]) -> None:
         raise UserError(
             "name users with --user, or describe one with --history, --segment or --features"
         )
+    given = [name for name in ("query_model", "query_column", "personal") if FLAGS[name].present]
+    if given and not FLAGS.query:
+        raise UserError(f"--{given[0]}: is read with --query only")
     try:
         features = json.loads(FLAGS.features or "{}")
     except ValueError as error:

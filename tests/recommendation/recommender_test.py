@@ -277,6 +277,9 @@ def test_the_verbs(train, tmp_path):
     done = gemb_verb("recommend", f"--recommender={folder}", "--history=i1", "--filters=id=i2")
     assert done.returncode == 2
     assert "the items have no column 'id'" in done.stderr
+    done = gemb_verb("recommend", f"--recommender={folder}", "--history=i1", "--personal=0.9")
+    assert done.returncode == 2
+    assert "--personal: is read with --query only" in done.stderr
     done = gemb_verb("baselines", data, "--only=EASY")
     assert done.returncode == 2
     assert "no baseline 'EASY'" in done.stderr
