@@ -13,7 +13,7 @@ the tests in it. With --hide-extras they run as if none were installed.
   --peers           install torch, sentence-transformers, ... too and compare with them, and servers
                     (Valkey, PostgreSQL) to test against; tests that need them skip otherwise.
                     Runs the long tests too
-  --long            run tests of more than 4 seconds too: half an hour instead of ten minutes
+  --long            run tests of more than 3 seconds too: half an hour instead of ten minutes
   other arguments   go to pytest, e.g. tests/losses, -k info_nce, -m slow
 END
 }

@@ -51,6 +51,7 @@ def test_low_rank_keeps_the_best_subspace():
     np.testing.assert_allclose(made(OLD), unit(y), atol=2e-2)
 
 
+@pytest.mark.long
 def test_the_network_is_computed_as_it_was_trained():
     y = unit(np.tanh(3 * OLD) @ RNG.normal(size=(12, 12)))
     arrays = adapting.mlp(OLD, y)
@@ -157,6 +158,7 @@ def saved_model(folder, seed):
     return folder
 
 
+@pytest.mark.long
 def test_gemb_adapter_with_index_and_search(tmp_path, capsys, monkeypatch):
     from gemb.cli.__main__ import run
 

@@ -142,6 +142,7 @@ def test_the_table_holds_every_loss():
     assert sorted(losses.__all__, key=order) == losses.__all__
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TABLE)
 def test_equal_vectors(name):
     batch = example()

@@ -113,6 +113,7 @@ def test_two_towers_take_a_tasks_prompts(made):
     assert with_prompts(towers, {"query": ""}) is towers
 
 
+@pytest.mark.long
 @pytest.mark.extra("eval")
 def test_figures_over_the_steps_and_the_cache(made, tasks, tmp_path):
     workdir, trained_with, expected = made

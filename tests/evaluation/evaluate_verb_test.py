@@ -35,6 +35,7 @@ def call(tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.long
 @pytest.mark.extra("eval")
 def test_the_verb_writes_results_and_report(call, tmp_path):
     folder, output = house(tmp_path / "house"), tmp_path / "out"

@@ -124,6 +124,7 @@ def test_averages_are_of_tasks_and_of_kinds(tasks, tmp_path):
     assert json.loads(json.dumps(tree, allow_nan=False)) == tree
 
 
+@pytest.mark.long
 def test_a_difference_is_called_one_only_where_it_is(tmp_path):
     task, cache = _graded(tmp_path / "graded"), tmp_path / "cache"
     encoders = {

@@ -133,6 +133,7 @@ def test_bad_input_is_named():
         evaluation.evaluate_bm25(_set([], ["q"], [{}]))
 
 
+@pytest.mark.long
 def test_evaluates_with_tensorflow_blocked_and_imports_nothing_heavy():
     code = (
         "import sys; sys.modules['tensorflow'] = None\n"

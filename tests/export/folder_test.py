@@ -61,6 +61,7 @@ def test_the_documented_use_of_onnx(tmp_path, monkeypatch):
     same_as_gemb(run_snippet("ONNX", tmp_path, monkeypatch), model)
 
 
+@pytest.mark.long
 def test_the_documented_use_of_stablehlo(tmp_path, monkeypatch):
     model = projected().with_prompts({"query": "find: "})
     export(model, tmp_path / "exported", form="stablehlo", texts=20)

@@ -70,6 +70,7 @@ def test_a_folder_of_pictures_becomes_vectors(model, photos, tmp_path):
     assert "exist already" in out
 
 
+@pytest.mark.long
 def test_explain_prints_what_is_seen_and_writes_it(model, photos, tmp_path):
     import PIL.Image
 

@@ -37,6 +37,7 @@ def split(batch):
     return arrays, {name: batch[name] for name in FIELDS}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_info_nce_equals_the_formula(name, symmetric):
@@ -85,6 +86,7 @@ def test_gist_equals_the_formula(relative):
     np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.long
 def test_equal_vectors_cost_log_candidates():
     rows = jnp.ones((12, 1))
     got = losses.info_nce(rows[:4], rows, jnp.arange(4), symmetric=True)
@@ -112,6 +114,7 @@ def test_equal_queries_do_not_repel_each_others_positives():
     assert np.any(slope[positive[2]] != 0)
 
 
+@pytest.mark.long
 def test_hard_negatives_that_are_positives_elsewhere_leave():
     positive = jnp.arange(2)
     known, first, count = candidates.known_positives(

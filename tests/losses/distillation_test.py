@@ -249,6 +249,7 @@ def test_jasper_terms():
     np.testing.assert_allclose(total, weight * whole, rtol=1e-10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["sorted", "sampled"])
 def test_relative_similarity_gradients(form):
     (query, document, positive), fields, _, _ = pupils(8, batch=3, negatives=0, teacher_dim=7)

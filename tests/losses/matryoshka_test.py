@@ -52,6 +52,7 @@ def test_matryoshka_keeps_the_terms_of_what_it_wraps():
     np.testing.assert_allclose(total, parts["contrast"] + 3 * spread, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_layers_are_drawn_without_bias():
     rng = np.random.default_rng(1)
     layers = jnp.asarray(reference.unit(rng, 3, 4, 6), jnp.float32)
@@ -90,6 +91,7 @@ def test_classifiers_nest():
     np.testing.assert_allclose(mrl, want, rtol=1e-10)
 
 
+@pytest.mark.long
 def test_weighted_sum_names_its_terms():
     rows = jnp.eye(2)
     inner = functools.partial(losses.weighted_sum, terms={"b": losses.alignment})
@@ -105,6 +107,7 @@ def test_weighted_sum_names_its_terms():
         )
 
 
+@pytest.mark.long
 def test_losses_get_their_fields_through_wrappers():
     @functools.wraps(losses.cosent)
     def wrapped(*args, **kwargs):  # as gin wraps a reference

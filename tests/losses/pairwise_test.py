@@ -69,6 +69,7 @@ def test_multi_positive():
     np.testing.assert_allclose(got, weight * want, rtol=1e-10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 def test_triplet(distance):
     arrays, fields, plain, weight, _ = setting(3, *IDS)

@@ -47,6 +47,7 @@ def same(mine, theirs, dtype):
     np.testing.assert_allclose(np.mean(mine), theirs.item(), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("directions", "mode", "hardness"),
     [

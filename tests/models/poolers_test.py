@@ -106,6 +106,7 @@ LEARNED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("name", LEARNED_POOLERS)
 def test_learned_poolers_equal_numpy_under_padding_on_either_side(name, side):

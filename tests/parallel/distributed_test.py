@@ -82,6 +82,7 @@ def test_two_processes_sum_over_all_eight_devices(coordinator):
         assert said == [str(i), str(i), "2", "8", "4", str(float(sum(range(8))))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("process_id", "missing"), [(0, "process 1"), (1, "process 0")])
 def test_train_names_the_host_that_waits_and_whom_it_waits_for(coordinator, process_id, missing):
     process = start(

@@ -412,6 +412,7 @@ def test_wishes_that_a_model_cannot_fulfil_are_one_line(checkpoint):
             load(str(folder), **wish)
 
 
+@pytest.mark.long
 def test_a_new_pooler_takes_nothing_of_the_old(checkpoint, tmp_path):
     folder, _ = checkpoint("bert")
     learned = load(str(folder), pooling="attention")

@@ -64,6 +64,7 @@ def test_a_saved_folder_has_a_card_that_the_hub_reads(folder):
     assert "- training steps: 7\n" in card.text
 
 
+@pytest.mark.long
 def test_tags_say_what_the_model_is(tmp_path):
     saving.save(model(widths=(8,)), tmp_path / "full")
     assert "matryoshka" not in card_of(tmp_path / "full").data.tags
@@ -106,6 +107,7 @@ def test_results_are_a_table_and_a_model_index(folder):
     assert "```\nSTEPS = 7\n```" in card.text
 
 
+@pytest.mark.long
 def test_what_a_person_wrote_or_edited_is_kept(folder, tmp_path):
     path = folder / "README.md"
     assert is_ours(path)

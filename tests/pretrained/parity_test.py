@@ -65,6 +65,7 @@ def tiny_checkpoint(folder, **config):
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "config", [{}, {"hidden_act": "gelu_new"}, {"hidden_act": "relu", "layer_norm_eps": 1e-5}]
 )

@@ -187,6 +187,7 @@ def test_vectors_of_patches_are_those_of_transformers(folders, kind):
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
 
 
+@pytest.mark.long
 def test_texts_and_pictures_of_one_call_go_to_their_towers(folders):
     embedder = gemb.load(str(folders["clip"][0]))
     picture = [Image(one) for one in pixels()]

@@ -144,6 +144,7 @@ def test_ials_alternates_exact_solutions(train, dense, exponent):
     assert not scores(model, train)[USERS - 1].any()
 
 
+@pytest.mark.long
 def test_ials_serves_users_that_it_was_not_trained_with(train):
     model = ials(train, USERS, ITEMS, dim=6, iterations=3)
     matrix = interaction_matrix(train, USERS, ITEMS)

@@ -306,6 +306,7 @@ def test_towers_of_every_kind_have_finite_gradients(given, top, tmp_path):
     assert done.spec.similarity == ("dot" if top == "mlp" else "cosine")
 
 
+@pytest.mark.long
 def test_an_unknown_value_adds_nothing_at_first(given):
     made = model(given)
     params = initial_params(made.spec, jax.random.key(0))

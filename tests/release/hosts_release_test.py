@@ -90,6 +90,7 @@ def test_a_new_generation_and_back(
     keyed.close()
 
 
+@pytest.mark.long
 def test_a_failure_half_way_leaves_everything_live_as_it_was(
     refreshed, store, texts, encoding, host_opener, monkeypatch, tmp_path
 ):

@@ -92,6 +92,7 @@ def test_what_the_model_does_not_read_is_no_change(refreshed, encoding):
     expected(opened, after, encoding)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 def test_a_chain_of_refreshes_is_as_one_full_run(refreshed, encoding, texts, seed):
     """Any order, any changes; the index is built again when much has changed."""

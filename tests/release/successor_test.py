@@ -28,6 +28,7 @@ def versions(store, capsys):
     return capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_reports_of_a_refresh(store, encoding, corpus_of, capsys):
     old = drawn(300, 0, WORDS)
     first = refresh(store, encoding, {"documents": corpus_of(old)}, say=str)
@@ -70,6 +71,7 @@ def test_few_documents_are_said_to_be_few(tmp_path):
     assert found["comparison"] == "not measured: 1 shared documents are too few"
 
 
+@pytest.mark.long
 def test_canaries_are_written_and_broken_ones_stop_publication(
     store, tiny_models, corpus_of, tmp_path
 ):

@@ -27,6 +27,7 @@ def _cascade(documents, query, k, widths=WIDTHS, shortlists=SHORTLISTS):
     return kept[order], scores[order]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("asked", [1, 3, 70])
 def test_matches_the_cascade_in_float64(asked):
     documents, queries = _unit(5_000), _unit(asked, seed=1)

@@ -14,6 +14,7 @@ def server(places):
     made.close()
 
 
+@pytest.mark.long
 def test_openais_client(server, places):
     import openai
 

@@ -361,6 +361,7 @@ def test_two_writers_of_one_number(host_opener):
     assert first.search(vectors[:1], 1, space=tagged.space(0), generation=1).ids == [[ids[0]]]
 
 
+@pytest.mark.long
 def test_retire(host_opener):
     host = host_opener()
     for number in range(4):

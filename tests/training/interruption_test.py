@@ -66,6 +66,7 @@ def test_an_unreadable_newest_checkpoint_is_put_aside(tmp_path, unbroken, harm, 
         np.testing.assert_array_equal(trained.params[path], value)
 
 
+@pytest.mark.long
 def test_a_bad_step_stops_the_run_and_its_batch_is_kept(tmp_path):
     with pytest.raises(UserError, match=r"step 3: loss is nan; the batch is in .*step_3.npz"):
         run(tmp_path, {3: "nan"})

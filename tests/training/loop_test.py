@@ -120,6 +120,7 @@ def test_scores_are_recorded_and_the_best_checkpoint_is_returned(tmp_path):
     assert any(np.any(seen[1][path] != seen[2][path]) for path in seen[1])
 
 
+@pytest.mark.long
 def test_a_score_that_nobody_gives_is_told(tmp_path):
     with pytest.raises(UserError, match=r"'sts/pearson' is not a score of the evaluators \["):
         run(tmp_path / "a", keep_best="sts/pearson")

@@ -16,6 +16,7 @@ PARAMS = {
 }
 
 
+@pytest.mark.long
 def test_weights_are_whole_steps_of_their_channel():
     found = int8_weights(PARAMS)
     for path, axis in (("text/up/kernel", 0), ("text/token/table", 1)):

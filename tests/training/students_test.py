@@ -137,6 +137,7 @@ def test_a_layer_is_fitted_to_what_teachers_say_of_queries(teacher, tmp_path):
     assert np.abs(goal[: len(TEXTS)] - alike).max() > 0.01  # the prompt matters
 
 
+@pytest.mark.long
 def test_what_cannot_be_fitted(teacher, records):
     def fitted(**changed):
         options = {"records": records, "columns": ("text",)} | changed

@@ -182,6 +182,7 @@ def trained(tmp_path_factory):
     return train(experiment(), workdir)[0], workdir
 
 
+@pytest.mark.long
 def test_it_learns_the_rotation(trained):
     model, workdir = trained
     rows, records = read_metrics(workdir), NumberRecords()

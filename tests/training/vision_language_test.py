@@ -129,6 +129,7 @@ def test_a_saved_model_is_the_same(pool, tmp_path):
     assert text.fingerprint == Embedder(tiny(0)).fingerprint
 
 
+@pytest.mark.long
 def test_every_part_is_in_the_fingerprint():
     seen = {Embedder(model("attention")).fingerprint, Embedder(model("adaptive")).fingerprint}
     params = model().params
