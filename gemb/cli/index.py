@@ -146,7 +146,7 @@ def _index() -> None:
         settings["sample"] = _sample(embedder, vectors, dim) if asked else None
     if FLAGS.host:
         space, _ = model_space(embedder.model, dim, similarity)
-        _publish(host, space, ids, vectors, settings["sample"])
+        _publish(host, space, ids, vectors, settings["sample"], rows)
         return
     try:
         made = build(FLAGS.kind, texts=texts, **settings)
@@ -207,20 +207,23 @@ def _open_host():
     return open_host(FLAGS.host, name=FLAGS.name, create=True)
 
 
-def _publish(host, space, ids: list[str], vectors, sample) -> None:
+def _publish(host, space, ids: list[str], vectors, sample, records: list[dict]) -> None:
     """Makes the documents a new version of the host and publishes it."""
     import numpy as np
 
     from gemb.release.loading import Measured, publish_documents
     from gemb.store.hosts import Settings
+    from gemb.store.hosts.filters import filterable
 
+    attributes = dict(zip(ids, map(filterable, records), strict=True))
     there = np.flatnonzero(vectors.any(axis=1))
     if len(there) < len(ids):
         print(f"{len(ids) - len(there)} documents have no direction (empty texts); left out")
         ids, vectors = [ids[row] for row in there], vectors[there]
     settings = Settings(kind=FLAGS.kind, target=FLAGS.target)
     measured = Measured(settings, sample[sample.any(axis=1)], FLAGS.target)
-    version, found = publish_documents(host, space, ids, vectors, measured)
+    attributes = attributes if any(attributes.values()) else None
+    version, found = publish_documents(host, space, ids, vectors, measured, attributes=attributes)
     said = "as before" if found is None else f"agreement@{_HITS} {found:.4f}"
     print(f"{host}: version {version} is live: {len(ids)} documents, {said}")
     host.close()

@@ -14,11 +14,13 @@ from gemb.checks import UserError
 from gemb.identity import Space, Version, check_same_space
 from gemb.metrics.similarity import prepared
 from gemb.release.content import Difference, compare
+from gemb.release.corpus import Corpus
 from gemb.release.indexes import LOWEST_RECALL
-from gemb.release.making import read_hashes
+from gemb.release.making import CORPUS, read_hashes
 from gemb.store import VersionStore
 from gemb.store.disk import Opened
 from gemb.store.hosts import IndexHost, LocalHost, OtherDocuments, Settings
+from gemb.store.hosts.filters import filterable
 from gemb.store.keyed import HostError, KeyedStore
 from gemb.store.rows import rows_digest
 
@@ -129,6 +131,7 @@ def keyed_rows(keyed: KeyedStore, opened: Opened) -> dict:
 def load_host(store: VersionStore, host: IndexHost, opened: Opened) -> dict[str, int]:
     """Gives an index host the documents of a version, builds its index and measures it.
 
+    Fields of the version's records become attributes, see `gemb.store.hosts.filters.filterable`.
     The host copies what is the same from the version before; where it then holds other documents
     than expected, all of them are sent. A killed call is continued by the next one. The index is
     of the kind of the version's own where the host has that, else HNSW.
@@ -153,14 +156,16 @@ def load_host(store: VersionStore, host: IndexHost, opened: Opened) -> dict[str,
     settings = Settings(made["kind"] if made["kind"] in host.kinds else "hnsw", made["target"])
     before, difference = changed_since(store, opened, host, DOCUMENTS)
     version = host.begin(opened.space, settings=settings, version=opened.version)
-    rows, removed = np.arange(len(ids)), 0
+    rows, removed, attributes = np.arange(len(ids)), 0, _attributes(opened)
     if difference is not None:
         host.copy(version, before)
-        rows = np.flatnonzero(~difference.same)
+        older = _attributes(store.open(before, sets=(DOCUMENTS,)))
+        moved = [older.get(str(each)) != attributes.get(str(each)) for each in ids]
+        rows = np.flatnonzero(~difference.same | moved)
         if difference.gone:
             host.delete(difference.gone, version=version)
         removed = len(difference.gone)
-    _in_batches(host.load, version, ids, vectors, rows)
+    _in_batches(host.load, version, ids, vectors, rows, attributes)
     asked = opened.sets["queries" if "queries" in opened.sets else DOCUMENTS].vectors
     queries, expected = _sampled(host, opened.space, ids, vectors, asked)
     wanted = {"rows": len(ids), "digest": digest}
@@ -169,7 +174,7 @@ def load_host(store: VersionStore, host: IndexHost, opened: Opened) -> dict[str,
     except OtherDocuments:
         host.clear(version)
         rows = np.arange(len(ids))
-        _in_batches(host.load, version, ids, vectors, rows)
+        _in_batches(host.load, version, ids, vectors, rows, attributes)
         host.verify(version, queries, expected, LOWEST_RECALL, **wanted)
     return {"put": len(rows), "removed": removed}
 
@@ -198,6 +203,7 @@ def publish_documents(
     vectors: np.ndarray,
     measured: Measured = AS_USUAL,
     send: Callable[[Version], None] | None = None,
+    attributes: dict[str, dict] | None = None,
 ) -> tuple[Version, float | None]:
     """Makes documents the live version of an index host, unless they are that already.
 
@@ -208,9 +214,11 @@ def publish_documents(
         vectors: [documents, dim].
         measured: how.
         send: loads all documents into a version, such as by other processes; default here.
+        attributes: id -> what the document can be filtered by.
 
     Returns:
         The version, and the share of the ten best that its index finds; None where it was there.
+        With attributes it is a new one each time, for hosts do not compare them.
 
     Raises:
         SpaceError: vectors of another dim.
@@ -218,12 +226,12 @@ def publish_documents(
     """
     digest = rows_digest(ids, vectors, "float32")
     live = next((each for each in host.versions() if each.state == "live"), None)
-    if live and live.space == space and live.about.get("digest") == digest:
+    if live and not attributes and live.space == space and live.about.get("digest") == digest:
         wanted = measured.settings or Settings(**live.about["settings"])
         if live.about["settings"] == dataclasses.asdict(wanted):
             return live.version, None
     version, rows = host.begin(space, settings=measured.settings), np.arange(len(ids))
-    send = send or (lambda to: _in_batches(host.load, to, ids, vectors, rows))
+    send = send or (lambda to: _in_batches(host.load, to, ids, vectors, rows, attributes))
     send(version)
     asked = vectors if measured.queries is None else measured.queries
     queries, expected = _sampled(host, space, ids, vectors, asked)
@@ -238,10 +246,21 @@ def publish_documents(
     return version, found
 
 
-def _in_batches(put, version: Version, ids, vectors, rows: np.ndarray) -> None:
+def _attributes(opened: Opened) -> dict[str, dict]:
+    """Id -> what documents can be filtered by; {} where the version keeps no records."""
+    place = opened.folder / CORPUS
+    if not place.is_dir():
+        return {}
+    corpus = Corpus.read(str(place))
+    return dict(zip(map(str, corpus.ids), map(filterable, corpus.rows), strict=True))
+
+
+def _in_batches(put, version: Version, ids, vectors, rows: np.ndarray, attributes=None) -> None:
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
-        put(version, [ids[row] for row in part], np.asarray(vectors[part]))
+        names = [ids[row] for row in part]
+        of_these = [[attributes.get(str(each), {}) for each in names]] if attributes else []
+        put(version, names, np.asarray(vectors[part]), *of_these)
 
 
 def _sampled(host: IndexHost, space: Space, ids, vectors: np.ndarray, asked: np.ndarray):

@@ -168,3 +168,26 @@ def test_a_sample_has_no_ties():
     # the seventh to twelfth best of both queries are equal
     np.testing.assert_array_equal(asked, queries)
     assert [sorted(names) for names in expected] == [[f"d{n}" for n in range(6)]] * 2
+
+
+def test_fields_of_records_are_what_a_host_filters_by(
+    store, texts, encoding, host_opener, corpus_of, monkeypatch
+):
+    host, corpus = host_opener(), corpus_of(texts)
+    numbers = range(len(corpus.ids))
+    rows = [{"language": "de" if n % 2 else "en", "year": 2000 + n, "tags": ["a"]} for n in numbers]
+    options = {"hosts": [host], "say": lambda line: None}
+    refresh(store, encoding, {"documents": corpus._replace(rows=rows)}, **options)
+
+    def found(wanted):
+        asked = np.stack([encoding.vector("w0 w1", "query")])
+        answer = host.search(asked, 10, space=encoding.space, generation=1, filter=wanted)
+        return set(answer.ids[0]) - {""}
+
+    wanted = {"language": "de", "year": {"<": 2012}}
+    assert found(wanted) == {corpus.ids[n] for n in (1, 3, 5, 7, 9, 11)}
+    rows[3] = rows[3] | {"language": "fr"}  # the texts stay
+    ids = sent(host, monkeypatch)
+    version = refresh(store, encoding, {"documents": corpus._replace(rows=rows)}, **options)
+    assert (version, ids) == (Version(1, 2), [corpus.ids[3]])
+    assert found(wanted) == {corpus.ids[n] for n in (1, 5, 7, 9, 11)}

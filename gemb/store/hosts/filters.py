@@ -8,6 +8,7 @@
 A document without the attribute, or with one of another type, does not match.
 """
 
+import contextlib
 import json
 import math
 import operator
@@ -19,6 +20,7 @@ from gemb.checks import UserError
 
 COMPARISONS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 _MAX_BYTES = 32_768  # of a document's attributes
+_MAX_TEXT = 1_000  # characters of a field that becomes an attribute
 
 
 class Condition(NamedTuple):
@@ -92,6 +94,26 @@ def _condition(name: str, wanted, where: object) -> Condition:
     for value in values:
         _check_value(name, value, where)
     return Condition(name, values, ())
+
+
+def filterable(record: Mapping) -> dict:
+    """The fields of a record that an index host can filter by.
+
+    Args:
+        record: of a corpus.
+
+    Returns:
+        Its texts of up to 1,000 characters, finite numbers and truth values whose names are
+        accepted; lists, objects and None are left out.
+    """
+    kept = {}
+    for name, value in record.items():
+        with contextlib.suppress(UserError):
+            _check_name(name, "")
+            _check_value(name, value, "")
+            if not isinstance(value, str) or len(value) <= _MAX_TEXT:
+                kept[name] = value
+    return kept
 
 
 def check_attributes(
