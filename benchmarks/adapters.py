@@ -81,6 +81,8 @@ def judged(args) -> None:
     queries = [data.query_texts[asked[number]] for number in kept]
     texts = [data.corpus_texts[row] for row in others[len(chosen) - len(wanted) :]]
     texts = texts[: args.pairs] + other_queries(folder, max(args.pairs - len(texts), 0))
+    # queries are grouped by article: what is not fitted on has to be drawn like what is
+    texts = [texts[row] for row in rng.permutation(len(texts))]
     shown, sides = [data.corpus_texts[row] for row in chosen], []
     for name in (args.old, args.new):
         model = Embedder.load(name, max_length=args.max_length)
