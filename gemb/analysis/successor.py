@@ -24,6 +24,7 @@ from gemb.reports.monitoring import write_drift_page, write_versions_page
 
 REPORTS = "reports"
 _MOST, _WINDOW, _WINDOWS = 20_000, 5_000, 1_000  # rows measured, rows of the window, null windows
+_COMPARED = 10_000  # records whose neighbours are compared
 
 
 class Collection(NamedTuple):
@@ -134,7 +135,7 @@ def _drift(place: Path, new: Collection, same: np.ndarray) -> str:
 
 def _comparison(place: Path, new: Collection, live: Collection, rows: np.ndarray) -> dict:
     """Writes the comparison of the records that both versions have."""
-    shared = _some(np.flatnonzero(rows >= 0), _MOST)
+    shared = _some(np.flatnonzero(rows >= 0), _COMPARED)
     k = min(10, len(shared) - 2)
     if k < 1:
         return {"comparison": f"not measured: {len(shared)} shared documents are too few"}

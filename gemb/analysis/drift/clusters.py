@@ -33,7 +33,10 @@ def k_means(vectors: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
         nearest = found
         sizes = np.bincount(nearest, minlength=len(centres))
         sums = np.zeros(centres.shape, np.float64)
-        np.add.at(sums, nearest, rows)
+        full = np.flatnonzero(sizes)
+        starts = np.cumsum(sizes)[full] - sizes[full]
+        order = np.argsort(nearest, kind="stable")
+        sums[full] = np.add.reduceat(rows[order], starts, axis=0, dtype=np.float64)
         centres = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
         centres = centres.astype(np.float32)
     return centres[np.argsort(centres[:, 0], kind="stable")]
