@@ -211,18 +211,16 @@ def _publish(host, space, ids: list[str], vectors, sample, records: list[dict]) 
     """Makes the documents a new version of the host and publishes it."""
     import numpy as np
 
-    from gemb.release.loading import Measured, publish_documents
+    from gemb.release.loading import Measured, attributes_of, publish_documents
     from gemb.store.hosts import Settings
-    from gemb.store.hosts.filters import filterable
 
-    attributes = dict(zip(ids, map(filterable, records), strict=True))
+    attributes = attributes_of(ids, records)
     there = np.flatnonzero(vectors.any(axis=1))
     if len(there) < len(ids):
         print(f"{len(ids) - len(there)} documents have no direction (empty texts); left out")
         ids, vectors = [ids[row] for row in there], vectors[there]
     settings = Settings(kind=FLAGS.kind, target=FLAGS.target)
     measured = Measured(settings, sample[sample.any(axis=1)], FLAGS.target)
-    attributes = attributes if any(attributes.values()) else None
     version, found = publish_documents(host, space, ids, vectors, measured, attributes=attributes)
     said = "as before" if found is None else f"agreement@{_HITS} {found:.4f}"
     print(f"{host}: version {version} is live: {len(ids)} documents, {said}")

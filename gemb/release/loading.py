@@ -214,7 +214,7 @@ def publish_documents(
         vectors: [documents, dim].
         measured: how.
         send: loads all documents into a version, such as by other processes; default here.
-        attributes: id -> what the document can be filtered by.
+        attributes: of `attributes_of`.
 
     Returns:
         The version, and the share of the ten best that its index finds; None where it was there.
@@ -246,13 +246,19 @@ def publish_documents(
     return version, found
 
 
+def attributes_of(ids, records) -> dict[str, dict]:
+    """Id -> the fields that a document can be filtered by; documents without any are left out."""
+    made = {str(each): filterable(record) for each, record in zip(ids, records, strict=True)}
+    return {each: fields for each, fields in made.items() if fields}
+
+
 def _attributes(opened: Opened) -> dict[str, dict]:
-    """Id -> what documents can be filtered by; {} where the version keeps no records."""
+    """`attributes_of` a version; {} where it keeps no records."""
     place = opened.folder / CORPUS
     if not place.is_dir():
         return {}
     corpus = Corpus.read(str(place))
-    return dict(zip(map(str, corpus.ids), map(filterable, corpus.rows), strict=True))
+    return attributes_of(corpus.ids, corpus.rows)
 
 
 def _in_batches(put, version: Version, ids, vectors, rows: np.ndarray, attributes=None) -> None:

@@ -94,6 +94,18 @@ def folders(tmp_path_factory):
     return places
 
 
+def pictures_of_any_size():
+    """Four pictures, and what transformers' own processor makes of them."""
+    import PIL.Image
+    import transformers
+
+    random = np.random.default_rng(1)
+    sizes = ((40, 30), (8, 90), (64, 64), (5, 7))
+    given = [random.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
+    reader = transformers.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=12)
+    return given, reader([PIL.Image.fromarray(one) for one in given], return_tensors="pt")
+
+
 def theirs(model, picture):
     """[rows, dim]: the vectors of pictures by transformers."""
     import torch
@@ -128,17 +140,11 @@ def test_vectors_of_pictures_are_those_of_transformers(folders, kind):
 
 
 def test_pictures_of_any_size_are_those_of_transformers(folders, tmp_path):
-    import PIL.Image
     import torch
     import transformers
 
     folder, model = folders["siglip2"]
-    random = np.random.default_rng(1)
-    sizes = ((40, 30), (8, 90), (64, 64), (5, 7))
-    given = [random.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
-    options = {"patch_size": 8, "max_num_patches": 12}
-    reader = transformers.Siglip2ImageProcessorPil(**options)
-    read = reader([PIL.Image.fromarray(one) for one in given], return_tensors="pt")
+    given, read = pictures_of_any_size()
     with torch.no_grad():
         found = model.get_image_features(**read)
         expected = getattr(found, "pooler_output", found)
@@ -320,23 +326,17 @@ def test_gradients_of_a_pair_are_those_of_torch(folders, kind, tmp_path):
 
 @pytest.mark.long
 def test_gradients_of_pictures_of_any_size_are_those_of_torch(folders, tmp_path):
-    import PIL.Image
     import torch
-    import transformers
 
     folder, model = folders["siglip2"]
-    ours, random = adapt.load(str(folder)), np.random.default_rng(1)
-    sizes = ((40, 30), (8, 90), (64, 64), (5, 7))
-    given = [random.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
+    given, read = pictures_of_any_size()
+    ours = adapt.load(str(folder))
     processor = ours.document.processor
     inputs = processor.collate(processor.prepare([Image(one) for one in given]), 12)
     apply, weights = functional(ours.spec).document.embed, probe(4, ours.spec.dim)
     gradients = jax.device_get(
         jax.jit(jax.grad(lambda params: (apply(params, inputs) * weights).sum()))(ours.params)
     )
-    options = {"patch_size": 8, "max_num_patches": 12}
-    reader = transformers.Siglip2ImageProcessorPil(**options)
-    read = reader([PIL.Image.fromarray(one) for one in given], return_tensors="pt")
     found = model.get_image_features(**read)
     found = torch.nn.functional.normalize(getattr(found, "pooler_output", found))
     model.zero_grad()
