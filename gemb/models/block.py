@@ -1,5 +1,6 @@
 """One transformer layer: attention, then feed-forward, with the norms of the family."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ from flax import nnx
 
 from gemb.models.attention import View, attend
 from gemb.models.initial import initial
-from gemb.models.layers import Linear, Norm, dropout, parameter
+from gemb.models.layers import Linear, Norm, dropout, parameter, rms_normalised
 from gemb.models.positions import rotate
 from gemb.models.spec import StackSpec
 from gemb.parallel.rules import constrain
@@ -24,6 +25,18 @@ ACTIVATIONS = {
 }
 
 
+class Start(NamedTuple):
+    """The input of the stack, for layers that look at it again.
+
+    Attributes:
+        values: [batch, length, width].
+        norm: normalises each layer's view of it, [..., layer_input].
+    """
+
+    values: jax.Array
+    norm: Callable[[jax.Array], jax.Array]
+
+
 class Surroundings(NamedTuple):
     """What a layer gets in addition to its input.
 
@@ -33,6 +46,7 @@ class Surroundings(NamedTuple):
         backend: the attention backend.
         dropout: dropout rate.
         matmul_dtype: dtype of the operands of linear maps, see Execution.
+        start: the input of the stack, or None where no layer looks at it.
     """
 
     seen: View
@@ -40,6 +54,7 @@ class Surroundings(NamedTuple):
     backend: str
     dropout: float
     matmul_dtype: str
+    start: Start | None = None
 
 
 def _linear(spec: StackSpec, part: str, inputs: int, outputs: int, axes, bias: bool, key) -> Linear:
@@ -58,31 +73,34 @@ def _linear(spec: StackSpec, part: str, inputs: int, outputs: int, axes, bias: b
 class Attention(nnx.Module):
     """Multi-head attention: projections, head norms, rotary positions, `attend`, projection."""
 
-    def __init__(self, spec: StackSpec, *, key: jax.Array):
+    def __init__(self, spec: StackSpec, number: int, *, key: jax.Array):
         keys = jax.random.split(key, 4)
-        wide, outer, inner = spec.width, *(n * spec.head_size for n in (spec.heads, spec.kv_heads))
+        self.kv_heads, self.size = spec.heads_of(number)
+        wide, outer, inner = spec.width, *(n * self.size for n in (spec.heads, self.kv_heads))
         axes, bias = ("width", "heads"), spec.qkv_bias
         self.query = _linear(spec, "query", wide, outer, axes, bias, keys[0])
         self.key = _linear(spec, "key", wide, inner, axes, bias and spec.key_bias, keys[1])
         self.value = _linear(spec, "value", wide, inner, axes, bias, keys[2])
         self.output = _linear(spec, "output", outer, wide, axes[::-1], spec.output_bias, keys[3])
         if spec.head_norm:
-            self.query_norm = Norm(spec.head_size, spec.norm, spec.norm_epsilon)
-            self.key_norm = Norm(spec.head_size, spec.norm, spec.norm_epsilon)
+            self.query_norm = Norm(self.size, spec.norm, spec.norm_epsilon)
+            self.key_norm = Norm(self.size, spec.norm, spec.norm_epsilon)
         self.spec = spec
 
     def __call__(self, x: jax.Array, around: Surroundings, key: jax.Array | None) -> jax.Array:
         spec, (batch, length, _) = self.spec, x.shape
 
         def split(y, heads):
-            y = y.reshape(batch, length, heads, spec.head_size).transpose(0, 2, 1, 3)
+            y = y.reshape(batch, length, heads, self.size).transpose(0, 2, 1, 3)
             return constrain(y, "batch", "heads", None, None)
 
         query = split(self.query(x, around.matmul_dtype), spec.heads)
-        keys = split(self.key(x, around.matmul_dtype), spec.kv_heads)
-        value = split(self.value(x, around.matmul_dtype), spec.kv_heads)
+        keys = split(self.key(x, around.matmul_dtype), self.kv_heads)
+        value = split(self.value(x, around.matmul_dtype), self.kv_heads)
         if spec.head_norm:
             query, keys = self.query_norm(query), self.key_norm(keys)
+        if spec.value_norm:
+            value = rms_normalised(value, spec.norm_epsilon)
         if around.turn is not None:
             query, keys = rotate(query, *around.turn), rotate(keys, *around.turn)
         mixed = attend(
@@ -99,13 +117,36 @@ class Attention(nnx.Module):
         return self.output(constrain(mixed, "batch", None, "heads"), around.matmul_dtype)
 
 
+class LayerInput(nnx.Module):
+    """A look at the stack's input, gated by what the layer has made of it.
+
+    x + norm(output(activation(gate(x)) * start_norm(input(start) / sqrt(width))))
+    """
+
+    def __init__(self, spec: StackSpec, *, key: jax.Array):
+        keys, into = jax.random.split(key, 3), ("width", "mlp")
+        size = (spec.width, spec.layer_input)
+        self.input = _linear(spec, "gate", *size, into, False, keys[0])
+        self.gate = _linear(spec, "gate", *size, into, False, keys[1])
+        self.output = _linear(spec, "down", *size[::-1], into[::-1], False, keys[2])
+        self.norm = stack_norm(spec)
+        self.spec = spec
+
+    def __call__(self, x: jax.Array, start: Start, matmul_dtype: str) -> jax.Array:
+        own = self.input(start.values, matmul_dtype) * self.spec.width**-0.5
+        own = start.norm(constrain(own, "batch", None, "mlp"))
+        gate = constrain(self.gate(x, matmul_dtype), "batch", None, "mlp")
+        inner = ACTIVATIONS[self.spec.activation](gate) * own
+        return x + self.norm(self.output(inner, matmul_dtype))
+
+
 class Layer(nnx.Module):
     """Attention and feed-forward, each with its residual connection and norms."""
 
     def __init__(self, spec: StackSpec, number: int, *, key: jax.Array):
         keys = jax.random.split(key, 4)
         into, out = ("width", "mlp"), ("mlp", "width")
-        self.attention = Attention(spec, key=keys[0])
+        self.attention = Attention(spec, number, key=keys[0])
         if spec.gated:
             self.gate = _linear(spec, "gate", spec.width, spec.mlp, into, spec.mlp_bias, keys[3])
         self.up = _linear(spec, "up", spec.width, spec.mlp, into, spec.mlp_bias, keys[1])
@@ -119,6 +160,10 @@ class Layer(nnx.Module):
         if spec.layer_scale:
             self.attention_scale = parameter(jnp.ones(spec.width), "norm")
             self.mlp_scale = parameter(jnp.ones(spec.width), "norm")
+        if spec.layer_input:
+            self.layer_input = LayerInput(spec, key=jax.random.fold_in(key, 4))
+        if spec.layer_factor:
+            self.factor = parameter(jnp.ones(1), "norm")
         self.spec = spec
 
     def __call__(self, x: jax.Array, around: Surroundings, key: jax.Array | None) -> jax.Array:
@@ -133,6 +178,10 @@ class Layer(nnx.Module):
         x = constrain(x, "batch", None, None)
         x = self._add(x, attention, "attention", around.dropout, keys[1])
         x = self._add(x, feed_forward, "mlp", around.dropout, keys[2])
+        if self.spec.layer_input:
+            x = self.layer_input(x, around.start, around.matmul_dtype)
+        if self.spec.layer_factor:  # published models do not train it
+            x = x * jax.lax.stop_gradient(self.factor.get_value()).astype(x.dtype)
         return constrain(x, "batch", None, None)
 
     def _add(self, x, sublayer, name: str, rate: float, key) -> jax.Array:

@@ -197,10 +197,16 @@ class Norm(nnx.Module):
         x32 = x.astype(jnp.float32)
         if self.kind == "layer":
             x32 = x32 - x32.mean(-1, keepdims=True)
-        root = jax.lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + self.epsilon)
         scale = self.scale.get_value() + (1.0 if self.kind == "rms_plus_one" else 0.0)
-        y = x32 * root * scale
+        y = rms_normalised(x32, self.epsilon) * scale
         return (y + self.bias.get_value() if self.has_bias else y).astype(x.dtype)
+
+
+def rms_normalised(x: jax.Array, epsilon: float) -> jax.Array:
+    """x / sqrt(mean of squares + epsilon) over the last axis, computed in float32."""
+    x32 = x.astype(jnp.float32)
+    root = jax.lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + epsilon)
+    return (x32 * root).astype(x.dtype)
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

@@ -100,10 +100,18 @@ def _by_length(rotary: Rotary, places: jax.Array, size: int, short: jax.Array) -
 
 
 def rotate(x: jax.Array, cosine: jax.Array, sine: jax.Array) -> jax.Array:
-    """Turns each pair (i, i + size / 2) of x [batch, heads, length, size] by its angle."""
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    """Turns each pair of x [batch, heads, length, size] by its angle.
+
+    Args:
+        x: vectors of heads.
+        cosine, sine: [batch, 1, length, size / 2]: pairs are (i, i + size / 2); or, of one more
+            axis, [batch, 1, length, parts, size / (2 parts)]: each part of a head is turned by
+            itself.
+    """
+    parts = x if cosine.ndim == x.ndim else x.reshape(*x.shape[:-1], cosine.shape[-2], -1)
+    first, second = jnp.split(parts.astype(jnp.float32), 2, axis=-1)
     turned = (first * cosine - second * sine, second * cosine + first * sine)
-    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype).reshape(x.shape)
 
 
 def relative_buckets(length: int, buckets: int, distance: int) -> np.ndarray:

@@ -56,7 +56,7 @@ class Rotary:
     def __repr__(self) -> str:
         """Without what is as usual and was not there once: fingerprints are made of it."""
         newer = ("attention_factor", "truncate", "short_factors", "long_factors")
-        return _shown(self, hidden=newer)
+        return shown(self, hidden=newer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +92,13 @@ class StackSpec:
         lora_rank, lora_scale: low-rank additions to every linear; see gemb.models.layers.Linear.
         layer_scale: whether the output of each sublayer is multiplied by a learned vector
             (Touvron et al., "Going deeper with Image Transformers", 2021, arXiv 2103.17239).
+        layer_heads: one (kv_heads, head_size) per layer, where layers differ; empty: all have the
+            ones above.
+        value_norm: whether values are normalised per head, by "rms" without a scale.
+        layer_input: size of what each layer sees of the stack's input in a third sublayer
+            (per-layer embeddings of Gemma 4, without a table of their own); 0 for none.
+        layer_factor: whether the output of each layer is multiplied by a number of its own, which
+            is not trained.
     """
 
     layers: int
@@ -124,10 +131,15 @@ class StackSpec:
     lora_scale: float = 1.0
     layer_scale: bool = False
     key_bias: bool = True
+    layer_heads: tuple[tuple[int, int], ...] = ()
+    value_norm: bool = False
+    layer_input: int = 0
+    layer_factor: bool = False
 
     def __repr__(self) -> str:
         """Without what is as usual and was not there once: fingerprints are made of it."""
-        return _shown(self, hidden=("layer_scale", "key_bias"))
+        newer = ("layer_heads", "value_norm", "layer_input", "layer_factor")
+        return shown(self, hidden=("layer_scale", "key_bias", *newer))
 
     def __post_init__(self):
         if not self.head_size:
@@ -136,12 +148,11 @@ class StackSpec:
             object.__setattr__(self, "head_size", self.width // self.heads)
         object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
         object.__setattr__(self, "score_scale", self.score_scale or self.head_size**-0.5)
-        check(
-            self.heads % self.kv_heads == 0,
-            f"kv_heads: {self.kv_heads} does not divide heads {self.heads}",
-        )
+        for kv_heads in {self.kv_heads, *(kv_heads for kv_heads, _ in self.layer_heads)}:
+            whole = self.heads % kv_heads == 0
+            check(whole, f"kv_heads: {kv_heads} does not divide heads {self.heads}")
         _check_choices(self, activation=ACTIVATIONS, norm=NORMS, norm_place=NORM_PLACES, init=INITS)
-        for name in ("windows", "rotary"):
+        for name in ("windows", "rotary", "layer_heads"):
             given = len(getattr(self, name))
             check(given in (0, self.layers), f"{name}: {given} entries for {self.layers} layers")
         for turn in self.rotary:
@@ -156,6 +167,10 @@ class StackSpec:
     def turn(self, layer: int) -> Rotary | None:
         """The rotary positions of a layer."""
         return self.rotary[layer] if self.rotary else None
+
+    def heads_of(self, layer: int) -> tuple[int, int]:
+        """(heads of keys and values, size of one head) of a layer."""
+        return self.layer_heads[layer] if self.layer_heads else (self.kv_heads, self.head_size)
 
     def has_attention_norm(self, layer: int) -> bool:
         """Whether a layer's attention has its own norm."""
@@ -172,6 +187,7 @@ class StackSpec:
             layers=len(layers),
             windows=tuple(self.windows[i] for i in layers) if self.windows else (),
             rotary=tuple(self.rotary[i] for i in layers) if self.rotary else (),
+            layer_heads=tuple(self.layer_heads[i] for i in layers) if self.layer_heads else (),
             first_norm=self.first_norm or layers[0] != 0,
         )
 
@@ -341,14 +357,14 @@ class ModelSpec:
         return dataclasses.replace(self, **sides)
 
 
-def _shown(spec, hidden: tuple[str, ...]) -> str:
+def shown(spec, hidden: tuple[str, ...]) -> str:
     """A dataclass's usual repr, without the fields of `hidden` that have their defaults."""
-    shown = [
+    fields = [
         f"{field.name}={getattr(spec, field.name)!r}"
         for field in dataclasses.fields(spec)
         if field.name not in hidden or getattr(spec, field.name) != field.default
     ]
-    return f"{type(spec).__name__}({', '.join(shown)})"
+    return f"{type(spec).__name__}({', '.join(fields)})"
 
 
 def _check_choices(spec, **choices) -> None:

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from gemb.checks import check
 from gemb.models.attention import choose, view
-from gemb.models.block import Layer, Surroundings, stack_norm
+from gemb.models.block import Layer, Start, Surroundings, stack_norm
 from gemb.models.execution import REMAT, Execution
 from gemb.models.initial import initial
-from gemb.models.layers import Embed
+from gemb.models.layers import Embed, Norm
 from gemb.models.positions import angles, positions, relative_buckets
 from gemb.models.spec import StackSpec
 from gemb.parallel.rules import constrain_at_rest
@@ -32,6 +33,8 @@ class Stack(nnx.Module):
             self.relative = Embed(rows, heads, axes, key=keys[-1], initial=draw)
         if spec.final_norm:
             self.final_norm = stack_norm(spec)
+        if spec.layer_input:
+            self.layer_input_norm = Norm(spec.layer_input, spec.norm, spec.norm_epsilon)
         self.spec = spec
 
     def __call__(
@@ -56,8 +59,14 @@ class Stack(nnx.Module):
 
         Returns:
             [batch, length, width] or, for every_layer, [layers, batch, length, width].
+
+        Raises:
+            ValueError: for float16, where the activations of the model's family exceed its range.
         """
-        around = self._surroundings(mask, execution, turn)
+        fits = execution.dtype != "float16" or not self.spec.layer_input
+        check(fits, "dtype: the model's activations exceed float16; choose bfloat16 or float32")
+        start = Start(x, self.layer_input_norm) if self.spec.layer_input else None
+        around = self._surroundings(mask, execution, turn, start)
         head, period, count = _plan(self.spec) if execution.layers == "scan" else (0, 0, 0)
         looped, states = range(head, head + period * count), []
         for number in range(self.spec.layers):
@@ -71,29 +80,34 @@ class Stack(nnx.Module):
         x = self.final_norm(x) if self.spec.final_norm else x
         return jnp.stack([*states[:-1], x]) if every_layer else x
 
-    def _surroundings(self, mask: jax.Array, execution: Execution, given) -> list[Surroundings]:
+    def _surroundings(
+        self, mask: jax.Array, execution: Execution, given, start: Start | None
+    ) -> list[Surroundings]:
         """One per layer; equal ones share their arrays."""
         spec, length = self.spec, mask.shape[-1]
-        biased = bool(spec.relative_buckets)
-        backend = choose(execution, spec.head_size, spec.score_cap, biased, length)
-        relative = None
+        biased, relative = bool(spec.relative_buckets), None
         if biased:
             buckets = relative_buckets(length, spec.relative_buckets, spec.relative_distance)
             relative = self.relative(jnp.asarray(buckets)).transpose(2, 0, 1)[None]
         places = positions(mask) if spec.rotary else None
 
         @functools.cache
-        def seen(window):
+        def seen(window, backend):
             return view(mask, causal=spec.causal, window=window, relative=relative, backend=backend)
 
         @functools.cache
-        def turn(rotary):
-            return given if rotary is None else angles(rotary, places, spec.head_size)
+        def turn(rotary, size):
+            return given if rotary is None else angles(rotary, places, size)
 
-        how = (backend, execution.dropout, execution.matmul_dtype)
-        return [
-            Surroundings(seen(spec.window(i)), turn(spec.turn(i)), *how) for i in range(spec.layers)
-        ]
+        def around(layer):
+            size = spec.heads_of(layer)[1]
+            backend = choose(execution, size, spec.score_cap, biased, length)
+            how = (backend, execution.dropout, execution.matmul_dtype, start)
+            return Surroundings(
+                seen(spec.window(layer), backend), turn(spec.turn(layer), size), *how
+            )
+
+        return [around(layer) for layer in range(spec.layers)]
 
     def _runner(self, number: int, around: list[Surroundings], execution: Execution):
         """(state of a layer like this one, x, key) -> x."""
@@ -151,7 +165,10 @@ def _plan(spec: StackSpec) -> tuple[int, int, int]:
 
     Chooses the plan with the fewest layers to compile; (0, 0, 0) if nothing repeats.
     """
-    kinds = [(spec.window(i), spec.turn(i), spec.has_attention_norm(i)) for i in range(spec.layers)]
+    kinds = [
+        (spec.window(i), spec.turn(i), spec.heads_of(i), spec.has_attention_norm(i))
+        for i in range(spec.layers)
+    ]
     best = (spec.layers, (0, 0, 0))
     for head in range(spec.layers):
         for period in range(1, (spec.layers - head) // 2 + 1):

@@ -205,7 +205,9 @@ def _changed_spec(spec: TowerSpec, changes: _Changes) -> TowerSpec:
 def _changed_processor(processor: TextProcessor, changes: _Changes) -> TextProcessor:
     if processor.modality != "text":
         if changes.max_length is not None:
-            raise ValueError(f"max_length: values of {processor.modality!r} are not cut")
+            if processor.modality != "vision_language":
+                raise ValueError(f"max_length: values of {processor.modality!r} are not cut")
+            processor = processor.with_limit(changes.max_length)
         return processor.with_prompts(changes.prompts)
     if processor.fill is not None and changes.max_length not in (None, processor.max_length):
         length = processor.max_length
@@ -230,6 +232,10 @@ def take_layers(tower: Tower, layers: tuple[int, ...]) -> Tower:
         kinds = ["sliding_attention" if window else "full_attention" for window in windows]
     if kinds:
         config["layer_types"] = [kinds[layer] for layer in layers]
+    if own := config.get("per_layer_config"):
+        by_number = {int(layer): values for layer, values in own.items()}
+        kept = {str(n): by_number[old] for n, old in enumerate(layers) if old in by_number}
+        config["per_layer_config"] = kept
     params = tower.params
     if params is not None:
         pattern = re.compile(r"text/stack/layers/(\d+)/(.*)")

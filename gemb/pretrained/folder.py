@@ -20,7 +20,7 @@ from gemb.pretrained.keys import Rule, read_keys, warn_unknown, whole
 from gemb.pretrained.modules import SETTINGS
 from gemb.pretrained.sentence_transformers import Modules, read_json, read_modules
 from gemb.pretrained.vision import folder as vision
-from gemb.pretrained.vision import language
+from gemb.pretrained.vision import gemma, language
 from gemb.pretrained.weights import TensorFiles, params_from_tensors
 from gemb.processors.text import TextProcessor, from_folder
 from gemb.structs import Prompts
@@ -80,7 +80,10 @@ def read(model: str, *, weights: bool = True, steps: list[dict] | None = None) -
     processor = _processor(folder, spec, modules, manifest)
     params, kept = _weights(folder, config, spec, modules, table) if weights else (None, {})
     settings = read_json(folder / SETTINGS, default={})
-    return Tower(spec, params, processor, Origin(folder, config, kept, manifest, settings))
+    tower = Tower(spec, params, processor, Origin(folder, config, kept, manifest, settings))
+    if gemma.reads_pictures(modules.encoder):
+        return gemma.with_pictures(tower, modules.encoder, weights=weights)
+    return tower
 
 
 def config_of(tower: Tower) -> dict:
@@ -138,12 +141,8 @@ def _config(modules: Modules, table: dict | None) -> dict:
         return {"model_type": "static", "vocab_size": vocab, "hidden_size": width}
     file = modules.encoder / "config.json"
     config = read_json(file)
+    config = gemma.text_config(config, file)
     kind = config.get("model_type")
-    if kind in ("embedding_gemma2", "embedding_gemma2_text"):
-        raise UserError(
-            f"{file}: model_type {kind!r} (EmbeddingGemma 2) is not supported: gemb has no layers "
-            "whose heads differ in size"
-        )
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
             f"{file}: model_type {kind!r} is not supported; known: {', '.join(FAMILIES)}"

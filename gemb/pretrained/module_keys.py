@@ -1,5 +1,7 @@
 """The keys of sentence-transformers' own JSON files, and what gemb makes of them."""
 
+import json
+
 from gemb.models.spec import SIMILARITIES
 from gemb.pretrained.keys import ABSENT, ANY, Rule, flag, one_of, only, text, whole
 
@@ -31,7 +33,24 @@ KINDS |= {
 MODULE = {"type": text(), "path": text(), "name": text(), "idx": ANY, "kwargs": only([], None)}
 
 _OBJECT = Rule("an object", lambda value: isinstance(value, dict), {})
-_TEXT_ONLY = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+TEXT_ONLY = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+_KINDS = ("text", "image", "audio", "video", "message")
+
+
+def _are_forward(value) -> bool:
+    """Whether values of each kind go through the model as texts do."""
+    return (
+        isinstance(value, dict)
+        and "text" in value
+        and set(value) <= set(_KINDS)
+        and all(
+            isinstance(how, dict)
+            and {key: how[key] for key in how if key != "format"} == TEXT_ONLY["text"]
+            for how in value.values()
+        )
+    )
+
+
 # sentence_bert_config.json. transformers refuses what it does not know there, and so does gemb.
 TRANSFORMER = {
     "max_seq_length": whole(None).or_null(),
@@ -46,15 +65,17 @@ TRANSFORMER = {
     "model_args": _OBJECT,
     "model_kwargs": _OBJECT,
     "transformer_task": only("feature-extraction"),
-    "modality_config": only(_TEXT_ONLY),
+    "modality_config": Rule(f"{json.dumps(TEXT_ONLY)}, and others like it", _are_forward),
     "module_output_name": only("token_embeddings"),
     "query_expansion": only(None),
     "tokenizer_name_or_path": only(None),
     "unpad_inputs": ANY,
 }
 # What stands in those objects.
-PROCESSING = {"text": _OBJECT, "common": _OBJECT} | dict.fromkeys(
-    ("audio", "chat_template", "image", "video"), ANY
+PROCESSING = (
+    {"text": _OBJECT, "common": _OBJECT}
+    | dict.fromkeys(("audio", "video"), ANY)
+    | dict.fromkeys(("chat_template", "image"), only({}, None))
 )
 COMMON_PROCESSING = {"return_tensors": only("pt")}
 TEXT_PROCESSING = {

@@ -24,7 +24,7 @@ from gemb.pretrained.publishing.card import with_card
 from gemb.pretrained.router import ROUTER, router_config
 from gemb.pretrained.sentence_transformers import DENSE_ACTIVATIONS, read_json
 from gemb.pretrained.vision import folder as vision
-from gemb.pretrained.vision import language
+from gemb.pretrained.vision import gemma, language
 from gemb.pretrained.weights import tensors_from_params
 from gemb.structs import SIDES
 
@@ -115,6 +115,8 @@ def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> st
     if isinstance(tower.spec.encoder, ConvolutionSpec):
         return _save_convolution(tower, temporary, training, dtype)
     if isinstance(tower.spec.encoder, VisionLanguageSpec):
+        if gemma.is_published(tower):
+            return _save_gemma(tower, temporary, training, dtype)
         return language.save_tower(
             tower, temporary, lambda part, place: _save_tower(part, place, {}, dtype), training
         )
@@ -124,19 +126,44 @@ def _save_tower(tower: Tower, temporary: Path, training: dict, dtype: str) -> st
     _check_config(tower)
     spec, identity, family = tower.spec, tower_fingerprint(tower), family_of(tower)
     tensors = tensors_from_params(tower.params, tower.origin.kept, family, spec, np.dtype(dtype))
-    for name, content in _files(tower, identity, training, dtype).items():
-        path = temporary / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    _write_files(temporary, _files(tower, identity, training, dtype))
     static = not spec.encoder.stack.layers  # sentence-transformers' StaticEmbedding has no limit
     tower.processor.save(temporary, tower.origin.folder, cut=static)
     save_tensors(temporary / WEIGHTS, tensors, {"format": "pt"})
-    for number, place in enumerate(_dense_places(spec)):
+    _save_own(tower, temporary)
+    return identity
+
+
+def _write_files(temporary: Path, files: dict[str, object]) -> None:
+    for name, content in files.items():
+        path = temporary / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_own(tower: Tower, temporary: Path) -> None:
+    """Writes the weights beyond the encoder's."""
+    for number, place in enumerate(_dense_places(tower.spec)):
         save_tensors(temporary / place / WEIGHTS, _dense_tensors(tower, number))
     own = {path: np.asarray(v) for path, v in tower.params.items() if path.startswith(_OWN)}
     if own:
         (temporary / "gemb").mkdir()
         save_tensors(temporary / "gemb" / WEIGHTS, own)
+
+
+def _save_gemma(tower: Tower, temporary: Path, training: dict, dtype: str) -> str:
+    """Writes EmbeddingGemma 2 in its published layout."""
+    if dtype == "float16":
+        raise UserError("dtype: EmbeddingGemma 2 exceeds float16; choose float32 or bfloat16")
+    tower = _rounded(tower, dtype)
+    text, identity = language.parts_of(tower)[0], tower_fingerprint(tower)
+    files = _files(text, identity, training, dtype)
+    files["config.json"] = gemma.config_of(tower, files["config.json"], dtype)
+    files["sentence_bert_config.json"] |= gemma.save_settings(tower, temporary)
+    _write_files(temporary, files)
+    text.processor.save(temporary, tower.origin.folder)
+    save_tensors(temporary / WEIGHTS, gemma.tensors_of(tower, dtype), {"format": "pt"})
+    _save_own(text, temporary)
     return identity
 
 
@@ -163,7 +190,7 @@ def _rounded(tower: Tower, dtype: str) -> Tower:
     params = {
         path: np.asarray(value).astype(dtype).astype(np.float32)
         for path, value in tower.params.items()
-        if path.startswith("text/")
+        if path.startswith(f"{tower.spec.encoder.modality}/")
     }
     return dataclasses.replace(tower, params=tower.params | params)
 

@@ -1,11 +1,17 @@
 """sentence_bert_config.json and its like: how texts are cut and written."""
 
+import hashlib
 from pathlib import Path
 
 from gemb.checks import UserError
 from gemb.pretrained import module_keys
 from gemb.pretrained.keys import read_json, read_keys, read_known, shown
 
+TEXT_ONLY = module_keys.TEXT_ONLY
+TEMPLATE = "chat_template.jinja"
+# of google/embeddinggemma-2, which writes the content of a message and nothing else
+_PLAIN_TEMPLATE = "4b852efc0b9960283e735363331e6f325b33bc74bdbaa076f595bc4e9b94d85e"
+_SAMPLE = " a <b>  text\n"
 _SETTINGS_OF = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 
 
@@ -24,12 +30,12 @@ def text_settings(encoder: Path) -> dict:
     Raises:
         UserError: naming the key that is wrong or not supported.
     """
-    files = [encoder / f"sentence_{kind}_config.json" for kind in _SETTINGS_OF]
-    file = next((file for file in files if file.exists()), files[0])
+    file = _settings_file(encoder)
     content = read_json(file, default={})
     values = read_known(content, module_keys.TRANSFORMER, file)
     if "modality_config" in content and "module_output_name" not in content:
         raise UserError(f"{file}: key 'module_output_name' is missing")
+    check_template(encoder, {"type": "text", "text": _SAMPLE}, _SAMPLE)
     tokenizer = _part(values, "tokenizer_args", "processor_kwargs", file)
     tokenizer = read_known(tokenizer, module_keys.TOKENIZER_ARGUMENTS, f"{file}: tokenizer_args")
     model = _part(values, "model_args", "model_kwargs", file)
@@ -40,6 +46,11 @@ def text_settings(encoder: Path) -> dict:
         "lower_case": values["do_lower_case"],
         "config": _config_arguments(values, file),
     }
+
+
+def _settings_file(encoder: Path) -> Path:
+    files = [encoder / f"sentence_{kind}_config.json" for kind in _SETTINGS_OF]
+    return next((file for file in files if file.exists()), files[0])
 
 
 def _part(values: dict, old: str, new: str, file: Path) -> dict:
@@ -85,3 +96,52 @@ def _config_arguments(values: dict, file: Path) -> dict:
     table = dict.fromkeys(module_keys.CONFIG_ARGUMENTS, module_keys.ANY)
     read_known(arguments, table | module_keys.MODEL_ARGUMENTS, f"{file}: config_args")
     return {key: value for key, value in arguments.items() if key in table}
+
+
+def reads_messages(encoder: Path) -> bool:
+    """Whether sentence-transformers puts every value through the folder's chat template."""
+    settings = read_json(_settings_file(encoder), default={})
+    return "message" in (settings.get("modality_config") or {})
+
+
+def check_template(encoder: Path, content: dict, expected: str) -> None:
+    """Checks that the folder's chat template writes a value as it is.
+
+    Args:
+        encoder: the folder of the Transformer module.
+        content: the value as messages hold it, such as {"type": "text", "text": "a"}.
+        expected: how it is written without a template.
+
+    Raises:
+        UserError: for a template that writes something else, or cannot be read.
+    """
+    if not reads_messages(encoder):
+        return
+    place, file = encoder / "tokenizer_config.json", encoder / TEMPLATE
+    template = str(read_json(place, default={}).get("chat_template") or "").encode()
+    if file.exists():
+        place, template = file, file.read_bytes()
+    if not template or hashlib.sha256(template).hexdigest() == _PLAIN_TEMPLATE:
+        return
+    try:
+        from jinja2 import TemplateError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    except ImportError:
+        raise UserError(
+            f"{place}: sentence-transformers puts texts through this chat template, and gemb needs "
+            "jinja2 to see whether it changes them: pip install jinja2"
+        ) from None
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    message = {"role": "user", "content": [content]}
+    try:
+        written = environment.from_string(template.decode()).render(
+            messages=[message], add_generation_prompt=False
+        )
+    except (TemplateError, ValueError, TypeError) as error:
+        raise UserError(f"{place}: this chat template cannot be read ({error})") from None
+    if written != expected:
+        raise UserError(
+            f"{place}: sentence-transformers puts values through this chat template, which makes "
+            f'{shown(written)} of {shown(expected)}; gemb does not. Remove "message" from '
+            "modality_config to leave them as they are"
+        )

@@ -1,4 +1,4 @@
-"""Pictures of any size to Patches: the sides' ratio is kept (NaFlex)."""
+"""Pictures of any size to Patches: the sides' ratio is kept (NaFlex, Gemma 4)."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gemb.checks import check
+from gemb.checks import UserError, check
 from gemb.processors.decoding import VERSION, WHITE, decode
 from gemb.processors.image import HALF, METHODS, PREPROCESSOR, ImageProcessor
 from gemb.processors.padding import bucket
@@ -117,6 +117,10 @@ class PatchProcessor(Unprompted):
         size = (columns * self.patch, rows * self.patch)
         return picture if picture.size == size else picture.resize(size, METHODS.index(self.method))
 
+    def order(self, rows: int, columns: int) -> np.ndarray:
+        """[patches] int: in which order the patches of a grid stand, counted row by row."""
+        return np.arange(rows * columns)
+
     def bucket(self, size: int) -> int:
         """See `gemb.processors.padding.bucket`."""
         return bucket(size, self.most)
@@ -131,10 +135,11 @@ class PatchProcessor(Unprompted):
         mask = np.zeros((rows, size), bool)
         for number, example in enumerate(examples):
             if example is not None:
-                count, columns = example.size, example.content.shape[1]
-                cut = example.content.reshape(count, -1, 3)
+                count, (rows_of, columns) = example.size, example.content.shape[:2]
+                order = self.order(rows_of, columns)
+                cut = example.content.reshape(count, -1, 3)[order]
                 self._values.scaled(cut, values[number, :count])
-                row[number, :count], column[number, :count] = np.divmod(np.arange(count), columns)
+                row[number, :count], column[number, :count] = np.divmod(order, columns)
                 mask[number, :count] = True
         return Patches(values.reshape(rows, size, -1), row, column, frame, mask)
 
@@ -154,7 +159,12 @@ class PatchProcessor(Unprompted):
 
     def save(self, folder: Path, base: Path | None = None, *, cut: bool = False) -> None:
         """Writes preprocessor_config.json, which transformers reads too."""
-        config = {
+        text = json.dumps(self.config(), indent=2) + "\n"
+        (folder / PREPROCESSOR).write_text(text, encoding="utf-8")
+
+    def config(self) -> dict:
+        """The content of preprocessor_config.json."""
+        return {
             "image_processor_type": "Siglip2ImageProcessor",
             "do_convert_rgb": True,
             "do_resize": True,
@@ -168,4 +178,112 @@ class PatchProcessor(Unprompted):
             "max_num_patches": self.most,
             "background": list(self.background),
         }
-        (folder / PREPROCESSOR).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+@dataclasses.dataclass(frozen=True)
+class CellProcessor(PatchProcessor):
+    """The processor of pictures whose sides are whole cells of merge x merge patches.
+
+    A picture is resized to the largest size of whole cells that has at most `most` patches and
+    nearly the ratio of its sides; they are rounded down. The patches of a cell stand next to each
+    other.
+
+    Attributes:
+        merge: patches on each side of a cell.
+        patch, most, method, scale, mean, std, background: as of `PatchProcessor`.
+
+    Reference: Gemma 4, as in transformers.
+    """
+
+    method: str = "bicubic"
+    most: int = 280 * 9
+    merge: int = 3
+
+    def __post_init__(self):
+        check(self.merge > 0, f"merge: expected 1 or more, got {self.merge}")
+        whole = self.most % self.merge**2 == 0
+        check(whole, f"most: {self.most} patches are not whole cells of {self.merge**2}")
+        super().__post_init__()
+
+    @property
+    def cells(self) -> int:
+        """The most cells of a picture."""
+        return self.most // self.merge**2
+
+    def check_encoder(self, encoder) -> None:
+        """Checks the patches against an encoder.
+
+        Raises:
+            ValueError: naming what does not fit.
+        """
+        super().check_encoder(encoder)
+        theirs = encoder.merge
+        check(theirs == self.merge, f"merge: {self.merge} is not the encoder's {theirs}")
+        side = self.cells * self.merge
+        places = min(encoder.grid)
+        check(side <= places, f"most: {side} patches on a side exceed the {places} positions")
+
+    def identity(self) -> tuple[str, dict]:
+        """The version of the decoder, and the settings."""
+        return VERSION, {"cell_processor": dataclasses.asdict(self)}
+
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(rows, columns) of patches of a picture of (width, height) pixels.
+
+        Raises:
+            UserError: for a picture of which nothing would be left.
+        """
+        width, height = size
+        factor = math.sqrt(self.most * self.patch**2 / (width * height))
+        side = self.merge * self.patch
+        rows, columns = (math.floor(factor * length / side) for length in (height, width))
+        if not rows and not columns:
+            raise UserError(f"picture: {width} x {height} pixels do not fill one cell")
+        if not rows:
+            rows, columns = 1, min(width // height, self.cells)
+        elif not columns:
+            rows, columns = min(height // width, self.cells), 1
+        return rows * self.merge, columns * self.merge
+
+    def order(self, rows: int, columns: int) -> np.ndarray:
+        """[patches] int: cell by cell, row by row in each."""
+        places = np.arange(rows * columns)
+        cells = places.reshape(rows // self.merge, self.merge, columns // self.merge, self.merge)
+        return cells.swapaxes(1, 2).ravel()
+
+    def bucket(self, size: int) -> int:
+        """Whole cells, see `gemb.processors.padding.bucket`."""
+        area = self.merge**2
+        return bucket(-(-size // area), self.cells) * area
+
+    def explain(self, value: Image) -> tuple[dict[str, str], Any]:
+        """What the model sees of a picture, see `ImageProcessor.explain`."""
+        facts, seen = super().explain(value)
+        area = (self.merge * self.patch) ** 2
+        facts["visual tokens"] = str(seen.size[0] * seen.size[1] // area)
+        return facts, seen
+
+    def config(self) -> dict:
+        """The content of preprocessor_config.json.
+
+        Raises:
+            UserError: for values that the encoder of Gemma 4 does not scale so.
+        """
+        if (self.mean, self.std) != HALF:
+            raise UserError(f"mean, std: Gemma 4 has {HALF[0]} and {HALF[1]}; others are not saved")
+        return {
+            "image_processor_type": "Gemma4ImageProcessor",
+            "do_convert_rgb": True,
+            "do_resize": True,
+            "resample": METHODS.index(self.method),
+            "do_rescale": True,
+            "rescale_factor": self.scale,
+            "do_normalize": False,
+            "image_mean": [0.0] * 3,
+            "image_std": [1.0] * 3,
+            "patch_size": self.patch,
+            "pooling_kernel_size": self.merge,
+            "max_soft_tokens": self.cells,
+            "image_seq_length": self.cells,
+            "background": list(self.background),
+        }

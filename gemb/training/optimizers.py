@@ -11,7 +11,7 @@ from gemb.training.checkpoints.averaging import with_ema
 
 # No decay for biases, norms and position tables: it would not regularise the model;
 # none for wide parts, which are not trained.
-NO_DECAY = r"(^|/)(bias|scale)$|/position/|/type/|/wide/|^temperature/"
+NO_DECAY = r"(^|/)(bias|scale|factor)$|/position/|/type/|/wide/|^temperature/"
 
 
 def adamw(

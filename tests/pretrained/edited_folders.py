@@ -52,6 +52,13 @@ MODELS = {
         SHAPE | WINDOW | {"query_pre_attn_scalar": 9, "attn_logit_softcapping": 1.5},
     ),
     "gemma3": ("Gemma3Text", SHAPE | WINDOW | {"sliding_window_pattern": 2}),
+    "gemma4": (
+        "EmbeddingGemma2Text",
+        SHAPE
+        | WINDOW
+        | {"sliding_window_pattern": 2, "hidden_size_per_layer_input": 6, "embedding_dim": 16}
+        | {"global_head_dim": 6, "num_global_key_value_heads": 1},
+    ),
     "static": (None, {}),
 }
 TEXTS = [
@@ -250,6 +257,12 @@ _CHOICES = {
     "architectures": (["BertForMaskedLM"], ["LlamaForCausalLM"]),
     "dtype": ("float16", "bfloat16", "int8"),
     "layer_types": (["full_attention", "full_attention"], ["sliding_attention"] * 2),
+    "per_layer_config": (
+        {"01": {"head_dim": 6, "num_key_value_heads": 1}}, {"1": {"head_dim": 6}},
+        {"0": {"head_dim": 6, "num_key_value_heads": 1}}, {"1": {"intermediate_size": 12}},
+        {"1": {"head_dim": 4, "num_key_value_heads": 2}}, {"9": {"head_dim": 6}},
+        {"one": {"head_dim": 6}}, {"1": 3}, {"1": {"head_dim": 0}}, {"-1": {"head_dim": 6}},
+    ),
 }  # fmt: skip
 _ADDED = (True, False, 1, 3, 0.5, None, "text", {}, ["full_attention", "sliding_attention"])
 _ADDED_CONFIG = {

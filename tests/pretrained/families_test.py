@@ -42,6 +42,10 @@ ROPES = {
     "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
     "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
 }
+GEMMA4 = GROUPED | {
+    "sliding_window": 3, "sliding_window_pattern": 3, "hidden_size_per_layer_input": 12,
+    "embedding_dim": 32,
+}  # fmt: skip
 
 # name -> (transformers class, its config class, what differs from the defaults)
 VARIANTS = {
@@ -103,6 +107,16 @@ VARIANTS = {
         "Gemma3TextConfig",
         GROUPED | {"sliding_window": 8, "use_bidirectional_attention": True},
     ),
+    "embedding_gemma2_text": (
+        "EmbeddingGemma2TextModel",
+        "EmbeddingGemma2TextConfig",
+        GEMMA4 | {"global_head_dim": 10, "num_global_key_value_heads": 1},
+    ),
+    "embedding_gemma2_text-equal": (
+        "EmbeddingGemma2TextModel",
+        "EmbeddingGemma2TextConfig",
+        GEMMA4 | {"per_layer_config": {}, "attention_bias": True},
+    ),
 }
 DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3")
 TEXTS = ["a", "some words of a text", "", "another rather longer text, of 50 tokens or so, yes"]
@@ -138,6 +152,9 @@ def _write(folder, model_class: str, config_class: str, options: dict):
                 parameter += 0.2 * torch.randn_like(parameter)
             elif "t5" not in config.model_type:
                 parameter *= 5.0  # so that attention is far from uniform
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):
+                buffer += 0.3 * torch.randn_like(buffer)
     model.save_pretrained(folder)
     tokenizer = json.loads(byte_tokenizer_json())
     if config.pad_token_id == 1:  # as published: <s> is 0, <pad> 1, and padding is known by its id
@@ -205,12 +222,17 @@ def test_token_vectors_and_gradients_equal_transformers(checkpoint, name):
     layers = reference.hidden_states[1:-1]  # the first are the embeddings
     assert len(layers) == len(states) - 1
     for own, its in zip(states, layers, strict=False):
+        if loaded.spec.encoder.output:
+            its = model.embedding_projection(its)  # of the last layer's vectors there
         np.testing.assert_allclose(own[real], its.detach().numpy()[real], atol=1e-4)
     model.zero_grad()
     (theirs * torch.tensor(probe)).sum().backward()
     grads = {n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None}
     table = family_of(loaded.document).tensors[0](loaded.spec.encoder)
     for path, tensor in table.items():
+        if tensor.name in dict(model.named_buffers()):  # published, and not trained
+            assert not ours[path].any()
+            continue
         expected = np.split(grads[tensor.name], tensor.parts)[tensor.part]
         expected = expected.T if tensor.transposed else expected
         scale = max(1.0, np.abs(expected).max())
@@ -262,7 +284,8 @@ def _as_tokens(ids):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "name", ["bert", "roberta", "mpnet", "modernbert", "t5", "mistral", "gemma3"]
+    "name",
+    ["bert", "roberta", "mpnet", "modernbert", "t5", "mistral", "gemma3", "embedding_gemma2_text"],
 )
 @pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken", "weightedmean"])
 def test_padding_and_batching_leave_vectors_as_they_are(checkpoint, name, pooling):
@@ -281,7 +304,7 @@ def test_padding_and_batching_leave_vectors_as_they_are(checkpoint, name, poolin
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["bert", "modernbert", "gemma3"])
+@pytest.mark.parametrize("name", ["bert", "modernbert", "gemma3", "embedding_gemma2_text"])
 def test_looped_and_recomputed_layers_equal_unrolled_ones(checkpoint, name):
     folder, _ = checkpoint(name)
     loaded = load(str(folder))

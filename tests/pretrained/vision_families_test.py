@@ -364,12 +364,6 @@ def test_gradients_of_an_image_encoder_are_those_of_torch(folders, kind, tmp_pat
     check_gradients(published_tensors(tower), model, tmp_path)
 
 
-def test_embedding_gemma_2_is_refused_in_one_line(folders, tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "embedding_gemma2"}')
-    with pytest.raises(UserError, match="EmbeddingGemma 2"):
-        adapt.load(str(tmp_path))
-
-
 def test_two_towers_of_different_origin_are_saved_in_two_folders(folders, tmp_path):
     pair = adapt.load(str(folders["clip"][0]))
     vit = adapt.load(str(folders["vit"][0]), projection=(12,))

@@ -11,9 +11,9 @@ from gemb.checks import check
 from gemb.models.block import stack_norm
 from gemb.models.execution import Execution
 from gemb.models.initial import initial
-from gemb.models.layers import Embed, dropout
+from gemb.models.layers import Embed, Linear, dropout
 from gemb.models.positions import positions
-from gemb.models.spec import StackSpec
+from gemb.models.spec import StackSpec, shown
 from gemb.models.stack import Stack
 from gemb.structs import Tokens
 
@@ -32,6 +32,7 @@ class TextSpec:
         length_limit: longest sequence of a model without a position table; 0 for no limit.
         embedding_norm: whether a norm follows the embeddings.
         embedding_scale: what token vectors are multiplied by.
+        output: size of a linear map, without a bias, of the stack's vectors; 0 for none.
     """
 
     vocab: int
@@ -42,13 +43,18 @@ class TextSpec:
     length_limit: int = 0
     embedding_norm: bool = True
     embedding_scale: float = 1.0
+    output: int = 0
 
     modality: ClassVar[str] = "text"
 
+    def __repr__(self) -> str:
+        """Without what is as usual and was not there once: fingerprints are made of it."""
+        return shown(self, hidden=("output",))
+
     @property
     def width(self) -> int:
-        """Hidden size."""
-        return self.stack.width
+        """Size of the vectors that it gives."""
+        return self.output or self.stack.width
 
     @property
     def max_length(self) -> int:
@@ -63,7 +69,7 @@ class TextSpec:
 
 
 class TextEncoder(nnx.Module):
-    """Token, position and type tables, a norm, then the transformer stack."""
+    """Token, position and type tables, a norm, the transformer stack, then a linear map."""
 
     def __init__(self, spec: TextSpec, *, key: jax.Array):
         keys = jax.random.split(key, 4)
@@ -77,6 +83,9 @@ class TextEncoder(nnx.Module):
         if spec.embedding_norm:
             self.norm = stack_norm(spec.stack)
         self.stack = Stack(spec.stack, key=keys[3])
+        if spec.output:
+            own = jax.random.fold_in(key, 4)
+            self.output = Linear(width, spec.output, ("width", "dim"), key=own, bias=False)
         self.spec = spec
 
     def __call__(
@@ -142,7 +151,8 @@ class TextEncoder(nnx.Module):
         if spec.embedding_norm:
             x = self.norm(x)
         x = dropout(x, execution.dropout, keys[0]).astype(execution.dtype)
-        return self.stack(x, mask, execution, keys[1], every_layer=every_layer)
+        x = self.stack(x, mask, execution, keys[1], every_layer=every_layer)
+        return self.output(x) if spec.output else x
 
     def _rows(self, ids: jax.Array, mask: jax.Array) -> jax.Array:
         """[batch, length]: the row of each token in the table of positions.

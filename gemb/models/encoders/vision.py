@@ -13,11 +13,11 @@ from gemb.models.block import stack_norm
 from gemb.models.execution import Execution
 from gemb.models.initial import normal
 from gemb.models.layers import Embed, Linear, dropout, parameter
-from gemb.models.spec import StackSpec
+from gemb.models.spec import StackSpec, shown
 from gemb.models.stack import Stack
 from gemb.structs import Images, Patches
 
-POSITIONS = ("learned", "sincos", "rotary", "none")
+POSITIONS = ("learned", "sincos", "rotary", "axes", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,12 @@ class VisionSpec:
 
     Attributes:
         size: height and width of a picture; with `flexible` of the picture that the table of
-            positions was made for.
+            positions was made for, or with "axes" of the largest one.
         patch: height and width of a patch.
         stack: the transformer over the patches.
         positions: "learned": a table; "sincos": fixed sines and cosines of row and column;
-            "rotary": queries and keys are turned by row and column; or "none".
+            "rotary": queries and keys are turned by row and column; "axes": a table of rows and one
+            of columns, and queries and keys are turned by both, unscaled; or "none".
         first: whether a learned vector ([CLS]) precedes the patches.
         registers: learned vectors behind it, which no pooler sees.
         first_position: whether the table has a row for the first vector.
@@ -38,12 +39,14 @@ class VisionSpec:
         patch_bias: whether the patch embedding has a bias.
         embedding_norm: whether a norm follows the embeddings (CLIP).
         flexible: whether it reads `Patches` of pictures of any size (NaFlex), not `Images`.
-        theta: base of the wavelengths of "rotary".
+        theta: base of the wavelengths of "rotary" and "axes".
+        merge: the vectors of merge x merge neighbouring patches are averaged and multiplied by
+            the root of the width; they stand next to each other in `Patches`.
 
     Reference: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2020, arXiv 2010.11929;
         Darcet et al., "Vision Transformers Need Registers", 2023, arXiv 2309.16588; Tschannen et
         al., "SigLIP 2", 2025, arXiv 2502.14786 (NaFlex); Simeoni et al., "DINOv3", 2025, arXiv
-        2508.10104 (rotary).
+        2508.10104 (rotary). "axes" and `merge` are those of Gemma 4.
     """
 
     size: tuple[int, int]
@@ -58,8 +61,13 @@ class VisionSpec:
     embedding_norm: bool = False
     flexible: bool = False
     theta: float = 100.0
+    merge: int = 1
 
     modality: ClassVar[str] = "image"
+
+    def __repr__(self) -> str:
+        """Without what is as usual and was not there once: fingerprints are made of it."""
+        return shown(self, hidden=("merge",))
 
     def __post_init__(self):
         object.__setattr__(self, "size", tuple(self.size))
@@ -69,10 +77,15 @@ class VisionSpec:
         check(known, f"positions: expected one of {POSITIONS}, got {self.positions!r}")
         fits = self.positions != "sincos" or self.stack.width % 4 == 0
         check(fits, f"positions: sincos needs a width that 4 divides, got {self.stack.width}")
-        fits = self.positions != "rotary" or self.stack.head_size % 4 == 0
-        check(fits, f"positions: rotary needs heads that 4 divides, got {self.stack.head_size}")
-        fits = not self.flexible or self.positions == "learned"
-        check(fits, f"flexible: positions must be learned, got {self.positions!r}")
+        fits = self.positions not in ("rotary", "axes") or self.stack.head_size % 4 == 0
+        what = f"{self.positions} needs heads that 4 divides, got {self.stack.head_size}"
+        check(fits, f"positions: {what}")
+        fits = not self.flexible or self.positions in ("learned", "axes")
+        check(fits, f"flexible: positions must be learned or axes, got {self.positions!r}")
+        check(self.flexible or self.positions != "axes", "positions: axes needs flexible")
+        check(self.merge > 0, f"merge: expected 1 or more, got {self.merge}")
+        fits = self.merge == 1 or (self.flexible and not self.leading)
+        check(fits, "merge: only of flexible encoders without vectors before the patches")
 
     @property
     def width(self) -> int:
@@ -110,6 +123,8 @@ class VisionEncoder(nnx.Module):
             rows = spec.grid[0] * spec.grid[1] + int(spec.first and spec.first_position)
             draw = normal(width**-0.5)
             self.position = Embed(rows, width, axes, key=keys[3], initial=draw)
+        if spec.positions == "axes":
+            self.position = Embed(sum(spec.grid), width, axes, key=keys[3])
         if spec.embedding_norm:
             self.norm = stack_norm(spec.stack)
         self.stack = Stack(spec.stack, key=keys[4])
@@ -132,8 +147,8 @@ class VisionEncoder(nnx.Module):
             every_layer: return the output of each layer of the stack.
 
         Returns:
-            [batch, leading + patches, width] or, for every_layer, [layers, batch, ...], in the
-            compute dtype; patches row by row.
+            [batch, leading + patches / merge**2, width] or, for every_layer, [layers, batch, ...],
+            in the compute dtype; patches row by row.
 
         Raises:
             ValueError: for pixels of another size.
@@ -150,16 +165,21 @@ class VisionEncoder(nnx.Module):
             if spec.first and spec.first_position:
                 first, table = first + table[0], table[1:]
             x = x + (self._resized(table, inputs) if spec.flexible else table)
+        elif spec.positions == "axes":
+            x = x + self.position(inputs.column) + self.position(inputs.row + spec.grid[1])
         x = self._with_leading(x, first)
         if spec.embedding_norm:
             x = self.norm(x)
         x = dropout(x, execution.dropout, keys[0]).astype(execution.dtype)
-        mask, turn = self._mask(inputs), self._turn()
-        return self.stack(x, mask, execution, keys[1], every_layer=every_layer, turn=turn)
+        mask, turn = self._mask(inputs), self._turn(inputs)
+        x = self.stack(x, mask, execution, keys[1], every_layer=every_layer, turn=turn)
+        return self._merged(x) if spec.merge > 1 else x
 
     def pooled(self, inputs: Images | Patches) -> jax.Array:
-        """[batch, leading + patches] bool: the positions that the pooler sees."""
+        """[batch, leading + patches / merge**2] bool: the positions that the pooler sees."""
         spec, mask = self.spec, self._mask(inputs)
+        if spec.merge > 1:
+            return mask[:, :: spec.merge**2]
         place = jnp.arange(mask.shape[1])
         seen = place >= spec.leading
         if spec.first and spec.pools_first:
@@ -203,15 +223,27 @@ class VisionEncoder(nnx.Module):
         both = weights[0][..., :, None] * weights[1][..., None, :]
         return both.reshape(*both.shape[:2], -1) @ table
 
-    def _turn(self) -> tuple[jax.Array, jax.Array] | None:
-        """(cosine, sine) [1, 1, leading + patches, head_size / 2]; leading vectors are not turned.
+    def _merged(self, x: jax.Array) -> jax.Array:
+        """[..., patches, width] -> [..., patches / merge**2, width], computed in float32."""
+        cells = x.reshape(*x.shape[:-2], -1, self.spec.merge**2, x.shape[-1]).astype(jnp.float32)
+        return (cells.mean(-2) * self.spec.width**0.5).astype(x.dtype)
 
-        A patch's row and column are scaled to -1 ... 1; each takes half of the pairs.
+    def _turn(self, inputs: Images | Patches) -> tuple[jax.Array, jax.Array] | None:
+        """Cosine and sine of the angles of rotary positions, see `gemb.models.positions.rotate`.
+
+        rotary: a patch's row and column are scaled to -1 ... 1; each takes half of the pairs.
+        Leading vectors are not turned. axes: half of each head is turned by the column, the other
+        half by the row.
         """
         spec = self.spec
+        size = spec.stack.head_size
+        if spec.positions == "axes":
+            frequency = spec.theta ** -(np.arange(0, 1, 4 / size))
+            places = jnp.stack([inputs.column, inputs.row], axis=-1)[:, None, :, :, None]
+            angle = places.astype(jnp.float32) * jnp.asarray(frequency, jnp.float32)
+            return jnp.cos(angle), jnp.sin(angle)
         if spec.positions != "rotary":
             return None
-        size = spec.stack.head_size
         frequency = 2 * np.pi * spec.theta ** -(np.arange(0, 1, 4 / size))
         row, column = np.divmod(np.arange(spec.grid[0] * spec.grid[1]), spec.grid[1])
         places = [(2 * (row + 0.5) / spec.grid[0] - 1), (2 * (column + 0.5) / spec.grid[1] - 1)]

@@ -1,6 +1,6 @@
 """Texts and pictures through one transformer, as in Jasper: visual tokens take the place of words.
 
-    picture -> image encoder -> a vector per part -> projection pool -> n visual tokens
+    picture -> image encoder -> a vector per part -> pool -> visual tokens
     text    -> table of tokens                                       -> tokens
     either  -> the transformer of texts -> pooler and projection of the tower
 
@@ -20,11 +20,11 @@ from gemb.models.attention import MASKED
 from gemb.models.encoders.text import TextSpec
 from gemb.models.execution import Execution
 from gemb.models.initial import normal
-from gemb.models.layers import Linear, Norm, parameter
+from gemb.models.layers import Linear, Norm, parameter, rms_normalised
 from gemb.models.spec import EncoderSpec, StackSpec
 from gemb.structs import Images, Patches, Tokens, Visual
 
-POOLS = ("attention", "adaptive")
+POOLS = ("attention", "adaptive", "linear")
 _HEADS = 8
 
 
@@ -35,14 +35,16 @@ class VisionLanguageSpec:
     Attributes:
         text: the text encoder.
         image: the spec of the image encoder.
-        tokens: visual tokens of a picture.
+        tokens: visual tokens of a picture; with "linear", the most.
         pool: how the image encoder's vectors become visual tokens. "attention": a linear map to the
             width of tokens, then one learned query for each visual token attends to them.
             "adaptive": averages over equal parts of the vectors and of their coordinates, without
-            parameters (Jasper's own).
+            parameters (Jasper's own). "linear": each vector is one visual token, normalised by
+            "rms" without a scale and mapped to the width of tokens (EmbeddingGemma 2).
         before, after: ids of the tokens around the visual ones, as around every text.
 
-    Reference: Zhang et al., "Jasper and Stella", 2024, arXiv 2412.19048.
+    Reference: Zhang et al., "Jasper and Stella", 2024, arXiv 2412.19048; Liu et al., "Visual
+        Instruction Tuning", 2023, arXiv 2304.08485 (a visual token per vector).
     """
 
     text: TextSpec
@@ -63,13 +65,17 @@ class VisionLanguageSpec:
             self.image.modality == "image",
             f"image: expected an encoder of pictures, got one of {self.image.modality!r}",
         )
+        if self.pool == "linear" and not getattr(self.image, "flexible", True):
+            count = self.image.grid[0] * self.image.grid[1] + int(self.image.first)
+            fits = count <= self.tokens
+            check(fits, f"tokens: the image encoder gives {count} vectors, more than {self.tokens}")
         length, limit = self.tokens + len(self.before) + len(self.after), self.text.max_length
         fits = not limit or length <= limit
         check(fits, f"tokens: {length} with those around them exceed the {limit} positions")
 
     @property
     def width(self) -> int:
-        """Hidden size of the text transformer."""
+        """Size of the vectors that it gives."""
         return self.text.width
 
     @property
@@ -83,14 +89,17 @@ class VisionLanguageSpec:
 
 
 class VisionLanguageEncoder(nnx.Module):
-    """A text encoder, an image encoder and the projection pool between them."""
+    """A text encoder, an image encoder and the pool between them."""
 
     def __init__(self, spec: VisionLanguageSpec, *, key: jax.Array):
         keys = jax.random.split(key, 3)
         self.text = spec.text.build(keys[0])
         self.image = spec.image.build(keys[1])
+        size = spec.image.width, spec.stack.width
         if spec.pool == "attention":
-            self.pool = ProjectionPool(spec.image.width, spec.width, spec.tokens, key=keys[2])
+            self.pool = ProjectionPool(*size, spec.tokens, key=keys[2])
+        elif spec.pool == "linear":
+            self.pool = LinearPool(*size, spec.stack.norm_epsilon, key=keys[2])
         self.spec = spec
 
     def __call__(
@@ -116,7 +125,15 @@ class VisionLanguageEncoder(nnx.Module):
             return self.text(inputs, execution, key, every_layer=every_layer)
         keys = (None, None) if key is None else jax.random.split(key)
         parts = self.parts(inputs, execution, keys[0])
-        x, mask = self._visual(parts), self.pooled(inputs)
+        x, mask = self._between(self._visual(parts), parts), self.pooled(inputs)
+        ids = jnp.full(mask.shape, self._plain_id, jnp.int32)
+        return self.text.run(x, ids, mask, execution, keys[1], every_layer=every_layer)
+
+    def _between(self, x: jax.Array, parts: Visual) -> jax.Array:
+        """[batch, positions, width]: visual tokens between those that stand around them.
+
+        Where rows have different numbers of visual tokens, padding goes behind all of a row.
+        """
         spec, rows = self.spec, len(x)
         outer = [
             jnp.broadcast_to(jnp.asarray(ids, jnp.int32), (rows, len(ids)))
@@ -124,8 +141,13 @@ class VisionLanguageEncoder(nnx.Module):
         ]
         around = [self.text.embed(ids) for ids in outer]
         x = jnp.concatenate([around[0], x, around[1]], axis=1)
-        ids = jnp.full(mask.shape, self._plain_id, jnp.int32)
-        return self.text.run(x, ids, mask, execution, keys[1], every_layer=every_layer)
+        if spec.pool != "linear":
+            return x
+        count = parts.mask.sum(1, keepdims=True)
+        place = jnp.arange(x.shape[1])
+        missing = jnp.where(place < len(spec.before) + count, 0, parts.mask.shape[1] - count)
+        source = jnp.minimum(place + missing, x.shape[1] - 1)
+        return jnp.take_along_axis(x, source[..., None], axis=1)
 
     def parts(
         self,
@@ -145,13 +167,22 @@ class VisionLanguageEncoder(nnx.Module):
             return self.text.pooled(inputs)
         spec = self.spec
         real = inputs.real.any(axis=1, keepdims=True)
-        return jnp.repeat(real, len(spec.before) + spec.tokens + len(spec.after), axis=1)
+        outer = len(spec.before) + len(spec.after)
+        if spec.pool != "linear":
+            return jnp.repeat(real, outer + spec.tokens, axis=1)
+        parts = inputs.mask if isinstance(inputs, Visual) else self.image.pooled(inputs)
+        count = parts.sum(1, keepdims=True)
+        return (jnp.arange(outer + parts.shape[1]) < outer + count) & real
 
     def _visual(self, parts: Visual) -> jax.Array:
         """[batch, tokens, width]: the visual tokens."""
-        if self.spec.pool == "attention":
+        spec, count = self.spec, parts.values.shape[1]
+        if spec.pool == "adaptive":
+            return adaptive_pool(parts.values, parts.mask, spec.tokens, spec.stack.width)
+        if spec.pool == "attention":
             return self.pool(parts.values, parts.mask)
-        return adaptive_pool(parts.values, parts.mask, self.spec.tokens, self.spec.width)
+        check(count <= spec.tokens, f"tokens: {count} visual tokens are more than {spec.tokens}")
+        return self.pool(parts.values)
 
     @property
     def _plain_id(self) -> int:
@@ -188,6 +219,18 @@ class ProjectionPool(nnx.Module):
         weights = jax.nn.softmax(scores, axis=-1)
         mixed = jnp.einsum("bhnp,bphd->bnhd", weights, split(self.value(x)))
         return self.output(mixed.reshape(*mixed.shape[:2], -1))
+
+
+class LinearPool(nnx.Module):
+    """Each vector, of mean square 1, mapped to the width of tokens without a bias."""
+
+    def __init__(self, inputs: int, width: int, epsilon: float, *, key: jax.Array):
+        self.project = Linear(inputs, width, ("width", "heads"), key=key, bias=False)
+        self.epsilon = epsilon
+
+    def __call__(self, values: jax.Array) -> jax.Array:
+        """[batch, parts, inputs] -> [batch, parts, width] float32."""
+        return self.project(rms_normalised(values.astype(jnp.float32), self.epsilon))
 
 
 def counted_parts(spec: EncoderSpec, inputs: Images | Patches) -> np.ndarray:

@@ -7,6 +7,7 @@ from gemb.pretrained.families import (
     bert,
     decoder,
     distilbert,
+    gemma4,
     modernbert,
     mpnet,
     nomic,
@@ -18,6 +19,6 @@ from gemb.pretrained.families.family import Family
 
 FAMILIES: dict[str, Family] = {
     model_type: family
-    for module in (bert, decoder, distilbert, modernbert, mpnet, nomic, static, t5, vision)
+    for module in (bert, decoder, distilbert, gemma4, modernbert, mpnet, nomic, static, t5, vision)
     for model_type, family in module.FAMILIES.items()
 }

@@ -30,12 +30,12 @@ LINEARS = {
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
 }
-_HEAD_NORMS = {
+HEAD_NORMS = {
     "attention/query_norm": "self_attn.q_norm",
     "attention/key_norm": "self_attn.k_norm",
 }
 _PRE_NORMS = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
-_BOTH_NORMS = {
+BOTH_NORMS = {
     "attention_norm": "input_layernorm",
     "attention_output_norm": "post_attention_layernorm",
     "mlp_norm": "pre_feedforward_layernorm",
@@ -223,8 +223,8 @@ def tensors(spec: TextSpec) -> dict[str, Tensor]:
             return stack.mlp_bias
         return stack.output_bias if path.endswith("output") else stack.qkv_bias
 
-    norms = _BOTH_NORMS if stack.norm_place == "both" else _PRE_NORMS
-    norms = norms | (_HEAD_NORMS if stack.head_norm else {})
+    norms = BOTH_NORMS if stack.norm_place == "both" else _PRE_NORMS
+    norms = norms | (HEAD_NORMS if stack.head_norm else {})
     names = {
         "text/token/table": Tensor("embed_tokens.weight"),
         "text/stack/final_norm/scale": Tensor("norm.weight"),

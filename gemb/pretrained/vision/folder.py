@@ -284,7 +284,9 @@ def _stack_spec(values: dict) -> StackSpec:
         turn and Rotary(**{k: tuple(v) if isinstance(v, list) else v for k, v in turn.items()})
         for turn in values["rotary"]
     )
-    return StackSpec(**values | {"rotary": tuple(turns), "windows": tuple(values["windows"])})
+    heads = tuple(map(tuple, values.get("layer_heads", ())))
+    lists = {"rotary": tuple(turns), "windows": tuple(values["windows"]), "layer_heads": heads}
+    return StackSpec(**values | lists)
 
 
 def _own_params(tensors: TensorFiles, spec: TowerSpec, folder: Path) -> dict:

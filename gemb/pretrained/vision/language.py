@@ -21,14 +21,18 @@ from gemb.models.encoders.vision_language import POOLS, VisionLanguageSpec
 from gemb.models.functional import functional, initial_params
 from gemb.models.model import Model, Origin, Tower
 from gemb.models.spec import ModelSpec, TowerSpec
-from gemb.pretrained.keys import one_of, read_json, read_keys, whole
+from gemb.pretrained.keys import Rule, one_of, read_json, read_keys, whole
 from gemb.pretrained.modules import WEIGHTS
 from gemb.pretrained.weights import TensorFiles
 from gemb.processors.vision_language import VisionLanguageProcessor
 
 MODEL_TYPE = "gemb_vision_language"
 PARTS = ("text", "image")
-_KEYS = {"tokens": whole(), "pool": one_of(*POOLS)}
+_IDS = Rule(
+    "a list of ids",
+    lambda value: isinstance(value, list) and all(type(i) is int and i >= 0 for i in value),
+)
+_KEYS = {"tokens": whole(), "pool": one_of(*POOLS), "before": _IDS, "after": _IDS}
 _POOL = "vision_language/pool/"
 
 
@@ -44,7 +48,8 @@ def vision_language(
         text: the model whose queries are texts: its text encoder, pooler and projection are taken.
         image: the model whose documents are pictures: its image encoder is taken.
         tokens: visual tokens of a picture.
-        pool: "attention", learned, or "adaptive", without parameters.
+        pool: "attention", learned; "adaptive", without parameters; or "linear", a visual token
+            for each vector of the image encoder, at most `tokens`.
         seed: of the pool's weights.
 
     Raises:
@@ -56,7 +61,7 @@ def vision_language(
         raise UserError("image: expected a model whose documents are pictures")
     if text.query.processor.fill is not None:
         raise UserError("text: an encoder of texts that reads its padding (SigLIP) cannot do this")
-    return Model.of(_joined(text.query, image.document, tokens, pool, seed=seed))
+    return Model.of(joined(text.query, image.document, tokens, pool, seed=seed))
 
 
 def is_vision_language(folder: Path) -> bool:
@@ -82,7 +87,9 @@ def read_tower(folder: Path, read: Callable[[Path], Tower], *, weights: bool = T
     text, image = (read(folder / part) for part in PARTS)
     own = TensorFiles(folder) if weights else {}
     given = {path: np.asarray(own[path], np.float32) for path in own}
-    made = _joined(text, image, values["tokens"], values["pool"], given=given)
+    around = text.processor.tokenizer().around
+    around = values.get("before", around[0]), values.get("after", around[1])
+    made = joined(text, image, values["tokens"], values["pool"], around=around, given=given)
     expected = {p for p in functional(ModelSpec.of(made.spec)).shapes if p.startswith(_POOL)}
     if weights and set(given) != expected:
         names = ", ".join(sorted(set(given) ^ expected)[:5])
@@ -151,11 +158,29 @@ def parts_of(tower: Tower) -> tuple[Tower, Tower]:
     )
 
 
-def _joined(
-    text: Tower, image: Tower, tokens: int, pool: str, *, given: dict | None = None, seed: int = 0
+def joined(
+    text: Tower,
+    image: Tower,
+    tokens: int,
+    pool: str,
+    *,
+    around: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+    given: dict | None = None,
+    seed: int = 0,
 ) -> Tower:
-    """One tower of two; `given` are the pool's parameters, None draws them."""
-    before, after = text.processor.tokenizer().around
+    """One tower of two.
+
+    Args:
+        text, image: the towers of texts and of pictures.
+        tokens, pool: as of `VisionLanguageSpec`.
+        around: ids before and after the visual tokens; default those around every text.
+        given: the pool's parameters; None draws them.
+        seed: of those drawn.
+
+    Raises:
+        UserError: for parts that do not fit.
+    """
+    before, after = text.processor.tokenizer().around if around is None else around
     try:
         encoder = VisionLanguageSpec(
             text.spec.encoder, image.spec.encoder, tokens, pool, tuple(before), tuple(after)

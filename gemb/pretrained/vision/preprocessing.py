@@ -1,5 +1,6 @@
 """preprocessor_config.json: how a published model wants its pictures."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from gemb.pretrained.keys import (
 )
 from gemb.processors.decoding import WHITE
 from gemb.processors.image import CLIP, HALF, IMAGENET, METHODS, PREPROCESSOR, ImageProcessor
-from gemb.processors.patches import PatchProcessor
+from gemb.processors.patches import CellProcessor, PatchProcessor
 
 
 def _is_side(value) -> bool:
@@ -63,7 +64,7 @@ KEYS = {
     "crop_size": Rule(_SIZE.expected, lambda v: _is_size(v) and v != {"shortest_edge"}).or_null(),
     "do_rescale": only(True),
     "rescale_factor": number(1 / 255, above=0, whole=True),
-    "do_normalize": only(True),
+    "do_normalize": flag(True),
     "image_mean": _colours(-math.inf, math.inf),
     "image_std": _colours(0, math.inf),
     "background": Rule(
@@ -82,9 +83,17 @@ KEYS = {
     "disable_grouping": ANY,
     "return_tensors": only(None),
     "size_divisor": only(None),
-    "image_seq_length": only(None),
+    "image_seq_length": ANY,
     "patch_size": whole(ABSENT),
     "max_num_patches": whole(ABSENT),
+    "max_soft_tokens": whole(ABSENT),
+    "pooling_kernel_size": whole(ABSENT),
+}
+_SOFT_TOKENS = (70, 140, 280, 560, 1120)  # transformers admits no others
+# the keys that only these classes read
+_OWN = {
+    "Siglip2ImageProcessor": ("patch_size", "max_num_patches"),
+    "Gemma4ImageProcessor": ("patch_size", "max_soft_tokens", "pooling_kernel_size"),
 }
 
 
@@ -95,16 +104,32 @@ def read_processor(folder: Path) -> ImageProcessor | PatchProcessor:
         UserError: naming the key that is wrong, unknown or not supported.
     """
     file = folder / PREPROCESSOR
-    content = read_json(file)
+    return processor_of(read_json(file), file)
+
+
+def processor_of(content: dict, file: Path | str) -> ImageProcessor | PatchProcessor:
+    """The processor that the content of a preprocessor_config.json describes.
+
+    Args:
+        content: the file's.
+        file: what errors call it.
+
+    Raises:
+        UserError: naming the key that is wrong, unknown or not supported.
+    """
     values = read_known(content, KEYS, file)
     kind = values.get("image_processor_type") or values.get("feature_extractor_type") or ""
     for old, new in _OLD.items():
         kind = str(kind).replace(old, new)
+    for name in itertools.chain(*_OWN.values()):
+        if name in values and name not in _OWN.get(kind, ()):
+            raise UserError(f"{file}: {name}: not supported for {kind}")
     if kind == "Siglip2ImageProcessor":
         return _patches(values, file)
-    for name in ("patch_size", "max_num_patches"):
-        if name in values:
-            raise UserError(f"{file}: {name}: not supported for {kind}")
+    if kind == "Gemma4ImageProcessor":
+        return _cells(values, file)
+    if not values["do_normalize"]:
+        raise UserError(f"{file}: do_normalize: false is not supported for {kind}")
     if kind not in _DEFAULTS:
         raise UserError(
             f"{file}: image_processor_type: expected one of {sorted(_DEFAULTS)}, got {shown(kind)}"
@@ -142,11 +167,42 @@ def read_processor(folder: Path) -> ImageProcessor | PatchProcessor:
         raise UserError(f"{file}: {error}") from None
 
 
-def _patches(values: dict, file: Path) -> PatchProcessor:
-    """SigLIP 2's processor of pictures whose sides' ratio is kept."""
+def _refuse_sizes(values: dict, kind: str, file) -> None:
     for name in ("size", "crop_size", "do_center_crop"):
         if values.get(name):
-            raise UserError(f"{file}: {name}: not supported for Siglip2ImageProcessor")
+            raise UserError(f"{file}: {name}: not supported for {kind}")
+
+
+def _cells(values: dict, file) -> CellProcessor:
+    """Gemma 4's processor, whose encoder itself makes 2 (x - 0.5) of a value x in 0 ... 1."""
+    _refuse_sizes(values, "Gemma4ImageProcessor", file)
+    zero, one = [0.0] * 3, [1.0] * 3
+    same = values.get("image_mean", zero) == zero and values.get("image_std", one) == one
+    if values["do_normalize"] and not same:
+        raise UserError(
+            f"{file}: image_mean, image_std: expected {zero} and {one}, or do_normalize false"
+        )
+    tokens, merge = values.get("max_soft_tokens", 280), values.get("pooling_kernel_size", 3)
+    if tokens not in _SOFT_TOKENS:
+        raise UserError(f"{file}: max_soft_tokens: expected one of {_SOFT_TOKENS}, got {tokens}")
+    try:
+        return CellProcessor(
+            patch=values.get("patch_size", 16),
+            most=tokens * merge**2,
+            method=METHODS[values.get("resample", METHODS.index("bicubic"))],
+            scale=float(values["rescale_factor"]),
+            background=tuple(values["background"]),
+            merge=merge,
+        )
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from None
+
+
+def _patches(values: dict, file) -> PatchProcessor:
+    """SigLIP 2's processor of pictures whose sides' ratio is kept."""
+    _refuse_sizes(values, "Siglip2ImageProcessor", file)
+    if not values["do_normalize"]:
+        raise UserError(f"{file}: do_normalize: false is not supported for Siglip2ImageProcessor")
     try:
         return PatchProcessor(
             patch=values.get("patch_size", 16),

@@ -12,7 +12,7 @@ import jax
 import optax
 
 from gemb.models.execution import Execution
-from gemb.models.spec import ModelSpec, TowerSpec
+from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
 from gemb.parallel.mesh import AXES, make_mesh
 from gemb.structs import SIDES, Batch
 from gemb.training.planning.shapes import Shapes, shapes_of
@@ -108,8 +108,13 @@ def check_divides(work: Workload, settings: Settings) -> bool:
         for (_, rows, _), parts in zip(work.sides, settings.parts, strict=True)
     )
     stacks = [spec.encoder.stack for spec, *_ in work.sides]
-    columns = all(n % settings.tensor == 0 for s in stacks for n in (s.kv_heads, s.mlp))
+    columns = all(n % settings.tensor == 0 for stack in stacks for n in _columns(stack))
     return rows and columns
+
+
+def _columns(stack: StackSpec) -> set[int]:
+    """Heads of keys and values of each layer, and the inner size of its feed-forward part."""
+    return {stack.mlp, stack.kv_heads, *(kv_heads for kv_heads, _ in stack.layer_heads)}
 
 
 @dataclasses.dataclass(frozen=True)
