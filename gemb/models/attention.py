@@ -14,6 +14,8 @@ from gemb.parallel.rules import spec_in_use
 
 # The negative bias of a masked key: exp() of it is exactly 0 in float32, and it stays finite.
 MASKED = -1e9
+# Positions from which a CPU computes scores in blocks, and bytes of one block.
+_LONG, _CACHE = 1024, 8 * 2**20
 
 
 class View(NamedTuple):
@@ -25,12 +27,14 @@ class View(NamedTuple):
         segments: [batch, length] int32, 1 for real tokens and 0 for padding.
         causal: whether a token attends only to itself and earlier tokens.
         window: tokens further apart than window - 1 do not attend to each other; 0 for no limit.
+        relative: whether bias holds more than what the others say.
     """
 
     bias: jax.Array | None
     segments: jax.Array
     causal: bool
     window: int
+    relative: bool = False
 
 
 def view(
@@ -55,7 +59,9 @@ def view(
         near = (gap >= 0) if causal else jnp.ones_like(gap, bool)
         seen &= near & (jnp.abs(gap) < window) if window else near
     bias = jnp.where(seen, 0.0, MASKED).astype(jnp.float32)
-    return View(bias if relative is None else bias + relative, segments, causal, window)
+    if relative is None:
+        return View(bias, segments, causal, window)
+    return View(bias + relative, segments, causal, window, relative=True)
 
 
 def choose(execution: Execution, head_size: int, cap: float, relative: bool, length: int) -> str:
@@ -129,17 +135,85 @@ def attend(
         key, value = jnp.repeat(key, groups, axis=1), jnp.repeat(value, groups, axis=1)
     if backend == "splash":
         return _splash(query, key, value, seen)
+    dropped = dropout_key is not None and dropout_rate > 0
+    if not dropped and not seen.relative and _is_long_on_cpu(query.shape[2]):
+        return _in_blocks(query, key, value, seen, cap)
+    return _plain(query, key, value, seen.bias, cap, dropout_rate, dropout_key)
+
+
+def _plain(query, key, value, bias, cap=0.0, dropout_rate=0.0, dropout_key=None) -> jax.Array:
     columns = key.swapaxes(2, 3)
     if (
         jax.default_backend() == "cpu"
     ):  # faster in this memory layout; without the barrier XLA undoes it
         columns = jax.lax.optimization_barrier(columns)
     scores = jnp.matmul(query, columns).astype(jnp.float32)
-    scores = (cap * jnp.tanh(scores / cap) if cap else scores) + seen.bias
+    scores = (cap * jnp.tanh(scores / cap) if cap else scores) + bias
     scores = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     total = scores.sum(-1, keepdims=True)
     scores = dropout(scores, dropout_rate, dropout_key).astype(query.dtype)
     return (jnp.einsum("bhqk,bhkd->bhqd", scores, value) / total).astype(query.dtype)
+
+
+def _is_long_on_cpu(length) -> bool:
+    """Whether this is one CPU device, and a head's scores are not small."""
+    mesh = jax.sharding.get_abstract_mesh()
+    alone = jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
+    return alone and isinstance(length, int) and length >= _LONG
+
+
+def _in_blocks(query, key, value, seen: View, cap: float) -> jax.Array:
+    """`_plain` for some queries of one head at a time, whose scores stay in the caches.
+
+    In a layer with a window each block has only the keys that its queries see.
+    """
+    length = query.shape[2]
+    rows = 128 if seen.window < 256 else 256
+    before = seen.window - 1
+    after = 0 if seen.causal else before
+    span = rows + before + after
+    banded = seen.window > 0 and span < length
+    if not banded:
+        rows, span, before, after = -(-length // -(-4 * length**2 // _CACHE)), length, 0, 0
+    count = -(-length // rows)
+    short = count * rows - length
+
+    def around(x):
+        """Keys with padding, so that each block has as many."""
+        ends = (before, after + short) if banded else (0, 0)
+        return jnp.pad(x, (ends, *((0, 0),) * (x.ndim - 1)))
+
+    def of_row(row):
+        *parts, segments = row
+        segments = around(segments)
+
+        def of_head(head):
+            query, key, value = head
+            key, value = around(key), around(value)
+
+            def of_block(block):
+                number, few = block
+                first = number * rows if banded else 0
+
+                def near(x):
+                    return jax.lax.dynamic_slice_in_dim(x, first, span)
+
+                place = number * rows + jnp.arange(rows)
+                hidden = near(segments) == 0
+                gap = place[:, None] - (first - before + jnp.arange(span))
+                hidden |= (gap < 0) if seen.causal else False
+                hidden |= (jnp.abs(gap) >= seen.window) if seen.window else False
+                bias = jnp.where(hidden, MASKED, 0.0).astype(jnp.float32)
+                parts = (x[None, None] for x in (few, near(key), near(value)))
+                return _plain(*parts, bias, cap)[0, 0]
+
+            few = jnp.pad(query, ((0, short), (0, 0))).reshape(count, rows, -1)
+            mixed = jax.lax.map(of_block, (jnp.arange(count), few))
+            return mixed.reshape(count * rows, -1)[:length]
+
+        return jax.lax.map(of_head, tuple(parts))
+
+    return jax.lax.map(of_row, (query, key, value, seen.segments))
 
 
 def _dot_product(query, key, value, seen: View, implementation: str) -> jax.Array:

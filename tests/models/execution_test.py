@@ -131,6 +131,42 @@ def test_a_token_that_sees_nothing_is_no_nan_in_half_precision():
     np.testing.assert_allclose(half[:, :, :3], exact[:, :, :3], atol=2e-2)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("window", "cap"), [(0, 0.0), (7, 0.0), (60, 0.0), (400, 0.0), (0, 1.5)])
+def test_long_texts_are_attended_in_blocks(monkeypatch, window, cap, causal):
+    random, length = np.random.default_rng(0), 450
+    query = random.normal(size=(2, 4, length, 8)) * 8**-0.5
+    key, value = random.normal(size=(2, 2, 2, length, 8))
+    mask = np.ones((2, length), bool)
+    mask[1, 300:] = False
+
+    def attended(query, key, value):
+        seen = attention.view(
+            jnp.asarray(mask), causal=causal, window=window, relative=None, backend="plain"
+        )
+        return attention.attend(query, key, value, seen, cap=cap)
+
+    given = [jnp.asarray(x, jnp.float32) for x in (query, key, value)]
+    real = np.broadcast_to(mask[:, None, :, None], query.shape)  # padding may see nothing
+    slope = jax.grad(lambda *x: (attended(*x) ** 2 * real).sum(), argnums=(0, 1, 2))
+    plain, slopes = np.asarray(attended(*given)), slope(*given)
+    monkeypatch.setattr(attention, "_LONG", 400)
+    monkeypatch.setattr(attention, "_CACHE", 100_000)  # nine blocks of 50 rows without a window
+    assert "scan" in str(jax.make_jaxpr(attended)(*given))
+    scores = query @ np.repeat(key, 2, 1).swapaxes(2, 3)
+    scores = cap * np.tanh(scores / cap) if cap else scores
+    gap = np.arange(length)[:, None] - np.arange(length)
+    near = (gap >= 0 if causal else True) & (np.abs(gap) < (window or length))
+    weights = np.where(near & mask[:, None, None], np.exp(scores), 0)
+    total = np.maximum(weights.sum(-1, keepdims=True), 1e-9)
+    expected = weights / total @ np.repeat(value, 2, 1)
+    found = np.asarray(attended(*given))
+    np.testing.assert_allclose(found[real], expected[real], atol=1e-5)
+    np.testing.assert_allclose(found[real], plain[real], atol=1e-6)
+    for own, other in zip(slope(*given), slopes, strict=True):
+        np.testing.assert_allclose(own, other, atol=5e-5)
+
+
 def test_float16_that_xla_cannot_multiply_on_a_cpu_is_told():
     with pytest.raises(ValueError, match="xla does not support float16 on CPUs; choose plain"):
         attention.choose(Execution(dtype="float16", attention="xla"), 8, 0.0, False, 16)
