@@ -185,8 +185,8 @@ class CellProcessor(PatchProcessor):
     """The processor of pictures whose sides are whole cells of merge x merge patches.
 
     A picture is resized to the largest size of whole cells that has at most `most` patches and
-    nearly the ratio of its sides; they are rounded down. The patches of a cell stand next to each
-    other.
+    nearly the ratio of its sides; they are rounded down. The patches of a cell are
+    consecutive.
 
     Attributes:
         merge: patches on each side of a cell.

@@ -41,7 +41,7 @@ class VisionSpec:
         flexible: whether it reads `Patches` of pictures of any size (NaFlex), not `Images`.
         theta: base of the wavelengths of "rotary" and "axes".
         merge: the vectors of merge x merge neighbouring patches are averaged and multiplied by
-            the root of the width; they stand next to each other in `Patches`.
+            the root of the width; they are consecutive in `Patches`.
 
     Reference: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2020, arXiv 2010.11929;
         Darcet et al., "Vision Transformers Need Registers", 2023, arXiv 2309.16588; Tschannen et

@@ -2,7 +2,7 @@
 
 config.json             "model_type": "embedding_gemma2": text_config, vision_config, audio_config
 model.safetensors       language_model., vision_tower., embed_vision., audio_tower., embed_audio.
-processor_config.json   how pictures are read, beside settings of sounds and videos
+processor_config.json   how pictures are read, and settings of sounds and videos
 
 gemb reads texts and pictures; the audio encoder is kept and written back. A folder without
 vision_config is one of texts.
