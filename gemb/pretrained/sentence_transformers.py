@@ -11,7 +11,7 @@ from gemb.pretrained import module_keys
 from gemb.pretrained.keys import read_json, read_keys, read_known, shown, warn_unknown
 from gemb.pretrained.module_keys import DENSE_ACTIVATIONS as DENSE_ACTIVATIONS
 from gemb.pretrained.modules import SETTINGS
-from gemb.pretrained.text_settings import text_settings
+from gemb.pretrained.text_settings import reads_messages, text_settings
 from gemb.structs import SIDES
 
 _ORDER = ("Transformer", "StaticEmbedding", "Pooling", "Dense", "Normalize")  # as gemb computes
@@ -74,6 +74,11 @@ def read_modules(folder: Path, steps: list[dict] | None = None) -> Modules:
     else:
         modules = _follow(folder, read_json(folder / "modules.json", kind=list))
     _refuse_adapters(folder, modules.encoder)
+    if not modules.pool_prompt and not modules.static and reads_messages(modules.encoder):
+        raise UserError(
+            f"{folder}: include_prompt: sentence-transformers does not read false where texts are "
+            "messages (modality_config), so set it to true"
+        )
     settings = read_settings(folder)
     return dataclasses.replace(
         modules,

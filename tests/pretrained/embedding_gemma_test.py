@@ -322,6 +322,7 @@ REFUSED = [
         "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
     }, "rope_type 'linear'"),
     (("boi_token_id",), "<image>", "boi_token_id"),
+    (("eoi_token_id",), 300, "after: expected ids below 300"),
 ]  # fmt: skip
 
 
@@ -358,8 +359,47 @@ def test_other_processors_are_refused(made, changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
         adapt.load(str(folder))
     nested = {"image_processor": json.loads((made[0] / file.name).read_text())}
-    (folder / "processor_config.json").write_text(json.dumps(nested))
+    other = folder / "processor_config.json"
+    other.write_text(json.dumps(nested))
     adapt.load(str(folder))  # as in transformers, the nested settings count
+    other.write_text(json.dumps(nested | {"processor_class": "OtherProcessor"}))
+    with pytest.raises(UserError, match="processor_class"):
+        adapt.load(str(folder))
+
+
+def test_tokens_around_pictures_are_those_that_the_tokenizer_names(made, tmp_path):
+    """As in transformers, whose processor writes them as text."""
+    folder = tmp_path / "edited"
+    shutil.copytree(made[0], folder)
+    assert adapt.load(str(folder)).spec.encoder.before == (1, BOI)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({"boi_token": {"content": "A"}, "eoi_token": "B"}))
+    encoder = adapt.load(str(folder)).spec.encoder
+    letters = [adapt.load(str(folder)).document.processor.text.token_id(c) for c in "AB"]
+    assert (encoder.before, encoder.after) == ((1, letters[0]), (letters[1], 2))
+    file.write_text(json.dumps({"extra_special_tokens": {"boi_token": "B"}}))
+    assert adapt.load(str(folder)).spec.encoder.before == (1, letters[1])
+    file.write_text(json.dumps({"boi_token": 7}))
+    with pytest.raises(UserError, match="boi_token"):
+        adapt.load(str(folder))
+
+
+def test_each_epsilon_is_read_where_it_counts(made, tmp_path):
+    import torch
+    import transformers as t
+
+    folder = tmp_path / "edited"
+    shutil.copytree(made[0], folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["rms_norm_eps"], config["text_config"]["rms_norm_eps"] = 0.5, 0.01
+    (folder / "config.json").write_text(json.dumps(config))
+    model = t.EmbeddingGemma2Model.from_pretrained(folder).eval()
+    picture = pictures()[0]
+    with torch.no_grad():
+        expected = unit([theirs(model, picture)])[0]
+    found = gemb.load(str(folder)).encode(Image(picture))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(found - gemb.load(str(made[0])).encode(Image(picture))).max() > 1e-3
 
 
 _TEMPLATE = (
@@ -397,6 +437,11 @@ def test_a_chat_template_must_leave_texts_as_they_are(made, template, tmp_path):
     (folder / "sentence_bert_config.json").write_text(json.dumps(settings))
     if TEMPLATES[template]:
         adapt.load(str(folder))
+        (folder / "1_Pooling").mkdir()
+        pooling = {"embedding_dimension": 16, "pooling_mode": "mean", "include_prompt": False}
+        (folder / "1_Pooling/config.json").write_text(json.dumps(pooling))
+        with pytest.raises(UserError, match="include_prompt"):
+            adapt.load(str(folder))
         return
     with pytest.raises(UserError, match="chat template"):
         adapt.load(str(folder))

@@ -58,7 +58,10 @@ class VisionLanguageSpec:
 
     def __post_init__(self):
         for name in ("before", "after"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            ids = tuple(getattr(self, name))
+            known = all(0 <= number < self.text.vocab for number in ids)
+            check(known, f"{name}: expected ids below {self.text.vocab}, got {ids}")
+            object.__setattr__(self, name, ids)
         check(self.tokens > 0, f"tokens: expected 1 or more, got {self.tokens}")
         check(self.pool in POOLS, f"pool: expected one of {POOLS}, got {self.pool!r}")
         check(
@@ -99,7 +102,8 @@ class VisionLanguageEncoder(nnx.Module):
         if spec.pool == "attention":
             self.pool = ProjectionPool(*size, spec.tokens, key=keys[2])
         elif spec.pool == "linear":
-            self.pool = LinearPool(*size, spec.stack.norm_epsilon, key=keys[2])
+            epsilon = (spec.image.stack or spec.stack).norm_epsilon
+            self.pool = LinearPool(*size, epsilon, key=keys[2])
         self.spec = spec
 
     def __call__(

@@ -21,7 +21,7 @@ from gemb.models.model import Origin, Tower
 from gemb.models.spec import TowerSpec
 from gemb.pretrained.families import gemma4
 from gemb.pretrained.families.config_keys import COMMON
-from gemb.pretrained.keys import ANY, Rule, read_json, read_keys, shown, warn_unknown, whole
+from gemb.pretrained.keys import ANY, Rule, only, read_json, read_keys, shown, warn_unknown, whole
 from gemb.pretrained.text_settings import TEMPLATE, TEXT_ONLY, check_template, reads_messages
 from gemb.pretrained.vision import language
 from gemb.pretrained.vision.preprocessing import processor_of
@@ -30,7 +30,7 @@ from gemb.processors.image import PREPROCESSOR
 from gemb.processors.patches import CellProcessor
 
 MODEL_TYPE, TEXT_TYPE, VISION_TYPE = "embedding_gemma2", "embedding_gemma2_text", "gemma4_vision"
-PROCESSOR = "processor_config.json"
+PROCESSOR, TOKENIZER = "processor_config.json", "tokenizer_config.json"
 _PROJECTION = "embed_vision.embedding_projection.weight"
 _TABLE = "patch_embedder.position_embedding_table"
 _AUDIO = ("audio_tower.", "embed_audio.")
@@ -109,10 +109,9 @@ def with_pictures(text: Tower, folder: Path, *, weights: bool = True) -> Tower:
         if left:
             raise UserError(f"{folder}: tensors left over: {', '.join(left[:5])}")
     processor = _processor(folder)
+    around = _around(text, values, folder)
     image = Tower(spec, params, processor, Origin(folder, own))
-    made = language.joined(
-        text, image, processor.cells, "linear", around=_around(text, values), given=pool
-    )
+    made = language.joined(text, image, processor.cells, "linear", around=around, given=pool)
     origin = dataclasses.replace(
         made.origin,
         folder=text.origin.folder,
@@ -124,10 +123,36 @@ def with_pictures(text: Tower, folder: Path, *, weights: bool = True) -> Tower:
     return dataclasses.replace(made, origin=origin)
 
 
-def _around(text: Tower, config: dict) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The ids before and after the visual tokens."""
+def _around(text: Tower, config: dict, folder: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids before and after the visual tokens; transformers asks the tokenizer for them."""
     before, after = text.processor.tokenizer().around
-    return (*before, config["boi_token_id"]), (config["eoi_token_id"], *after)
+    edges = []
+    for role in ("boi", "eoi"):
+        found, token = config[f"{role}_token_id"], _named(folder, f"{role}_token")
+        if token is not None:
+            found = text.processor.token_id(token)
+        if found is None:
+            raise UserError(
+                f"{folder / TOKENIZER}: {role}_token: {shown(token)} is not a token of "
+                "tokenizer.json"
+            )
+        edges.append(found)
+    return (*before, edges[0]), (edges[1], *after)
+
+
+def _named(folder: Path, name: str) -> str | None:
+    """A token by the name that tokenizer_config.json gives it; None where it gives none."""
+    options = read_json(folder / TOKENIZER, default={})
+    places = [options] + [
+        part
+        for key in ("model_specific_special_tokens", "extra_special_tokens")
+        if isinstance(part := options.get(key), dict)
+    ]
+    found = next((place[name] for place in places if place.get(name) is not None), None)
+    found = found.get("content") if isinstance(found, dict) else found
+    if found is not None and not isinstance(found, str):
+        raise UserError(f"{folder / TOKENIZER}: {name}: expected a text, got {shown(found)}")
+    return found
 
 
 def _is_other(name: str) -> bool:
@@ -161,8 +186,9 @@ def _kernel(tensors: dict, text: Tower, image: VisionSpec, folder: Path) -> np.n
 def _processor(folder: Path) -> CellProcessor:
     """The processor of pictures, from the file that transformers prefers."""
     file = folder / PROCESSOR
-    content = read_json(file, default={}).get("image_processor")
-    place = f"{file}: image_processor"
+    whole_file = read_json(file, default={})
+    read_keys(whole_file, {"processor_class": only("EmbeddingGemma2Processor")}, file)
+    content, place = whole_file.get("image_processor"), f"{file}: image_processor"
     if content is None:
         file = folder / PREPROCESSOR
         if not file.exists():
@@ -185,7 +211,8 @@ def is_published(tower: Tower) -> bool:
     try:
         said = _vision_spec(image.origin.config, "vision_config")
         texts = gemma4.TEXT.text_spec(text.origin.config)
-        around = _around(text, read_keys(config, KEYS, "config.json"))
+        values = read_keys(config, KEYS, "config.json")
+        around = _around(text, values, tower.origin.folder or Path())
     except UserError:
         return False
     return (texts, said, *around) == (encoder.text, encoder.image, encoder.before, encoder.after)
