@@ -10,7 +10,7 @@ from gemb.models.execution import Execution
 from gemb.models.layers import Linear, unit_length
 from gemb.models.poolers import LEARNED_POOLERS, POOLERS
 from gemb.models.spec import DenseSpec, TowerSpec
-from gemb.structs import Inputs
+from gemb.structs import Inputs, Tokens
 
 
 class Projection(nnx.Module):
@@ -143,7 +143,8 @@ class Network(nnx.Module):
     def _pool(self, hidden: jax.Array, inputs: Inputs) -> jax.Array:
         name, mask = self.spec.pooling, self.encoder.pooled(inputs)
         pooler = self.pooler if name in LEARNED_POOLERS else POOLERS[name]
-        masks = (mask, inputs.real) if name == "weightedmean" else (mask,)
+        prompted = name == "weightedmean" and isinstance(inputs, Tokens)  # prompts are counted
+        masks = (mask, inputs.real) if prompted else (mask,)
         return pooler(hidden, *masks)
 
     def _finish(self, x: jax.Array) -> jax.Array:

@@ -182,6 +182,28 @@ def test_pictures_are_those_of_transformers(made):
     np.testing.assert_allclose(mixed[1], embedder.encode("x"), atol=1e-6)
 
 
+@pytest.mark.parametrize("pooling", ["cls", "max", "lasttoken", "weightedmean"])
+def test_other_poolings_see_the_tokens_of_a_picture(made, pooling):
+    import torch
+
+    given = pictures()[:2]
+    with torch.no_grad():
+        tokens = [theirs(made[1], picture).numpy() for picture in given]
+    weights = [np.arange(1, len(one) + 1)[:, None] for one in tokens]
+    pooled = {
+        "cls": [one[0] for one in tokens],
+        "max": [one.max(0) for one in tokens],
+        "lasttoken": [one[-1] for one in tokens],
+        "weightedmean": [
+            (w * one).sum(0) / w.sum() for w, one in zip(weights, tokens, strict=True)
+        ],
+    }[pooling]
+    expected = [one / np.linalg.norm(one) for one in pooled]
+    embedder = gemb.Embedder(adapt.load(str(made[0]), pooling=pooling))
+    found = embedder.encode([Image(picture) for picture in given])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.long
 def test_gradients_are_those_of_torch(made, tmp_path):
     import torch
