@@ -333,6 +333,7 @@ REFUSED = [
     (("vision_config", "rope_parameters"), {"rope_type": "linear"}, "rope_type axial"),
     (("vision_config", "model_type"), "siglip_vision_model", "gemma4_vision"),
     (("vision_config", "patch_size"), 0, "patch_size"),
+    (("vision_config", "num_hidden_layers"), 10**6, "1000000 layers"),
     (("vision_config", "position_embedding_size"), 16, "tensor"),
     (("vision_config", "pooling_kernel_size"), 2, "merge"),
     (("text_config", "model_type"), "gemma3_text", "embedding_gemma2_text"),

@@ -99,6 +99,11 @@ def with_pictures(text: Tower, folder: Path, *, weights: bool = True) -> Tower:
     params, kept, pool = None, {}, None
     if weights:
         files = TensorFiles(folder)
+        layers = spec.encoder.stack.layers
+        if layers > len(files):  # found here in no time; building so many may take hours
+            raise UserError(
+                f"{place}: num_hidden_layers: {layers} layers, and {len(files)} tensors"
+            )
         tensors = {name.removeprefix("model."): files[name] for name in files if _is_other(name)}
         seen = {name: v for name, v in tensors.items() if name.startswith(gemma4.VISION_START)}
         flat = {name: _flat(name, np.asarray(value)) for name, value in seen.items()}
