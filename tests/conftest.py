@@ -1,9 +1,11 @@
 """Strict by default: 8 virtual CPU devices, no network, quiet TensorFlow."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import hiding
 import pytest
@@ -47,6 +49,8 @@ _SLOWEST = (
 # What doctest would take for modules of their own.
 collect_ignore_glob = ["*/conftest.py"]
 
+# Compiled programs hold memory maps; a process may have 65,530, and XLA crashes beyond them.
+_MAPS, _MOST_MAPS = Path("/proc/self/maps"), 25_000
 _EXTRAS = tuple(sorted({library for extra in hiding.EXTRAS.values() for library in extra}))
 
 
@@ -83,3 +87,14 @@ def pytest_collection_modifyitems(items):
         return next((i for i, name in enumerate(_SLOWEST) if path.endswith(f"/{name}")), 99)
 
     items.sort(key=place)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten_programs():
+    """Forgets compiled programs behind a file of tests, once there are many."""
+    yield
+    import jax
+
+    if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()

@@ -10,7 +10,7 @@ from pathlib import Path
 from gemb.checks import UserError
 
 _ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?")
-_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "README.md")
+_FILES = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model", "README.md")
 _OTHERS = ("onnx/*", "openvino/*")
 
 

@@ -98,21 +98,8 @@ def with_pictures(text: Tower, folder: Path, *, weights: bool = True) -> Tower:
     spec = TowerSpec(_vision_spec(own, place), normalize=False)
     params, kept, pool = None, {}, None
     if weights:
-        files = TensorFiles(folder)
-        layers = spec.encoder.stack.layers
-        if layers > len(files):  # found here in no time; building so many may take hours
-            raise UserError(
-                f"{place}: num_hidden_layers: {layers} layers, and {len(files)} tensors"
-            )
-        tensors = {name.removeprefix("model."): files[name] for name in files if _is_other(name)}
-        seen = {name: v for name, v in tensors.items() if name.startswith(gemma4.VISION_START)}
-        flat = {name: _flat(name, np.asarray(value)) for name, value in seen.items()}
-        params, _ = params_from_tensors(flat, gemma4.VISION, spec, folder)
-        pool = {_KERNEL: _kernel(tensors, text, spec.encoder, folder)}
-        kept = {name: value for name, value in tensors.items() if name.startswith(_AUDIO)}
-        left = sorted(set(tensors) - set(seen) - set(kept) - {_PROJECTION})
-        if left:
-            raise UserError(f"{folder}: tensors left over: {', '.join(left[:5])}")
+        params, kept, kernel = _weights(folder, spec, text.spec.encoder.stack.width)
+        pool = {_KERNEL: kernel}
     processor = _processor(folder)
     around = _around(text, values, folder)
     image = Tower(spec, params, processor, Origin(folder, own))
@@ -126,6 +113,29 @@ def with_pictures(text: Tower, folder: Path, *, weights: bool = True) -> Tower:
         settings=text.origin.settings,
     )
     return dataclasses.replace(made, origin=origin)
+
+
+def _weights(folder: Path, spec: TowerSpec, width: int) -> tuple[dict, dict, np.ndarray]:
+    """(parameters of the image encoder, tensors of the audio encoder, the pool's kernel)."""
+    files, layers = TensorFiles(folder), spec.encoder.stack.layers
+    if layers > len(files):  # found here in no time; building so many may take hours
+        raise UserError(
+            f"{folder}: vision_config: num_hidden_layers: {layers} layers, and the weights hold "
+            f"only {len(files)} tensors"
+        )
+    tensors = {name.removeprefix("model."): files[name] for name in files if _is_other(name)}
+    seen = {name: v for name, v in tensors.items() if name.startswith(gemma4.VISION_START)}
+    flat = {name: _flat(name, np.asarray(value)) for name, value in seen.items()}
+    params, _ = params_from_tensors(flat, gemma4.VISION, spec, folder)
+    kept = {name: value for name, value in tensors.items() if name.startswith(_AUDIO)}
+    if left := sorted(set(tensors) - set(seen) - set(kept) - {_PROJECTION}):
+        raise UserError(f"{folder}: tensors left over: {', '.join(left[:5])}")
+    value = np.asarray(tensors[_PROJECTION], np.float32) if _PROJECTION in tensors else None
+    expected = (width, spec.encoder.width)
+    if value is None or value.shape != expected or not np.isfinite(value).all():
+        found = "none" if value is None else value.shape
+        raise UserError(f"{folder}: tensor {_PROJECTION}: expected finite {expected}, got {found}")
+    return params, kept, np.ascontiguousarray(value.T)
 
 
 def _around(text: Tower, config: dict, folder: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -177,15 +187,6 @@ def _flat(name: str, value: np.ndarray) -> np.ndarray:
     if name.endswith(_TABLE) and value.ndim == 3:
         return value.reshape(-1, value.shape[-1])
     return value
-
-
-def _kernel(tensors: dict, text: Tower, image: VisionSpec, folder: Path) -> np.ndarray:
-    value = np.asarray(tensors[_PROJECTION], np.float32) if _PROJECTION in tensors else None
-    expected = (text.spec.encoder.stack.width, image.width)
-    if value is None or value.shape != expected or not np.isfinite(value).all():
-        found = "none" if value is None else value.shape
-        raise UserError(f"{folder}: tensor {_PROJECTION}: expected finite {expected}, got {found}")
-    return np.ascontiguousarray(value.T)
 
 
 def _processor(folder: Path) -> CellProcessor:
