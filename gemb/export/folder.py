@@ -13,7 +13,7 @@ from gemb.checks import UserError, installed, require
 from gemb.export import gguf_file, onnx_file, stablehlo
 from gemb.export.measure import Difference, neighbour_overlap
 from gemb.export.program import POOLED, program
-from gemb.export.texts import real_texts
+from gemb.export.texts import check_texts, real_texts
 from gemb.export.tokens import FileTokens, write_tokenizer
 from gemb.files import atomic_folder, write_json
 from gemb.identity import model_fingerprint, tower_fingerprint
@@ -79,11 +79,7 @@ def export(
     for library in FORMATS[form].libraries:
         require(library, f"the format {form}", extra="export")
     loaded = load(model) if isinstance(model, str) else model
-    for tower in loaded.towers.values():
-        if (kind := tower.processor.modality) != "text":
-            raise UserError(
-                f"export: only models of texts can be exported; this one reads {kind!r}"
-            )
+    check_texts(loaded, "export: only models of texts can be exported")
     manifests, whole = {}, model_fingerprint(loaded)
     with atomic_folder(output) as folder:
         for start, tower in loaded.towers.items():

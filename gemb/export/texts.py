@@ -1,8 +1,11 @@
-"""Real texts of the user's machine, and awkward ones, by which programs are compared."""
+"""The texts by which programs are compared: real ones of the user's machine, and awkward ones."""
 
 import importlib
 import inspect
 from collections.abc import Sequence
+
+from gemb.checks import UserError
+from gemb.models.model import Model
 
 _MODULES = (
     *("argparse", "collections", "difflib", "email", "json", "logging", "numpy", "pathlib"),
@@ -24,6 +27,17 @@ _AWKWARD = (
     "word " * 1000,
     "x" * 3000,
 )
+
+
+def check_texts(model: Model, message: str) -> None:
+    """Checks that both sides of a model read texts and nothing else.
+
+    Raises:
+        UserError: with the message and what else it reads.
+    """
+    for tower in model.towers.values():
+        if (kind := tower.processor.modality) != "text":
+            raise UserError(f"{message}; this one reads {kind!r}")
 
 
 def real_texts(count: int = 64, special: Sequence[str] = ()) -> list[str]:

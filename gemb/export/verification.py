@@ -7,7 +7,7 @@ from gemb.checks import MissingExtra, UserError
 from gemb.export.consumers import CONSUMERS, Case, Encode, NotForThis
 from gemb.export.measure import Difference
 from gemb.export.rules import check_rules
-from gemb.export.texts import real_texts
+from gemb.export.texts import check_texts, real_texts
 from gemb.inference.embedder import Embedder
 from gemb.models.model import Model
 from gemb.pretrained.adapt import load
@@ -46,9 +46,10 @@ def verify(model: str, *, texts: int = 64) -> list[Row]:
         One row for each program, prompt and width, then one for each key that servers read.
 
     Raises:
-        UserError: for a folder that gemb does not read.
+        UserError: for a folder that gemb does not read, or a model of other values than texts.
     """
     folder, loaded = model_folder(model), load(model)
+    check_texts(loaded, "verify: only models of texts are compared")
     given = real_texts(texts, loaded.document.processor.tokenizer().special)
     cases = _cases(loaded)
     ours = {}

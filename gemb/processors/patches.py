@@ -260,7 +260,7 @@ class CellProcessor(PatchProcessor):
         """What the model sees of a picture, see `ImageProcessor.explain`."""
         facts, seen = super().explain(value)
         area = (self.merge * self.patch) ** 2
-        facts["visual tokens"] = str(seen.size[0] * seen.size[1] // area)
+        facts["tokens"] = str(seen.size[0] * seen.size[1] // area)
         return facts, seen
 
     def config(self) -> dict:

@@ -2,15 +2,22 @@
 
 import json
 
+import jax
 import pytest
 from exported_models import of, projected
 
 from gemb.checks import UserError
 from gemb.cli import verify as verb
 from gemb.export import verification
+from gemb.export.folder import export
 from gemb.export.rules import RULES
 from gemb.export.verification import agrees, table, verify
+from gemb.models.encoders.vision import VisionSpec
+from gemb.models.functional import initial_params
+from gemb.models.model import Model, Tower
+from gemb.models.spec import ModelSpec, StackSpec, TowerSpec
 from gemb.pretrained import saving
+from gemb.processors.image import ImageProcessor
 
 
 @pytest.fixture
@@ -96,3 +103,16 @@ def test_rules_name_what_a_server_does_otherwise(tmp_path, monkeypatch):
 def test_the_verb_wants_one_folder():
     with pytest.raises(UserError, match="expected FOLDER"):
         verb.main([])
+
+
+@pytest.mark.extra("export", "images")
+def test_models_of_other_values_are_refused_in_one_line(tmp_path):
+    spec = TowerSpec(VisionSpec((8, 8), 4, StackSpec(1, 8, 2, 8)), pooling="cls")
+    params = jax.device_get(initial_params(ModelSpec.of(spec), jax.random.key(0)))
+    saving.save(Model.of(Tower(spec, params, ImageProcessor(8, 8))), tmp_path / "model")
+    for call in (
+        lambda: verify(str(tmp_path / "model")),
+        lambda: export(str(tmp_path / "model"), tmp_path / "exported"),
+    ):
+        with pytest.raises(UserError, match=r"only models of texts .*; this one reads 'image'"):
+            call()
