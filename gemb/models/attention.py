@@ -168,52 +168,60 @@ def _in_blocks(query, key, value, seen: View, cap: float) -> jax.Array:
     In a layer with a window each block has only the keys that its queries see.
     """
     length = query.shape[2]
-    rows = 128 if seen.window < 256 else 256
-    before = seen.window - 1
+    before = max(seen.window - 1, 0)
     after = 0 if seen.causal else before
-    span = rows + before + after
-    banded = seen.window > 0 and span < length
+    rows = 128 if seen.window < 256 else 256
+    banded = seen.window > 0 and rows + before + after < length
     if not banded:
-        rows, span, before, after = -(-length // -(-4 * length**2 // _CACHE)), length, 0, 0
+        rows, before, after = -(-length // -(-4 * length**2 // _CACHE)), 0, 0
     count = -(-length // rows)
     short = count * rows - length
+    span = rows + before + after if banded else length
 
-    def around(x):
-        """Keys with padding, so that each block has as many."""
+    def padded(x):
+        """Keys with what the first and the last block lack."""
         ends = (before, after + short) if banded else (0, 0)
         return jnp.pad(x, (ends, *((0, 0),) * (x.ndim - 1)))
 
+    def of_head(query, key, value, segments):
+        def of_block(block):
+            number, few = block
+            first = number * rows if banded else 0
+            keys, values, own = (
+                jax.lax.dynamic_slice_in_dim(x, first, span) for x in (key, value, segments)
+            )
+            gap = number * rows + jnp.arange(rows)[:, None] - (first - before + jnp.arange(span))
+            bias = _bias(gap, own, seen)
+            return _plain(*(x[None, None] for x in (few, keys, values)), bias, cap)[0, 0]
+
+        few = jnp.pad(query, ((0, short), (0, 0))).reshape(count, rows, -1)
+        mixed = jax.lax.map(of_block, (jnp.arange(count), few))
+        return mixed.reshape(count * rows, -1)[:length]
+
     def of_row(row):
         *parts, segments = row
-        segments = around(segments)
-
-        def of_head(head):
-            query, key, value = head
-            key, value = around(key), around(value)
-
-            def of_block(block):
-                number, few = block
-                first = number * rows if banded else 0
-
-                def near(x):
-                    return jax.lax.dynamic_slice_in_dim(x, first, span)
-
-                place = number * rows + jnp.arange(rows)
-                hidden = near(segments) == 0
-                gap = place[:, None] - (first - before + jnp.arange(span))
-                hidden |= (gap < 0) if seen.causal else False
-                hidden |= (jnp.abs(gap) >= seen.window) if seen.window else False
-                bias = jnp.where(hidden, MASKED, 0.0).astype(jnp.float32)
-                parts = (x[None, None] for x in (few, near(key), near(value)))
-                return _plain(*parts, bias, cap)[0, 0]
-
-            few = jnp.pad(query, ((0, short), (0, 0))).reshape(count, rows, -1)
-            mixed = jax.lax.map(of_block, (jnp.arange(count), few))
-            return mixed.reshape(count * rows, -1)[:length]
-
-        return jax.lax.map(of_head, tuple(parts))
+        segments = padded(segments)
+        return jax.lax.map(
+            lambda head: of_head(head[0], padded(head[1]), padded(head[2]), segments), tuple(parts)
+        )
 
     return jax.lax.map(of_row, (query, key, value, seen.segments))
+
+
+def _bias(gap: jax.Array, segments: jax.Array, seen: View) -> jax.Array:
+    """The bias of some scores, see `View`.
+
+    Args:
+        gap: [rows, keys], how far each key is before its query.
+        segments: [keys].
+        seen: of the layer.
+    """
+    hidden = segments == 0
+    if seen.causal:
+        hidden |= gap < 0
+    if seen.window:
+        hidden |= jnp.abs(gap) >= seen.window
+    return jnp.where(hidden, MASKED, 0.0).astype(jnp.float32)
 
 
 def _dot_product(query, key, value, seen: View, implementation: str) -> jax.Array:
