@@ -139,8 +139,8 @@ def test_model2vec_folders_equal_sentence_transformers(name, tmp_path):
     long = "".join(np.random.default_rng(1).choice(list("abcdef"), 3000))
     texts = [*TEXTS, long]
     expected = peer.SentenceTransformer(str(tmp_path), device="cpu").encode(texts)
-    # the other library averages float16 tables in float16
-    atol = 3e-3 if expected.dtype == np.float16 or name in ("half", "weighted") else 2e-6
+    # the other library averages float16 tables in float16, and adds 3,000 vectors one by one
+    atol = 3e-3 if expected.dtype == np.float16 or name in ("half", "weighted") else 1e-5
     np.testing.assert_allclose(Embedder.load(tmp_path).encode(texts), expected, atol=atol)
 
 
