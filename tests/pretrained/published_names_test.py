@@ -139,9 +139,11 @@ def test_model2vec_folders_equal_sentence_transformers(name, tmp_path):
     long = "".join(np.random.default_rng(1).choice(list("abcdef"), 3000))
     texts = [*TEXTS, long]
     expected = peer.SentenceTransformer(str(tmp_path), device="cpu").encode(texts)
+    found = Embedder.load(tmp_path).encode(texts)
     # the other library averages float16 tables in float16, and adds 3,000 vectors one by one
-    atol = 3e-3 if expected.dtype == np.float16 or name in ("half", "weighted") else 1e-5
-    np.testing.assert_allclose(Embedder.load(tmp_path).encode(texts), expected, atol=atol)
+    half = expected.dtype == np.float16 or name in ("half", "weighted")
+    np.testing.assert_allclose(found[:-1], expected[:-1], atol=3e-3 if half else 2e-6)
+    np.testing.assert_allclose(found[-1], expected[-1], atol=3e-3 if half else 5e-5)
 
 
 @pytest.mark.peers
