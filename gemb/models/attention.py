@@ -52,13 +52,11 @@ def view(
     if backend == "splash":
         check(relative is None, "attention: splash attention takes no relative position bias")
         return View(None, segments, causal, window)
-    seen = mask[:, None, None, :]
+    gap = None
     if causal or window:
         place = jnp.arange(mask.shape[-1])
         gap = place[:, None] - place[None, :]
-        near = (gap >= 0) if causal else jnp.ones_like(gap, bool)
-        seen &= near & (jnp.abs(gap) < window) if window else near
-    bias = jnp.where(seen, 0.0, MASKED).astype(jnp.float32)
+    bias = _bias(mask[:, None, None, :], gap, causal, window)
     if relative is None:
         return View(bias, segments, causal, window)
     return View(bias + relative, segments, causal, window, relative=True)
@@ -191,7 +189,7 @@ def _in_blocks(query, key, value, seen: View, cap: float) -> jax.Array:
                 jax.lax.dynamic_slice_in_dim(x, first, span) for x in (key, value, segments)
             )
             gap = number * rows + jnp.arange(rows)[:, None] - (first - before + jnp.arange(span))
-            bias = _bias(gap, own, seen)
+            bias = _bias(own > 0, gap, seen.causal, seen.window)
             return _plain(*(x[None, None] for x in (few, keys, values)), bias, cap)[0, 0]
 
         few = jnp.pad(query, ((0, short), (0, 0))).reshape(count, rows, -1)
@@ -208,20 +206,20 @@ def _in_blocks(query, key, value, seen: View, cap: float) -> jax.Array:
     return jax.lax.map(of_row, (query, key, value, seen.segments))
 
 
-def _bias(gap: jax.Array, segments: jax.Array, seen: View) -> jax.Array:
+def _bias(real: jax.Array, gap: jax.Array | None, causal: bool, window: int) -> jax.Array:
     """The bias of some scores, see `View`.
 
     Args:
-        gap: [rows, keys], how far each key is before its query.
-        segments: [keys].
-        seen: of the layer.
+        real: [..., keys] bool.
+        gap: [queries, keys], how far each key is before its query; None without the limits below.
+        causal, window: see View.
     """
-    hidden = segments == 0
-    if seen.causal:
-        hidden |= gap < 0
-    if seen.window:
-        hidden |= jnp.abs(gap) >= seen.window
-    return jnp.where(hidden, MASKED, 0.0).astype(jnp.float32)
+    seen = real
+    if causal:
+        seen = seen & (gap >= 0)
+    if window:
+        seen = seen & (jnp.abs(gap) < window)
+    return jnp.where(seen, 0.0, MASKED).astype(jnp.float32)
 
 
 def _dot_product(query, key, value, seen: View, implementation: str) -> jax.Array:

@@ -7,7 +7,6 @@ from gemb.checks import UserError
 from gemb.pretrained import module_keys
 from gemb.pretrained.keys import read_json, read_keys, read_known, shown
 
-TEXT_ONLY = module_keys.TEXT_ONLY
 TEMPLATE = "chat_template.jinja"
 # of google/embeddinggemma-2, which writes the content of a message and nothing else
 _PLAIN_TEMPLATE = "4b852efc0b9960283e735363331e6f325b33bc74bdbaa076f595bc4e9b94d85e"

@@ -119,7 +119,7 @@ def params_from_tensors(
         if name not in stored:
             raise UserError(f"{source}: tensor {name} is missing.{suggest(name, stored)}")
         value = np.asarray(tensors[stored[name]])
-        params[path] = _parameter(value, tensor, shapes[path], f"{source}: tensor {name}")
+        params[path] = parameter(value, tensor, shapes[path], f"{source}: tensor {name}")
         used.add(name)
     _check_aliases(tensors, stored, family, used, source)
     kept = {
@@ -170,7 +170,12 @@ def _table(family: Family, spec: TowerSpec, stored: dict) -> dict[str, Tensor]:
     return max(tables, key=lambda table: sum(tensor.name in stored for tensor in table.values()))
 
 
-def _parameter(value: np.ndarray, tensor: Tensor, shape: tuple, what: str) -> np.ndarray:
+def parameter(value: np.ndarray, tensor: Tensor, shape: tuple, what: str) -> np.ndarray:
+    """The parameter of this shape in a published tensor; `what` is what errors call it.
+
+    Raises:
+        UserError: for another shape, or NaN and infinity.
+    """
     expected = shape[::-1] if tensor.transposed else shape
     expected = (expected[0] * tensor.parts, *expected[1:])
     if value.shape != expected:

@@ -97,15 +97,6 @@ class TextProcessor:
         unpooled = 0 if self.prompts.pooled else tokenizer.prompt_length
         return _examples(values, self.filled(tokenizer.encode(values)), [unpooled] * len(values))
 
-    def token_id(self, token: str) -> int | None:
-        """The id of a token of tokenizer.json; None if it has none of that name."""
-        definition = json.loads(self.tokenizer_json)
-        added = {one["content"]: one["id"] for one in definition.get("added_tokens") or ()}
-        vocab = definition.get("model", {}).get("vocab", {})
-        if not isinstance(vocab, dict):  # Unigram's pairs of a token and its score
-            vocab = {row[0]: number for number, row in enumerate(vocab)}
-        return (vocab | added).get(token)
-
     def filled(self, ids: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
         """Token ids, filled up to max_length for a model that reads its padding."""
         if self.fill is None:

@@ -149,6 +149,10 @@ class Tokenizer:
         """The token with an id; None where there is none."""
         return self._tokenizer.id_to_token(number)
 
+    def token_id(self, token: str) -> int | None:
+        """The id of a token; None where there is none of that name."""
+        return self._tokenizer.token_to_id(token)
+
     @functools.cached_property
     def added(self) -> dict[str, int]:
         """The added tokens with their ids, in the order of the ids."""

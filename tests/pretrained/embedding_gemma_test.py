@@ -398,7 +398,9 @@ def test_tokens_around_pictures_are_those_that_the_tokenizer_names(made, tmp_pat
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps({"boi_token": {"content": "A"}, "eoi_token": "B"}))
     encoder = adapt.load(str(folder)).spec.encoder
-    letters = [adapt.load(str(folder)).document.processor.text.token_id(c) for c in "AB"]
+    letters = [
+        adapt.load(str(folder)).document.processor.text.tokenizer().token_id(c) for c in "AB"
+    ]
     assert (encoder.before, encoder.after) == ((1, letters[0]), (letters[1], 2))
     file.write_text(json.dumps({"extra_special_tokens": {"boi_token": "B"}}))
     assert adapt.load(str(folder)).spec.encoder.before == (1, letters[1])
@@ -493,7 +495,7 @@ def test_weights_that_do_not_fit_are_named(made, tmp_path):
     )
 
 
-def test_the_published_shape(tmp_path):
+def test_the_published_shape():
     """The shape of google/embeddinggemma-2: heads by layer under two-digit numbers."""
     heads = {"head_dim": 512, "num_key_value_heads": 1}
     config = {"model_type": "embedding_gemma2_text"}

@@ -88,25 +88,11 @@ def text_spec(config: dict) -> TextSpec:
     heads = _heads_of_kinds(config, kinds)
     turns = {kind: _turn(config, kind) for kind in heads}
     usual = config["num_key_value_heads"], config["head_dim"]
-    stack = StackSpec(
-        layers=layers,
-        width=width,
-        heads=config["num_attention_heads"],
-        kv_heads=usual[0],
-        head_size=usual[1],
-        mlp=config["intermediate_size"],
-        activation=activation(config, "hidden_activation"),
-        gated=True,
-        norm="rms",
-        norm_place="both",
-        norm_epsilon=config["rms_norm_eps"],
+    stack = _stack(
+        config,
         final_norm=True,
-        head_norm=True,
-        value_norm=True,
         qkv_bias=config["attention_bias"],
         output_bias=config["attention_bias"],
-        mlp_bias=False,
-        score_scale=1.0,
         windows=tuple(
             config["sliding_window"] + 1 if kind == "sliding_attention" else 0 for kind in kinds
         ),
@@ -124,6 +110,28 @@ def text_spec(config: dict) -> TextSpec:
         embedding_norm=False,
         embedding_scale=width**0.5,
         output=config["embedding_dim"],
+    )
+
+
+def _stack(config: dict, **own) -> StackSpec:
+    """What the text transformer and the image encoder have in common, and what is one's own."""
+    return StackSpec(
+        layers=config["num_hidden_layers"],
+        width=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        kv_heads=config["num_key_value_heads"],
+        head_size=config["head_dim"],
+        mlp=config["intermediate_size"],
+        activation=activation(config, "hidden_activation"),
+        gated=True,
+        norm="rms",
+        norm_place="both",
+        norm_epsilon=config["rms_norm_eps"],
+        head_norm=True,
+        value_norm=True,
+        mlp_bias=False,
+        score_scale=1.0,
+        **own,
     )
 
 
@@ -219,25 +227,7 @@ def vision_spec(config: dict) -> VisionSpec:
             f"rope_theta above 0, got {turn}"
         )
     side = config["position_embedding_size"] * config["patch_size"]
-    stack = StackSpec(
-        layers=config["num_hidden_layers"],
-        width=config["hidden_size"],
-        heads=config["num_attention_heads"],
-        kv_heads=config["num_key_value_heads"],
-        head_size=config["head_dim"],
-        mlp=config["intermediate_size"],
-        activation=activation(config, "hidden_activation"),
-        gated=True,
-        norm="rms",
-        norm_place="both",
-        norm_epsilon=config["rms_norm_eps"],
-        head_norm=True,
-        value_norm=True,
-        qkv_bias=False,
-        output_bias=False,
-        mlp_bias=False,
-        score_scale=1.0,
-    )
+    stack = _stack(config, qkv_bias=False, output_bias=False)
     return VisionSpec(
         (side, side),
         config["patch_size"],

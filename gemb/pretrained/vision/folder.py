@@ -176,7 +176,7 @@ def _texts(folder: Path, spec: TowerSpec, config: dict) -> TextProcessor:
     file = folder / "tokenizer_config.json"
     named = read_json(file, default={}).get("pad_token")
     named = named.get("content") if isinstance(named, dict) else named
-    fill = config.get("pad_token_id", 1) if named is None else processor.token_id(named)
+    fill = config.get("pad_token_id", 1) if named is None else processor.tokenizer().token_id(named)
     if not isinstance(fill, int):
         raise UserError(f"{file}: pad_token: {shown(named)} is not a token of tokenizer.json")
     return dataclasses.replace(processor, fill=fill)

@@ -9,23 +9,30 @@ vision_config is one of texts.
 """
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 
 from gemb.checks import UserError
+from gemb.files import write_json
 from gemb.models.encoders.vision import VisionSpec
 from gemb.models.model import Origin, Tower
 from gemb.models.spec import TowerSpec
 from gemb.pretrained.families import gemma4
 from gemb.pretrained.families.config_keys import COMMON
+from gemb.pretrained.families.family import Tensor
 from gemb.pretrained.keys import ANY, Rule, only, read_json, read_keys, shown, warn_unknown, whole
-from gemb.pretrained.text_settings import TEMPLATE, TEXT_ONLY, check_template, reads_messages
+from gemb.pretrained.module_keys import TEXT_ONLY
+from gemb.pretrained.text_settings import TEMPLATE, check_template, reads_messages
 from gemb.pretrained.vision import language
 from gemb.pretrained.vision.preprocessing import processor_of
-from gemb.pretrained.weights import TensorFiles, params_from_tensors, tensors_from_params
+from gemb.pretrained.weights import (
+    TensorFiles,
+    parameter,
+    params_from_tensors,
+    tensors_from_params,
+)
 from gemb.processors.image import PREPROCESSOR
 from gemb.processors.patches import CellProcessor
 
@@ -130,22 +137,22 @@ def _weights(folder: Path, spec: TowerSpec, width: int) -> tuple[dict, dict, np.
     kept = {name: value for name, value in tensors.items() if name.startswith(_AUDIO)}
     if left := sorted(set(tensors) - set(seen) - set(kept) - {_PROJECTION}):
         raise UserError(f"{folder}: tensors left over: {', '.join(left[:5])}")
-    value = np.asarray(tensors[_PROJECTION], np.float32) if _PROJECTION in tensors else None
-    expected = (width, spec.encoder.width)
-    if value is None or value.shape != expected or not np.isfinite(value).all():
-        found = "none" if value is None else value.shape
-        raise UserError(f"{folder}: tensor {_PROJECTION}: expected finite {expected}, got {found}")
-    return params, kept, np.ascontiguousarray(value.T)
+    if _PROJECTION not in tensors:
+        raise UserError(f"{folder}: tensor {_PROJECTION} is missing")
+    tensor, value = Tensor(_PROJECTION, transposed=True), np.asarray(tensors[_PROJECTION])
+    shape = (spec.encoder.width, width)
+    return params, kept, parameter(value, tensor, shape, f"{folder}: tensor {_PROJECTION}")
 
 
 def _around(text: Tower, config: dict, folder: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The ids before and after the visual tokens; transformers asks the tokenizer for them."""
-    before, after = text.processor.tokenizer().around
+    tokenizer = text.processor.tokenizer()
+    before, after = tokenizer.around
     edges = []
     for role in ("boi", "eoi"):
         found, token = config[f"{role}_token_id"], _named(folder, f"{role}_token")
         if token is not None:
-            found = text.processor.token_id(token)
+            found = tokenizer.token_id(token)
         if found is None:
             raise UserError(
                 f"{folder / TOKENIZER}: {role}_token: {shown(token)} is not a token of "
@@ -177,7 +184,7 @@ def _is_other(name: str) -> bool:
 
 def _vision_spec(config: dict, place: str) -> VisionSpec:
     try:
-        return gemma4.VISION.shape(read_keys(config, gemma4.VISION.table, place))
+        return gemma4.VISION.text_spec(config, place)
     except ValueError as error:
         raise UserError(f"{place}: {error}") from None
 
@@ -236,8 +243,9 @@ def config_of(tower: Tower, text: dict, dtype: str) -> dict:
     own = tower.origin.config
     config = {name: value for name, value in own.items() if name not in ("dtype", "torch_dtype")}
     parts = {"text_config": inner, "vision_config": tower.origin.parts["image"].config}
-    nested = {name: inner.pop(name) for name in ("matryoshka_dimensions",) if name in inner}
-    return config | parts | nested | {"dtype": dtype}
+    if "matryoshka_dimensions" in inner:  # servers look for it outside
+        config["matryoshka_dimensions"] = inner.pop("matryoshka_dimensions")
+    return config | parts | {"dtype": dtype}
 
 
 def tensors_of(tower: Tower, dtype: str) -> dict[str, np.ndarray]:
@@ -265,7 +273,7 @@ def save_settings(tower: Tower, folder: Path) -> dict:
     kinds = ["text", "image"]
     if base is not None and (base / PROCESSOR).is_file():
         content = read_json(base / PROCESSOR) | {"image_processor": processor.config()}
-        (folder / PROCESSOR).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / PROCESSOR, content)
         kinds += ["audio", "video"] if tower.origin.kept else ["video"]
     modalities = dict.fromkeys(kinds, TEXT_ONLY["text"])
     if base is not None and (base / TEMPLATE).is_file() and reads_messages(base):
